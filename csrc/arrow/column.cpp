@@ -1,0 +1,205 @@
+#include "arrow/column.h"
+
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+
+namespace smolfast::arrow {
+namespace {
+
+// A string view of the "vu" layout: up to 12 bytes inline, longer ones in a numbered block.
+struct View {
+  int32_t length;
+  char prefix[4];
+  int32_t block;
+  int32_t offset;
+};
+static_assert(sizeof(View) == 16);
+
+std::string at_row(int64_t row) { return " at row " + std::to_string(row) + "; the Arrow column is corrupt"; }
+
+template <typename Offset>
+void check_offsets(const Offset* offsets, int64_t size) {
+  if (offsets[0] < 0) throw Error("negative string offset" + at_row(0));
+  for (int64_t row = 0; row < size; ++row) {
+    if (offsets[row + 1] < offsets[row]) throw Error("string offsets decrease" + at_row(row));
+  }
+}
+
+}  // namespace
+
+StringColumn::StringColumn(const std::vector<std::string_view>& rows)
+    : size_(static_cast<int64_t>(rows.size())), rows_(rows.data()) {}
+
+StringColumn::StringColumn(const ArrowSchema& schema, const ArrowArray& array)
+    : size_(array.length), offset_(array.offset) {
+  const std::string_view format = schema.format;
+  if (schema.dictionary != nullptr) {
+    throw Error("a dictionary-encoded column is not a string column; cast it with .dictionary_decode()");
+  }
+  if (size_ < 0 || offset_ < 0) throw Error("negative length or offset in the Arrow column");
+  if (format == "u") {
+    layout_ = Layout::kOffsets32;
+  } else if (format == "U") {
+    layout_ = Layout::kOffsets64;
+  } else if (format == "vu") {
+    layout_ = Layout::kViews;
+  } else {
+    throw Error("expected a string column (Arrow format u, U or vu), got format '" + std::string(format) +
+                "'; cast it to string first");
+  }
+  if (array.n_buffers < 3) throw Error("the Arrow column has too few buffers; it is corrupt");
+  validity_ = array.null_count == 0 ? nullptr : static_cast<const uint8_t*>(array.buffers[0]);
+  offsets_ = array.buffers[1];
+  if (size_ == 0) return;
+  if (offsets_ == nullptr) throw Error("the Arrow column has no offsets buffer; it is corrupt");
+  if (layout_ == Layout::kOffsets32) {
+    check_offsets(static_cast<const int32_t*>(offsets_) + offset_, size_);
+    data_ = static_cast<const char*>(array.buffers[2]);
+  } else if (layout_ == Layout::kOffsets64) {
+    check_offsets(static_cast<const int64_t*>(offsets_) + offset_, size_);
+    data_ = static_cast<const char*>(array.buffers[2]);
+  } else {
+    blocks_ = array.buffers + 2;
+    const int64_t blocks = array.n_buffers - 3;
+    const auto* lengths = static_cast<const int64_t*>(array.buffers[array.n_buffers - 1]);
+    const View* views = static_cast<const View*>(offsets_) + offset_;
+    for (int64_t row = 0; row < size_; ++row) {
+      const View& view = views[row];
+      if (is_null(row)) continue;
+      if (view.length < 0) throw Error("negative string length" + at_row(row));
+      if (view.length <= 12) continue;
+      if (view.block < 0 || view.block >= blocks || view.offset < 0 ||
+          int64_t{view.offset} + view.length > lengths[view.block]) {
+        throw Error("string view outside its buffer" + at_row(row));
+      }
+    }
+  }
+}
+
+std::string_view StringColumn::operator[](int64_t row) const {
+  if (layout_ == Layout::kRows) return rows_[row];
+  if (is_null(row)) return {};
+  const int64_t at = row + offset_;
+  if (layout_ == Layout::kOffsets32) {
+    const auto* offsets = static_cast<const int32_t*>(offsets_);
+    return {data_ + offsets[at], static_cast<std::size_t>(offsets[at + 1] - offsets[at])};
+  }
+  if (layout_ == Layout::kOffsets64) {
+    const auto* offsets = static_cast<const int64_t*>(offsets_);
+    return {data_ + offsets[at], static_cast<std::size_t>(offsets[at + 1] - offsets[at])};
+  }
+  const View& view = static_cast<const View*>(offsets_)[at];
+  const char* data = view.length <= 12 ? view.prefix : static_cast<const char*>(blocks_[view.block]) + view.offset;
+  return {data, static_cast<std::size_t>(view.length)};
+}
+
+int64_t StringColumn::bytes(int64_t begin, int64_t end) const {
+  if (begin >= end) return 0;
+  if (layout_ == Layout::kOffsets32) {
+    const auto* offsets = static_cast<const int32_t*>(offsets_) + offset_;
+    return offsets[end] - offsets[begin];
+  }
+  if (layout_ == Layout::kOffsets64) {
+    const auto* offsets = static_cast<const int64_t*>(offsets_) + offset_;
+    return offsets[end] - offsets[begin];
+  }
+  int64_t total = 0;
+  for (int64_t row = begin; row < end; ++row) total += static_cast<int64_t>((*this)[row].size());
+  return total;
+}
+
+std::vector<int64_t> split_rows(const StringColumn& column, int64_t target_bytes) {
+  std::vector<int64_t> starts{0};
+  int64_t in_block = 0;
+  for (int64_t row = 0; row < column.size(); ++row) {
+    // A row costs something even when empty.
+    in_block += column.bytes(row, row + 1) + 16;
+    if (in_block >= target_bytes && row + 1 < column.size()) {
+      starts.push_back(row + 1);
+      in_block = 0;
+    }
+  }
+  starts.push_back(column.size());
+  return starts;
+}
+
+void StringBuilder::reserve(int64_t rows, int64_t bytes) {
+  offsets_.reserve(static_cast<std::size_t>(rows) + 1);
+  data_.reserve(static_cast<std::size_t>(bytes));
+}
+
+void StringBuilder::append(std::string_view row) {
+  data_.insert(data_.end(), row.begin(), row.end());
+  finish_row();
+}
+
+void StringBuilder::finish_row() {
+  const std::size_t row = offsets_.size() - 1;
+  offsets_.push_back(static_cast<int64_t>(data_.size()));
+  if (!validity_.empty()) {
+    if (row / 8 >= validity_.size()) validity_.push_back(0);
+    validity_[row / 8] |= static_cast<uint8_t>(1u << (row % 8));
+  }
+}
+
+void StringBuilder::append_null() {
+  const std::size_t row = offsets_.size() - 1;
+  if (validity_.empty()) {
+    validity_.assign(row / 8 + 1, 0);
+    for (std::size_t i = 0; i < row; ++i) validity_[i / 8] |= static_cast<uint8_t>(1u << (i % 8));
+  } else if (row / 8 >= validity_.size()) {
+    validity_.push_back(0);
+  }
+  offsets_.push_back(static_cast<int64_t>(data_.size()));
+  ++nulls_;
+}
+
+namespace {
+
+struct Owned {
+  std::vector<char> data;
+  std::vector<int64_t> offsets;
+  std::vector<uint8_t> validity;
+  const void* buffers[3];
+};
+
+}  // namespace
+
+void StringBuilder::finish(ArrowArray* array, ArrowSchema* schema) {
+  auto owned = std::make_unique<Owned>();
+  owned->data = std::move(data_);
+  owned->offsets = std::move(offsets_);
+  owned->validity = std::move(validity_);
+  // A non-null pointer even when there are no bytes: some readers insist.
+  if (owned->data.capacity() == 0) owned->data.reserve(1);
+  owned->buffers[0] = owned->validity.empty() ? nullptr : owned->validity.data();
+  owned->buffers[1] = owned->offsets.data();
+  owned->buffers[2] = owned->data.data();
+
+  *array = {};
+  array->length = static_cast<int64_t>(owned->offsets.size()) - 1;
+  array->null_count = nulls_;
+  array->n_buffers = 3;
+  array->buffers = owned->buffers;
+  array->private_data = owned.release();
+  array->release = [](ArrowArray* self) {
+    delete static_cast<Owned*>(self->private_data);
+    self->release = nullptr;
+  };
+
+  *schema = {};
+  schema->format = "U";
+  schema->name = "";
+  schema->flags = ARROW_FLAG_NULLABLE;
+  schema->release = [](ArrowSchema* self) { self->release = nullptr; };
+
+  data_ = {};
+  offsets_ = {0};
+  validity_ = {};
+  nulls_ = 0;
+}
+
+}  // namespace smolfast::arrow

@@ -1,0 +1,70 @@
+// String columns: reading Arrow's three layouts without a copy, and building one.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "arrow/abi.h"
+
+namespace smolfast::arrow {
+
+// One chunk of strings, borrowed. Layouts: utf8 ("u", 32-bit offsets), large utf8 ("U", 64-bit offsets), string view
+// ("vu"), and plain pointers (a Python list). Rows are counted from the slice's own start.
+class StringColumn {
+ public:
+  // Checks the layout and every offset or view, so that operator[] can't leave the buffers. Throws Error naming the row.
+  StringColumn(const ArrowSchema& schema, const ArrowArray& array);
+  // Borrowed strings; a null data pointer is a null row.
+  explicit StringColumn(const std::vector<std::string_view>& rows);
+
+  int64_t size() const { return size_; }
+  bool is_null(int64_t row) const {
+    if (rows_ != nullptr) return rows_[row].data() == nullptr;
+    const int64_t at = row + offset_;
+    return validity_ != nullptr && ((validity_[at >> 3] >> (at & 7)) & 1) == 0;
+  }
+  // The bytes of a row; empty for a null one.
+  std::string_view operator[](int64_t row) const;
+  // UTF-8 bytes in rows [begin, end), nulls included as nothing; O(1) for the offset layouts.
+  int64_t bytes(int64_t begin, int64_t end) const;
+
+ private:
+  enum class Layout : uint8_t { kRows, kOffsets32, kOffsets64, kViews };
+
+  Layout layout_ = Layout::kRows;
+  int64_t size_ = 0;
+  int64_t offset_ = 0;
+  const uint8_t* validity_ = nullptr;
+  const void* offsets_ = nullptr;         // int32_t or int64_t offsets, or 16-byte views
+  const char* data_ = nullptr;            // offset layouts
+  const void* const* blocks_ = nullptr;   // view layout
+  const std::string_view* rows_ = nullptr;
+};
+
+// Contiguous row ranges of about `target_bytes` each, so that threads get even work and the split depends on the data
+// only. Returns range starts followed by size().
+std::vector<int64_t> split_rows(const StringColumn& column, int64_t target_bytes);
+
+// Builds one large-utf8 array. Rows are appended as whole strings or written piecewise: write into data(), then
+// finish_row().
+class StringBuilder {
+ public:
+  void reserve(int64_t rows, int64_t bytes);
+  void append(std::string_view row);
+  void append_null();
+  // For writers that produce a row in place.
+  std::vector<char>& data() { return data_; }
+  void finish_row();
+  int64_t size() const { return static_cast<int64_t>(offsets_.size()) - 1; }
+  // Moves the buffers into an array and its schema that own them; the builder is empty after.
+  void finish(ArrowArray* array, ArrowSchema* schema);
+
+ private:
+  std::vector<char> data_;
+  std::vector<int64_t> offsets_{0};
+  std::vector<uint8_t> validity_;  // empty until the first null
+  int64_t nulls_ = 0;
+};
+
+}  // namespace smolfast::arrow

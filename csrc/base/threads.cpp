@@ -1,0 +1,61 @@
+#include "base/threads.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace smolfast {
+
+int available_threads() {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body) {
+  if (threads <= 0) threads = available_threads();
+  const std::size_t workers = std::min(tasks, static_cast<std::size_t>(threads));
+  if (workers <= 1) {
+    for (std::size_t task = 0; task < tasks; ++task) body(task);
+    return;
+  }
+  std::atomic<std::size_t> next{0};
+  // Tasks below the lowest failure still run, so the exception kept is the lowest whatever the timing.
+  std::atomic<std::size_t> failed{tasks};
+  std::exception_ptr error;
+  std::mutex error_lock;
+  auto work = [&] {
+    for (;;) {
+      const std::size_t task = next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= failed.load(std::memory_order_acquire)) return;
+      try {
+        body(task);
+      } catch (...) {
+        const std::lock_guard<std::mutex> hold(error_lock);
+        if (task < failed.load(std::memory_order_relaxed)) {
+          failed.store(task, std::memory_order_release);
+          error = std::current_exception();
+        }
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> pool;
+    pool.reserve(workers - 1);
+    for (std::size_t i = 1; i < workers; ++i) pool.emplace_back(work);
+    work();
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace smolfast

@@ -1,0 +1,18 @@
+// Work split over threads so that the result never depends on how many there are: tasks are numbered by the caller,
+// each writes only its own slot, and the caller joins the slots in order.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace smolfast {
+
+// The CPUs this process may run on (affinity-aware on Linux), at least 1.
+int available_threads();
+
+// Runs body(task) for every task in [0, tasks) on up to `threads` threads, the caller's among them; threads = 0 means
+// available_threads(). Tasks are handed out in ascending order. The exception of the lowest-numbered failing task is
+// rethrown after all threads have stopped, so that errors too are the same at any thread count.
+void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body);
+
+}  // namespace smolfast

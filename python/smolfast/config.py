@@ -1,0 +1,261 @@
+"""The whole configuration as pydantic models: defaults, limits and the comments that `smolfast config` prints.
+
+Unknown keys and bad values are errors that name the key, what is allowed and the nearest match.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from smolfast.errors import SmolfastError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CollectConfig(Section):
+    """Which documents go in."""
+
+    max_bytes: int = Field(24_000_000, ge=1, description="stop collecting at this many UTF-8 bytes of text")
+    min_document_bytes: int = Field(64, ge=0, description="leave out documents shorter than this")
+    max_document_bytes: int = Field(200_000, ge=1, description="leave out documents longer than this (data, not prose)")
+
+
+class NormalizeConfig(Section):
+    """Unicode normalisation of every document."""
+
+    form: Literal["NFC", "NFD", "NFKC", "NFKD"] = Field("NFC", description="Unicode normalisation form")
+
+
+class DedupConfig(Section):
+    """Exact and MinHash near-duplicate removal."""
+
+    num_perm: int = Field(112, ge=1, le=1024, description="hashes per MinHash signature")
+    ngram: int = Field(5, ge=1, le=64, description="words per shingle")
+    bands: int = Field(14, ge=1, description="LSH bands; bands × rows hashes are used")
+    rows: int = Field(8, ge=1, description="hashes per band; two documents meet when all rows of a band agree")
+    keep: Literal["first", "longest"] = Field("first", description="which document of a cluster stays")
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> Self:
+        if self.bands * self.rows > self.num_perm:
+            raise ValueError(f"bands × rows = {self.bands * self.rows} is more than num_perm = {self.num_perm}")
+        return self
+
+
+class SplitConfig(Section):
+    """Train and held-out documents, by document hash after deduplication."""
+
+    held_out_fraction: float = Field(0.05, gt=0.0, lt=0.5, description="share of documents held out for evaluation")
+
+
+class TokenizerConfig(Section):
+    """Byte-level BPE."""
+
+    vocab_size: int = Field(4096, ge=258, le=1_000_000, description="tokens, the special ones and 256 bytes included")
+
+
+class ModelConfig(Section):
+    """A SmolLM3-shaped decoder (names as in the Hugging Face configuration)."""
+
+    hidden_size: int = Field(256, ge=8, description="width of the residual stream")
+    intermediate_size: int = Field(704, ge=8, description="width of the SwiGLU layer")
+    num_hidden_layers: int = Field(4, ge=1, description="decoder layers")
+    num_attention_heads: int = Field(8, ge=1, description="query heads")
+    num_key_value_heads: int = Field(2, ge=1, description="key/value heads; each serves a group of query heads")
+    head_dim: int = Field(32, ge=2, description="width of a head")
+    no_rope_layer_interval: int = Field(4, ge=1, description="every n-th layer has no rotary embedding (NoPE)")
+    rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary frequencies")
+    max_position_embeddings: int = Field(2048, ge=1, description="longest sequence the exported model promises")
+    rms_norm_eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
+    initializer_range: float = Field(0.02, gt=0, description="standard deviation of the initial weights")
+    tie_word_embeddings: bool = Field(True, description="the output layer shares the embedding's weights")
+    mtp_heads: int = Field(2, ge=1, le=8, description="prediction heads: 1 is next-token only, k predicts k tokens ahead")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("num_attention_heads must be a multiple of num_key_value_heads")
+        if self.head_dim % 2:
+            raise ValueError("head_dim must be even, for the rotary embedding")
+        return self
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    steps: int = Field(400, ge=1, description="optimiser steps")
+    sequence_length: int = Field(256, ge=8, description="tokens per packed sequence")
+    batch_size: int = Field(16, ge=1, description="sequences per optimiser step")
+    micro_batch_size: int = Field(8, ge=1, description="sequences per forward and backward; on a CPU they run side by side")
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: Muon for matrices, AdamW for the rest")
+    muon_learning_rate: float = Field(0.02, gt=0, description="peak rate of the matrices")
+    adamw_learning_rate: float = Field(0.003, gt=0, description="peak rate of embeddings, norms and the rest")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of matrices and embeddings")
+    warmup_fraction: Fraction = Field(0.05, description="share of the steps with a rising rate")
+    decay_fraction: Fraction = Field(0.4, description="share of the steps with a falling rate (WSD, linear)")
+    gradient_clip: float = Field(1.0, gt=0, description="largest global gradient norm")
+    mtp_weights: tuple[float, ...] = Field((1.0, 0.3), description="weight of each prediction head in the loss")
+    checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
+    evaluate_every: int = Field(50, ge=0, description="steps between quick held-out losses; 0 for none")
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError("batch_size must be a multiple of micro_batch_size")
+        if self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError("warmup_fraction + decay_fraction must not pass 1")
+        return self
+
+
+class EvaluateConfig(Section):
+    """Held-out bits per byte."""
+
+    max_bytes: int = Field(1_000_000, ge=1, description="held-out UTF-8 bytes to evaluate on, whole documents")
+
+
+class GenerateConfig(Section):
+    """The sample at the end."""
+
+    prompt: str = Field("def main(", description="where the sample starts")
+    max_new_tokens: int = Field(160, ge=1, description="length of the sample")
+    temperature: float = Field(0.7, ge=0, description="0 takes the likeliest token each time")
+
+
+class Config(Section):
+    """Everything that decides what a run makes. Threads, folders and time limits are not part of it."""
+
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    collect: CollectConfig = CollectConfig()
+    normalize: NormalizeConfig = NormalizeConfig()
+    dedup: DedupConfig = DedupConfig()
+    split: SplitConfig = SplitConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    generate: GenerateConfig = GenerateConfig()
+
+    @model_validator(mode="after")
+    def _heads_agree(self) -> Self:
+        if len(self.train.mtp_weights) != self.model.mtp_heads:
+            raise ValueError(
+                f"train.mtp_weights has {len(self.train.mtp_weights)} numbers for model.mtp_heads = {self.model.mtp_heads}"
+            )
+        if self.train.sequence_length > self.model.max_position_embeddings:
+            raise ValueError("train.sequence_length must not pass model.max_position_embeddings")
+        return self
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Read a TOML file over the defaults, then apply `a.b=value` overrides (values in TOML syntax, or bare strings).
+
+    Raises:
+        SmolfastError: a missing or malformed file, an unknown key or a bad value.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SmolfastError(f"can't read the configuration {path}: {error.strerror}; check --config") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SmolfastError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise SmolfastError(f"--set {override}: expected KEY=VALUE, for example --set train.steps=100")
+        _assign(tree, key.strip(), _parse_value(value.strip()), override)
+    return validate_config(tree)
+
+
+def validate_config(tree: Mapping[str, Any]) -> Config:
+    """Check a tree of settings; every problem is one line of the error."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise SmolfastError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+
+
+def default_toml() -> str:
+    """The default configuration as TOML, a comment on every key."""
+    lines = ["# The configuration of smolfast quickstart and smolfast train, with its defaults.", ""]
+    default = Config()
+    for name, field in Config.model_fields.items():
+        value = getattr(default, name)
+        if isinstance(value, Section):
+            lines += ["", f"[{name}]  # {(type(value).__doc__ or '').strip().splitlines()[0]}"]
+            for key, inner in type(value).model_fields.items():
+                lines.append(f"{key} = {_toml(getattr(value, key))}  # {inner.description}")
+        else:
+            lines.append(f"{name} = {_toml(value)}  # {field.description}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        import json
+
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:_}"
+    return repr(value)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any, override: str) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise SmolfastError(f"--set {override}: {parent} is a value, not a table")
+    tree[last] = value
+
+
+def _fields_at(location: tuple[Any, ...]) -> dict[str, Any]:
+    model: Any = Config
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            return {}
+        model = field.annotation
+    return dict(model.model_fields)
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    location = tuple(problem["loc"])
+    key = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields_at(location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        return f"unknown key '{key}'; {hint}allowed here: {', '.join(known)}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    where = f"{key} = {problem['input']!r}: " if key and not isinstance(problem["input"], dict) else ""
+    hint = ""
+    if problem["type"] == "literal_error":
+        allowed = str(problem.get("ctx", {}).get("expected", ""))
+        near = difflib.get_close_matches(str(problem["input"]), [a.strip(" '") for a in allowed.split(",")], n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{where}{message}{hint}"
