@@ -81,7 +81,9 @@ class ModelConfig(Section):
     rms_norm_eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
     initializer_range: float = Field(0.02, gt=0, description="standard deviation of the initial weights")
     tie_word_embeddings: bool = Field(True, description="the output layer shares the embedding's weights")
-    mtp_heads: int = Field(2, ge=1, le=8, description="prediction heads: 1 is next-token only, k predicts k tokens ahead")
+    mtp_heads: int = Field(
+        2, ge=1, le=8, description="prediction heads: 1 is next-token only, k predicts k tokens ahead"
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -98,7 +100,9 @@ class TrainConfig(Section):
     steps: int = Field(400, ge=1, description="optimiser steps")
     sequence_length: int = Field(256, ge=8, description="tokens per packed sequence")
     batch_size: int = Field(16, ge=1, description="sequences per optimiser step")
-    micro_batch_size: int = Field(8, ge=1, description="sequences per forward and backward; on a CPU they run side by side")
+    micro_batch_size: int = Field(
+        8, ge=1, description="sequences per forward and backward; on a CPU they run side by side"
+    )
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: Muon for matrices, AdamW for the rest")
     muon_learning_rate: float = Field(0.02, gt=0, description="peak rate of the matrices")
     adamw_learning_rate: float = Field(0.003, gt=0, description="peak rate of embeddings, norms and the rest")
@@ -151,7 +155,8 @@ class Config(Section):
     def _heads_agree(self) -> Self:
         if len(self.train.mtp_weights) != self.model.mtp_heads:
             raise ValueError(
-                f"train.mtp_weights has {len(self.train.mtp_weights)} numbers for model.mtp_heads = {self.model.mtp_heads}"
+                f"train.mtp_weights has {len(self.train.mtp_weights)} numbers "
+                f"for model.mtp_heads = {self.model.mtp_heads}"
             )
         if self.train.sequence_length > self.model.max_position_embeddings:
             raise ValueError("train.sequence_length must not pass model.max_position_embeddings")
@@ -252,10 +257,14 @@ def _explain(problem: dict[str, Any]) -> str:
         hint = f"did you mean '{near[0]}'? " if near else ""
         return f"unknown key '{key}'; {hint}allowed here: {', '.join(known)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    where = f"{key} = {problem['input']!r}: " if key and not isinstance(problem["input"], dict) else ""
+    if problem["type"] == "value_error":  # settings that are good one by one and don't fit together
+        return f"[{key}] {message}" if key else message
+    where = f"{key} = {problem['input']!r}: "
     hint = ""
     if problem["type"] == "literal_error":
         allowed = str(problem.get("ctx", {}).get("expected", ""))
-        near = difflib.get_close_matches(str(problem["input"]), [a.strip(" '") for a in allowed.split(",")], n=1, cutoff=0.4)
+        near = difflib.get_close_matches(
+            str(problem["input"]), [a.strip(" '") for a in allowed.split(",")], n=1, cutoff=0.4
+        )
         hint = f"; did you mean '{near[0]}'?" if near else ""
     return f"{where}{message}{hint}"

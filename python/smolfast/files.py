@@ -28,14 +28,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
+    old = final.with_name(final.name + ".old")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
+        if old.exists() and not final.exists():
+            old.rename(final)  # killed between the two renames below
         yield temporary
         _sync(temporary)
         if final.is_dir():
             # A folder can't be renamed over a full one: move the old one away first, the new one in, then delete.
-            old = final.with_name(final.name + ".old")
             _remove(old)
             final.rename(old)
             temporary.rename(final)
@@ -44,10 +46,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.replace(final)
         _sync_entry(final.parent)
     except OSError as error:
-        _remove(temporary)
-        raise SmolfastError(f"can't write {final}: {describe_os_error(error)}") from error
+        _remove_quietly(temporary)
+        # An input that can't be read is not this file's fault: name the file that is.
+        named = str(error.filename) if error.filename else ""
+        what = f"use {named}" if named and not named.startswith(str(final)) else f"write {final}"
+        raise SmolfastError(f"can't {what}: {describe_os_error(error)}") from error
     except BaseException:
-        _remove(temporary)
+        _remove_quietly(temporary)
         raise
 
 
@@ -115,6 +120,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _remove_quietly(path: Path) -> None:
+    """Clean up after a failure without hiding it behind another."""
+    with contextlib.suppress(OSError):
+        _remove(path)
 
 
 def _sync(path: Path) -> None:

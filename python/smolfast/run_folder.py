@@ -1,0 +1,134 @@
+"""The folder of a quickstart run: who may use it, and what it says of itself in `run.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from smolfast import __version__
+from smolfast.errors import SmolfastError
+from smolfast.files import describe_os_error, read_json, write_json
+
+RUN_FILE = "run.json"
+_LOCK_FILE = ".lock"
+_PACKAGES = ("smolfast", "torch", "triton", "numpy", "pyarrow", "tokenizers", "safetensors", "pydantic", "xxhash")
+
+
+@contextlib.contextmanager
+def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
+    """Claim `folder` for a run with this identity (configuration and input); make it if it isn't there.
+
+    Args:
+        identity: what a run is: two runs with equal identities may share a folder.
+        notes: recorded in `run.json` but not compared.
+        overwrite: delete a run with another identity instead of refusing.
+
+    Raises:
+        SmolfastError: the folder holds something else or another run, is in use, or can't be written.
+    """
+    run_file = folder / RUN_FILE
+    if folder.exists() and not folder.is_dir():
+        raise SmolfastError(f"{folder} is a file; choose a folder for --out")
+    if folder.is_dir() and not run_file.exists() and any(p.name != _LOCK_FILE for p in folder.iterdir()):
+        raise SmolfastError(f"{folder} is not empty and holds no smolfast run; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SmolfastError(f"can't make {folder}: {describe_os_error(error)}") from error
+    with _lock(folder):
+        if run_file.exists():
+            before = read_json(run_file).get("identity", {})
+            different = _first_difference(before, identity)
+            if different and not overwrite:
+                raise SmolfastError(
+                    f"{folder} holds a run with {different}; choose another --out, or add --overwrite to replace it"
+                )
+            if different:
+                _empty(folder)
+        write_json(run_file, {"identity": identity, **notes, "versions": versions(), "hardware": hardware()})
+        yield
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system and every package that decides the result."""
+    from smolfast import text
+
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    found["smolfast"] = __version__
+    found["unicode"] = text.unicode_version
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """The CPU's model, the CPUs this process may use, memory in bytes, and the instruction set in use."""
+    from smolfast import _native
+
+    model = platform.processor() or platform.machine()
+    memory = 0
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "threads": _native.available_threads(),
+        "memory_bytes": memory,
+        "implementation": _native.implementation(),
+    }
+
+
+def _first_difference(before: Any, now: Any, key: str = "") -> str:
+    """`train.steps = 100, not 200`, or nothing when equal."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted({*before, *now}):
+            if found := _first_difference(before.get(name), now.get(name), f"{key}.{name}" if key else name):
+                return found
+        return ""
+    before = list(before) if isinstance(before, tuple) else before
+    now = list(now) if isinstance(now, tuple) else now
+    return "" if before == now else f"{key.removeprefix('config.')} = {before}, not {now}"
+
+
+def _empty(folder: Path) -> None:
+    import shutil
+
+    for child in folder.iterdir():
+        if child.name == _LOCK_FILE:
+            continue
+        if child.is_dir():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second process; the system lets go when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock, so don't run two at once.
+        yield
+        return
+    try:
+        handle = (folder / _LOCK_FILE).open("w")
+    except OSError as error:
+        raise SmolfastError(f"can't write in {folder}: {describe_os_error(error)}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SmolfastError(
+                f"{folder} is in use by another smolfast process; wait for it or choose another --out"
+            ) from error
+        yield

@@ -1,0 +1,122 @@
+"""The stage engine: skip, redo, refuse, resume."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from smolfast import SmolfastError
+from smolfast.progress import Console
+from smolfast.stages import Runner, Stage
+
+
+class Copy:
+    """A stage that copies its input upper-cased, and counts how often it ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.source = folder / "in.txt"
+        self.source.write_text("abc")
+        self.log = io.StringIO()
+        self.runs = 0
+
+    def run(self, on_change: str = "redo", fail: bool = False, **parameters: object) -> dict[str, object]:
+        def work(path: Path, progress: object) -> dict[str, object]:
+            self.runs += 1
+            path.write_text(self.source.read_text().upper())
+            if fail:
+                raise SmolfastError("failed halfway")
+            return {"runs": self.runs}
+
+        stage = Stage("copy", {"source": self.source}, self.folder / "out.txt", parameters, work)
+        return Runner(self.folder / "stages", Console(self.log), on_change).run(stage)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
+
+
+def test_unchanged_is_skipped_with_the_same_summary(copy: Copy) -> None:
+    assert copy.run() == copy.run() == {"runs": 1}
+    assert "unchanged, skipped" in copy.log.getvalue()
+
+
+def test_changed_input_parameter_or_output_runs_again(copy: Copy) -> None:
+    copy.run()
+    copy.source.write_text("new")
+    copy.run()
+    assert (copy.folder / "out.txt").read_text() == "NEW"
+    copy.run(width=3)
+    (copy.folder / "out.txt").write_text("altered")
+    copy.run(width=3)
+    assert copy.runs == 4
+    assert (copy.folder / "out.txt").read_text() == "NEW"
+
+
+def test_refuse_keeps_an_output_made_otherwise(copy: Copy) -> None:
+    copy.run()
+    copy.source.write_text("new")
+    with pytest.raises(SmolfastError, match=r"out\.txt exists and was made from other input .* --overwrite"):
+        copy.run("refuse")
+    assert (copy.folder / "out.txt").read_text() == "ABC"
+
+
+def test_refuse_keeps_a_file_of_unknown_origin(copy: Copy) -> None:
+    (copy.folder / "out.txt").write_text("precious")
+    with pytest.raises(SmolfastError, match="add --overwrite"):
+        copy.run("refuse")
+    assert (copy.folder / "out.txt").read_text() == "precious"
+
+
+def test_failure_leaves_the_old_output_and_no_manifest_for_it(copy: Copy) -> None:
+    copy.run()
+    copy.source.write_text("new")
+    with pytest.raises(SmolfastError, match="halfway"):
+        copy.run(fail=True)
+    assert (copy.folder / "out.txt").read_text() == "ABC"
+    copy.run()
+    assert (copy.folder / "out.txt").read_text() == "NEW"
+
+
+def test_missing_input_is_named(copy: Copy) -> None:
+    copy.source.unlink()
+    with pytest.raises(SmolfastError, match=r"copy: .*in\.txt does not exist"):
+        copy.run()
+
+
+def test_manifest_tells_time_memory_and_contents(copy: Copy) -> None:
+    copy.run()
+    manifest = json.loads((copy.folder / "stages" / "copy.json").read_text())
+    assert manifest["seconds"] >= 0
+    assert manifest["peak_rss_bytes"] > 1_000_000
+    assert manifest["inputs"].keys() == {"source"}
+    assert len(manifest["output"]["xxh3_128"]) == 32
+
+
+def test_resumable_goes_on_after_a_kill_but_not_with_other_settings(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.write_text("x")
+
+    def run(stop_at: int | None = None, **parameters: object) -> None:
+        def work(path: Path, progress: object) -> dict[str, object]:
+            path.mkdir(exist_ok=True)
+            for part in range(4):
+                if part == stop_at:
+                    raise KeyboardInterrupt
+                file = path / str(part)
+                file.write_text((file.read_text() if file.exists() else "") + "+")
+            return {}
+
+        stage = Stage("train", {"in": source}, tmp_path / "out", parameters, work, resumable=True)
+        Runner(tmp_path / "stages", Console(io.StringIO())).run(stage)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=2)
+    run()
+    assert [(tmp_path / "out" / str(part)).read_text() for part in range(4)] == ["++", "++", "+", "+"]
+    run(rate=2)
+    assert [(tmp_path / "out" / str(part)).read_text() for part in range(4)] == ["+"] * 4
