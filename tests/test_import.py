@@ -12,7 +12,7 @@ import pytest
 
 import smolfast
 
-BASE_MODULES = ["smolfast", "smolfast.files", "smolfast.cli"]
+BASE_MODULES = ["smolfast", "smolfast.files", "smolfast.documents", "smolfast.cli"]
 KERNELS = sorted(path for path in (Path(__file__).parents[1] / "kernels").glob("*.py") if path.name != "__init__.py")
 
 

@@ -1,0 +1,155 @@
+"""Record batches to one parquet file: atomic, in bounded memory, the same bytes however the rows were batched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from smolfast.errors import SmolfastError
+from smolfast.files import atomic_path
+
+ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_ROWS = 1 << 16
+
+
+class BatchWriter:
+    """Write record batches to one parquet file that is whole or absent.
+
+    The bytes depend only on the rows, the schema and the pyarrow version, not on how the rows were cut into batches:
+    a row group ends with the row that brings it to 16 MiB of values or 65,536 rows. zstd, with page checksums.
+
+        with BatchWriter("out.parquet") as writer:
+            writer.write(batch)
+
+    When the block raises, nothing remains and an earlier file stays as it was.
+
+    Raises:
+        SmolfastError: the file can't be written, a batch doesn't have the first one's columns, or no batch was
+            written and no schema given.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], schema: pa.Schema | None = None) -> None:
+        """`schema` defaults to that of the first batch; schema metadata is not written."""
+        self.path = Path(path)
+        self.schema = None if schema is None else schema.remove_metadata()
+        self.rows = 0
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self._pending_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._temporary = self._stack.enter_context(atomic_path(self.path))
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; columns may come in another order or as another type that casts without loss."""
+        if self.schema is None:
+            self.schema = batch.schema.remove_metadata()
+        batch = self._conform(batch)
+        ends = np.cumsum(_row_bytes(batch))
+        self.rows += batch.num_rows
+        start, before = 0, 0
+        while start < batch.num_rows:
+            full = np.searchsorted(ends, ROW_GROUP_BYTES - self._pending_bytes + before)
+            stop = min(int(full) + 1, start + ROW_GROUP_ROWS - self._pending_rows, batch.num_rows)
+            self._pending.append(batch.slice(start, stop - start))
+            self._pending_rows += stop - start
+            self._pending_bytes += int(ends[stop - 1]) - before
+            start, before = stop, int(ends[stop - 1])
+            if self._pending_bytes >= ROW_GROUP_BYTES or self._pending_rows >= ROW_GROUP_ROWS:
+                self._flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is None:
+            try:
+                self._finish()
+            except BaseException as failed:
+                self._abandon()
+                # Through atomic_path, which removes the temporary file and words a full disk.
+                if not self._stack.__exit__(type(failed), failed, failed.__traceback__):
+                    raise
+        else:
+            self._abandon()
+        return self._stack.__exit__(kind, error, trace)
+
+    def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        assert self.schema is not None
+        if batch.schema.equals(self.schema):
+            return batch
+        if sorted(batch.schema.names) != sorted(self.schema.names):
+            raise SmolfastError(
+                f"can't write {self.path}: the inputs have different columns ({column_names(self.schema.names)} and "
+                f"then {column_names(batch.schema.names)}); process them one by one"
+            )
+        try:
+            arrays = [batch.column(field.name).cast(field.type) for field in self.schema]
+        except pa.ArrowException as error:
+            raise SmolfastError(
+                f"can't write {self.path}: the inputs' columns have different types ({error}); process them one by one"
+            ) from error
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            # No dictionaries: the wide columns are distinct texts and ids, and zstd sees to repeated values.
+            self._writer = pq.ParquetWriter(
+                self._temporary, self.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+            )
+        if self._pending:
+            # One chunk, since pages end where chunks do.
+            table = pa.Table.from_batches(self._pending, self.schema).combine_chunks()
+            self._writer.write_table(table, row_group_size=self._pending_rows)
+            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def _finish(self) -> None:
+        if self.schema is None:
+            raise SmolfastError(f"can't write {self.path}: the input holds no documents; give another input")
+        self._flush()
+        assert self._writer is not None
+        self._writer.close()
+
+    def _abandon(self) -> None:
+        if self._writer is not None:
+            # A full disk can make the footer fail too; the first error is the one to report.
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._writer.close()
+
+
+def _row_bytes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """int64 [rows]: bytes of each row's strings, or 8 for a column of another type."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if is_bytes(column.type):
+            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+        else:
+            sizes += 8
+    return sizes
+
+
+def column_names(names: Sequence[str]) -> str:
+    """Columns for a message, at most twenty."""
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def is_string(type_: pa.DataType) -> bool:
+    """Whether an Arrow type is one of the three string types."""
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def is_bytes(type_: pa.DataType) -> bool:
+    """Whether an Arrow type holds strings or binary."""
+    return is_string(type_) or bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))

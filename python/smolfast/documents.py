@@ -1,0 +1,367 @@
+"""Documents in and out: text files, JSON lines and parquet as Arrow record batches; parquet written atomically.
+
+Every stage reads text through `find_sources` and `read_batches` and writes tables through `BatchWriter`, so that
+what is a document, what is an error and what the bytes on disk look like is decided once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
+from smolfast.errors import SmolfastError
+from smolfast.files import describe_os_error
+from smolfast.sources import SUFFIXES, Kind, Source, find_sources, one_line, open_source
+
+__all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches"]
+
+ErrorPolicy = Literal["fail", "replace", "skip"]
+
+BATCH_BYTES = 8 << 20
+REMEDY = "give --errors replace or --errors skip"
+
+
+def read_batches(
+    source: Source,
+    *,
+    text_column: str = "text",
+    columns: Sequence[str] | None = None,
+    errors: ErrorPolicy = "fail",
+    batch_bytes: int = BATCH_BYTES,
+    counts: Counter[str] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Stream a source as record batches of about `batch_bytes` of input, in bounded memory.
+
+    The text column comes as large_string without nulls, whatever string or binary type it was stored as. A text file
+    is one row, with columns `id` (the source's path) and `text_column`; a leading byte-order mark is dropped. Of JSON
+    lines, the first batch decides the other columns and their types (bool, int64, float64, else string, where values
+    that aren't strings are kept as JSON); blank lines are passed over. Line numbers count from 1, parquet rows and
+    byte offsets from 0.
+
+    JSON lines are parsed with the standard library: it can say which line is broken and read columns of mixed type,
+    and at 4 kB a document it isn't slower than pyarrow.json by more than the later stages hide.
+
+    Args:
+        source: one of `find_sources`.
+        text_column: the column that holds the text; it must be there in parquet and JSON lines.
+        columns: the other columns to keep; None keeps all. Names that aren't there are ignored.
+        errors: what to do with a row whose text isn't UTF-8 (a lone surrogate in JSON is such text) or is missing
+            (null): "fail", "replace" bad bytes by U+FFFD and null by the empty text, or "skip" the row. String
+            columns beside the text follow the same rule, but may be null.
+        batch_bytes: roughly how much a batch holds; a longer document makes a longer batch.
+        counts: if given, its "replaced" and "skipped" grow by the rows that were.
+
+    Raises:
+        SmolfastError: bad text under "fail", a corrupt or truncated file, a broken JSON line, no text column.
+    """
+    if errors not in get_args(ErrorPolicy):
+        raise SmolfastError(f"errors = {errors!r} is unknown; choose one of {', '.join(get_args(ErrorPolicy))}")
+    counts = Counter() if counts is None else counts
+    reader = _Reader(source.path, text_column, columns, errors, max(1, batch_bytes), counts)
+    try:
+        with open_source(source.path) as stream:
+            if source.kind == "text":
+                yield from reader.text(stream)
+            elif source.kind == "jsonl":
+                yield from reader.json_lines(stream)
+            else:
+                yield from reader.parquet(stream)
+    except OSError as error:
+        if error.errno is not None:
+            raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
+        # Arrow's own findings (truncated stream, bad magic, corrupt page) are OSErrors without a number.
+        raise SmolfastError(_corrupt(source.path, error)) from error
+    except pa.ArrowException as error:
+        raise SmolfastError(_corrupt(source.path, error)) from error
+
+
+def _corrupt(path: str, error: BaseException) -> str:
+    return f"{path} is corrupt or truncated ({one_line(error)}); make or download it again"
+
+
+class _Reader:
+    """The three formats, with the rules they share for bad text."""
+
+    def __init__(
+        self,
+        path: str,
+        text_column: str,
+        columns: Sequence[str] | None,
+        errors: ErrorPolicy,
+        batch_bytes: int,
+        counts: Counter[str],
+    ) -> None:
+        self.path = path
+        self.text_column = text_column
+        self.columns = None if columns is None else {*columns, text_column}
+        self.errors = errors
+        self.batch_bytes = batch_bytes
+        self.counts = counts
+
+    def keeps(self, name: str) -> bool:
+        return self.columns is None or name in self.columns
+
+    def text(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+        data = stream.read().removeprefix(b"\xef\xbb\xbf")
+        text = self.decode(data, "")
+        if text is None:
+            self.counts["skipped"] += 1
+            return
+        columns = {self.text_column: pa.array([text], pa.large_string())}
+        if self.keeps("id"):
+            name = os.fsencode(self.path).decode("utf-8", "replace")
+            columns = {"id": pa.array([name], pa.string()), **columns}
+        yield pa.RecordBatch.from_pydict(columns)
+
+    # JSON lines
+
+    def json_lines(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+        codec = {".gz": "gzip", ".zst": "zstd"}.get(PurePosixPath(self.path).suffix.lower())
+        if codec is not None:
+            if stream.size() == 0:
+                raise SmolfastError(f"{self.path} is empty, which no {codec} file is; make or download it again")
+            stream = pa.CompressedInputStream(stream, codec)
+        schema: pa.Schema | None = None
+        rows: list[tuple[int, dict[str, Any]]] = []
+        size = 0
+        for number, line in enumerate(io.BufferedReader(stream, 1 << 20), 1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.isspace():
+                continue
+            row = self.json_row(line, number)
+            if row is not None:
+                rows.append((number, row))
+            size += len(line)
+            if size >= self.batch_bytes and rows:
+                schema = schema or self.json_schema(rows)
+                yield self.json_batch(rows, schema)
+                rows, size = [], 0
+        if rows:
+            yield self.json_batch(rows, schema or self.json_schema(rows))
+
+    def json_row(self, line: bytes, number: int) -> dict[str, Any] | None:
+        text = self.decode(line, f", line {number}")
+        if text is None:
+            self.counts["skipped"] += 1
+            return None
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SmolfastError(
+                f"{self.path}, line {number}: not JSON ({error.msg} at character {error.pos}); "
+                "correct or remove the line"
+            ) from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+            raise SmolfastError(f"{self.path}, line {number}: {one_line(error)}; remove the line") from error
+        if not isinstance(row, dict):
+            raise SmolfastError(
+                f'{self.path}, line {number}: not a JSON object; each line must be like {{"{self.text_column}": "…"}}'
+            )
+        return row
+
+    def json_schema(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.Schema:
+        names = list(dict.fromkeys(name for _, row in rows for name in row))
+        if self.text_column not in names:
+            raise self.no_text_column(names)
+        fields = []
+        for name in names:
+            if name == self.text_column:
+                fields.append(pa.field(name, pa.large_string()))
+            elif self.keeps(name):
+                kinds = {type(value) for _, row in rows if (value := row.get(name)) is not None}
+                fields.append(pa.field(name, _json_type(kinds)))
+        return pa.schema(fields)
+
+    def json_batch(self, rows: list[tuple[int, dict[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
+        kept = []
+        for number, row in rows:
+            text = row.get(self.text_column)
+            if text is not None and not isinstance(text, str):
+                raise SmolfastError(
+                    f"{self.path}, line {number}: '{self.text_column}' is a {type(text).__name__}, not a string; "
+                    "correct the line or name another --text-column"
+                )
+            if text is None:
+                text = self.missing(f", line {number}")
+                if text is None:
+                    self.counts["skipped"] += 1
+                    continue
+                row = {**row, self.text_column: text}
+            kept.append((number, row))
+        try:
+            return self.json_arrays(kept, schema)
+        except UnicodeEncodeError:
+            return self.json_arrays(self.without_surrogates(kept), schema)
+
+    def json_arrays(self, rows: list[tuple[int, dict[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
+        for number, row in rows:
+            for name in row:
+                if name not in schema.names and self.keeps(name):
+                    raise SmolfastError(
+                        f"{self.path}, line {number}: the key '{name}' is in no line of the first {self.batch_bytes} "
+                        "bytes; give it in the first line (null will do), or remove it"
+                    )
+        arrays = []
+        for field in schema:
+            values = [row.get(field.name) for _, row in rows]
+            if field.name != self.text_column and pa.types.is_string(field.type):
+                values = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+            try:
+                arrays.append(pa.array(values, field.type))
+            except (pa.ArrowException, OverflowError, TypeError) as error:
+                raise SmolfastError(
+                    f"{self.path}, lines {rows[0][0]} to {rows[-1][0]}: '{field.name}' was {field.type} before, but "
+                    f"here: {one_line(error)}; give the column one type or remove it"
+                ) from error
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def without_surrogates(self, rows: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+        r"""Apply the error rule to rows with a lone surrogate (`"\ud800"`) anywhere."""
+        kept = []
+        for number, row in rows:
+            text = json.dumps(row, ensure_ascii=False)
+            clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            if clean == text:
+                kept.append((number, row))
+            elif self.errors == "fail":
+                raise SmolfastError(f"{self.path}, line {number}: a lone surrogate, so not UTF-8; {REMEDY}")
+            elif self.errors == "replace":
+                kept.append((number, json.loads(clean)))
+                self.counts["replaced"] += 1
+            else:
+                self.counts["skipped"] += 1
+        return kept
+
+    # Parquet
+
+    def parquet(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+        # buffer_size: read the pages of a column as they are needed, not the whole of a row group at once.
+        file = pq.ParquetFile(stream, buffer_size=1 << 20, page_checksum_verification=True)
+        names = file.schema_arrow.names
+        if self.text_column not in names:
+            raise self.no_text_column(names)
+        if len(set(names)) != len(names):
+            raise SmolfastError(f"{self.path} has two columns of the same name ({column_names(names)}); rename one")
+        stored = file.schema_arrow.field(self.text_column).type
+        value = stored.value_type if pa.types.is_dictionary(stored) else stored
+        if not is_bytes(value):
+            raise SmolfastError(
+                f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
+                f"(there are: {column_names(names)})"
+            )
+        kept = [name for name in names if self.keeps(name)]
+        row = 0
+        for group in range(file.num_row_groups):
+            meta = file.metadata.row_group(group)
+            rows = max(1, self.batch_bytes * meta.num_rows // max(1, meta.total_byte_size))
+            for batch in file.iter_batches(min(rows, 1 << 20), row_groups=[group], columns=kept):
+                yield self.checked(batch, row)
+                row += batch.num_rows
+
+    def checked(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        arrays, keep = [], np.ones(batch.num_rows, bool)
+        fields = []
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            is_text = field.name == self.text_column
+            if is_text:
+                column = _as_large_string(column)
+            if is_string(column.type):
+                column = self.repaired(column, field.name, first_row, keep, nulls=not is_text)
+            else:
+                column.validate(full=True)
+            arrays.append(column)
+            fields.append(pa.field(field.name, column.type))
+        checked = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+        if keep.all():
+            return checked
+        self.counts["skipped"] += int(len(keep) - keep.sum())
+        return checked.filter(pa.array(keep))
+
+    def repaired(
+        self, column: pa.Array, name: str, first_row: int, keep: npt.NDArray[np.bool_], *, nulls: bool
+    ) -> pa.Array:
+        """`column` with the error rule applied; clears `keep` where a row has to go."""
+        if (nulls or column.null_count == 0) and _is_valid(column):
+            return column
+        binary = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+        texts: list[str | None] = []
+        for index, raw in enumerate(column.cast(binary).to_pylist()):
+            where = f", row {first_row + index}, column '{name}'"
+            text = None
+            if raw is not None:
+                text = self.decode(raw, where)
+            elif not nulls:
+                text = self.missing(where)
+            if text is None and (raw is not None or not nulls):
+                keep[index] = False
+            texts.append(text)
+        return pa.array(texts, column.type)
+
+    # The error rule
+
+    def decode(self, raw: bytes, where: str) -> str | None:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if self.errors == "fail":
+                raise SmolfastError(
+                    f"{self.path}{where}: not UTF-8 at byte {error.start} (0x{raw[error.start]:02x}); {REMEDY}"
+                ) from error
+        if self.errors == "skip":
+            return None
+        self.counts["replaced"] += 1
+        return raw.decode("utf-8", "replace")
+
+    def missing(self, where: str) -> str | None:
+        if self.errors == "fail":
+            raise SmolfastError(f"{self.path}{where}: the text is missing (null); {REMEDY}")
+        if self.errors == "skip":
+            return None
+        self.counts["replaced"] += 1
+        return ""
+
+    def no_text_column(self, names: Sequence[str]) -> SmolfastError:
+        return SmolfastError(
+            f"{self.path} has no column '{self.text_column}'; give as --text-column one of those it has: "
+            f"{column_names(names) or '(none)'}"
+        )
+
+
+def _json_type(kinds: set[type]) -> pa.DataType:
+    types = {
+        frozenset({bool}): pa.bool_(),
+        frozenset({int}): pa.int64(),
+        frozenset({float}): pa.float64(),
+        frozenset({int, float}): pa.float64(),
+    }
+    return types.get(frozenset(kinds), pa.string())
+
+
+def _as_large_string(column: pa.Array) -> pa.Array:
+    """Strings or binary of any kind as large_string, the bytes unchecked."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if is_string(column.type):
+        return column.cast(pa.large_string())
+    column = column.cast(pa.large_binary())
+    return pa.Array.from_buffers(pa.large_string(), len(column), column.buffers(), column.null_count, column.offset)
+
+
+def _is_valid(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
