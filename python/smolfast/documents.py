@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
@@ -24,7 +25,7 @@ from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
 from smolfast.sources import SUFFIXES, Kind, Source, find_sources, one_line, open_source
 
-__all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches"]
+__all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches", "utf8_bytes"]
 
 ErrorPolicy = Literal["fail", "replace", "skip"]
 
@@ -37,7 +38,7 @@ def read_batches(
     *,
     text_column: str = "text",
     columns: Sequence[str] | None = None,
-    errors: ErrorPolicy = "fail",
+    errors: str = "fail",
     batch_bytes: int = BATCH_BYTES,
     counts: Counter[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -365,3 +366,8 @@ def _is_valid(column: pa.Array) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def utf8_bytes(column: pa.Array) -> int:
+    """Bytes of all the texts of a string column, nulls counting nothing."""
+    return int(pc.sum(pc.binary_length(column)).as_py() or 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +36,7 @@ def normalize_documents(
     """
     sources = find_sources(inputs)
     counts = dict.fromkeys(("documents_in", "bytes_in", "documents_out", "bytes_out", "documents_changed"), 0)
-    with BatchWriter(Path(output), text_column=text_column) as writer:
+    with BatchWriter(output) as writer:
         for index, source in enumerate(sources):
             for batch in read_batches(source, text_column=text_column, errors=errors):
                 before = batch.column(text_column)

@@ -1,0 +1,270 @@
+"""Token files: one flat array of token ids with document boundaries, memory-mapped; and the windows cut from them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from smolfast.documents import find_sources, read_batches, utf8_bytes
+from smolfast.errors import SmolfastError
+from smolfast.files import atomic_path, describe_os_error, read_json, write_json
+from smolfast.progress import ProgressCallback
+from smolfast.sources import one_line
+from smolfast.tokenizer import END_OF_DOCUMENT, load_tokenizer
+
+INDEX_FILE = "tokens.json"
+
+# An encoding holds about a hundred bytes for each byte of text until its ids are taken out.
+_ENCODE_BYTES = 2 << 20
+
+
+def tokenize(
+    documents: Mapping[str, str | os.PathLike[str]],
+    tokenizer_folder: str | os.PathLike[str],
+    output_folder: str | os.PathLike[str],
+    *,
+    text_column: str = "text",
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Encode each input file of documents into a token file of that name, every document closed by `<|endoftext|>`.
+
+    Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when the vocabulary passes 65,536)
+    and `NAME.documents.npy` (int64 [D + 1]: where each document starts, and N at the end), then `tokens.json`.
+    Streams: memory doesn't grow with the text, except for eight bytes a document.
+
+    Args:
+        documents: name → file, folder or URL of documents, such as {"train": …, "held_out": …}.
+
+    Returns:
+        documents_in, bytes_in, documents_out, bytes_out (of the token arrays), vocab_size, and per name
+        NAME_tokens and NAME_bytes_per_token.
+
+    Raises:
+        SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
+    """
+    tokenizer = load_tokenizer(tokenizer_folder)
+    end = tokenizer.token_to_id(END_OF_DOCUMENT)
+    vocab_size = tokenizer.get_vocab_size()
+    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    folder = Path(output_folder)
+    files: dict[str, dict[str, int]] = {}
+    for position, (name, path) in enumerate(documents.items()):
+        lengths: list[npt.NDArray[np.int64]] = []
+        tokens = text_bytes = 0
+        with _npy_file(folder / f"{name}.tokens.npy", dtype) as append:
+            for source in find_sources([path]):
+                for batch in read_batches(source, text_column=text_column, columns=[], batch_bytes=_ENCODE_BYTES):
+                    column = batch.column(text_column)
+                    encodings = tokenizer.encode_batch_fast(column.to_pylist(), add_special_tokens=False)
+                    ids = [np.array([*encoding.ids, end], dtype) for encoding in encodings]
+                    lengths.append(np.array([len(document) for document in ids], np.int64))
+                    append(np.concatenate([np.empty(0, dtype), *ids]))
+                    text_bytes += utf8_bytes(column)
+                    tokens += int(lengths[-1].sum())
+                    if progress is not None:
+                        progress(position, len(documents), f"{name}: {tokens:,} tokens")
+        starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
+        if len(starts) == 1:
+            raise SmolfastError(f"{path} holds no documents to tokenize; give more --input")
+        with _npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as append:
+            append(starts)
+        files[name] = {"documents": len(starts) - 1, "tokens": int(starts[-1]), "utf8_bytes": text_bytes}
+    write_json(folder / INDEX_FILE, {"vocab_size": vocab_size, "end_of_document": end, "files": files})
+    documents_in = sum(file["documents"] for file in files.values())
+    return {
+        "documents_in": documents_in,
+        "bytes_in": sum(file["utf8_bytes"] for file in files.values()),
+        "documents_out": documents_in,
+        "bytes_out": sum(file["tokens"] for file in files.values()) * dtype.itemsize,
+        "vocab_size": vocab_size,
+        **{f"{name}_tokens": file["tokens"] for name, file in files.items()},
+        **{f"{name}_bytes_per_token": round(f["utf8_bytes"] / f["tokens"], 4) for name, f in files.items()},
+    }
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A token file, memory-mapped and read-only.
+
+    Attributes:
+        path: the file of `tokens`.
+        tokens: uint16 or uint32 [N]; every document ends with `end_of_document`.
+        document_starts: int64 [D + 1]; document i is `tokens[document_starts[i]:document_starts[i + 1]]`.
+        utf8_bytes: bytes of the text that the N tokens stand for (end tokens stand for none).
+        vocab_size: every id is below this.
+        end_of_document: the id of `<|endoftext|>`.
+    """
+
+    path: Path
+    tokens: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+    document_starts: npt.NDArray[np.int64]
+    utf8_bytes: int
+    vocab_size: int
+    end_of_document: int
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], name: str) -> TokenFile:
+        """Open the token file `name` of a folder that `tokenize` wrote.
+
+        Reads the boundaries and the last token of every document, not all tokens; `PackedWindows` checks ids as it
+        gathers them.
+
+        Raises:
+            SmolfastError: missing, truncated, corrupt or inconsistent files.
+        """
+        index_path = Path(folder) / INDEX_FILE
+        index = read_json(index_path)
+        try:
+            vocab_size, end = int(index["vocab_size"]), int(index["end_of_document"])
+            counts = {key: int(index["files"][name][key]) for key in ("documents", "tokens", "utf8_bytes")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise SmolfastError(f"{index_path} describes no token file '{name}'; tokenize again") from error
+        path = Path(folder) / f"{name}.tokens.npy"
+        tokens = _load_npy(path, ("<u2", "<u4"), counts["tokens"])
+        starts_path = Path(folder) / f"{name}.documents.npy"
+        starts = _load_npy(starts_path, ("<i8",), counts["documents"] + 1)
+        ordered = len(starts) > 1 and starts[0] == 0 and starts[-1] == len(tokens) and bool(np.all(np.diff(starts) > 0))
+        if not ordered:
+            raise SmolfastError(f"{starts_path} does not fit {path.name}; tokenize again")
+        if not np.all(tokens[starts[1:] - 1] == end):
+            raise SmolfastError(f"{path} has a document that does not end with token {end}; tokenize again")
+        return cls(path, tokens, starts, counts["utf8_bytes"], vocab_size, end)
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are."""
+        return len(self.document_starts) - 1
+
+
+class PackedWindows:
+    """Training batches of packed windows; any step's batch from (seed, step) alone.
+
+    Each epoch puts the documents in a new order and reads them as one stream of N tokens. Window w is tokens w·S to
+    (w + 1)·S of that stream, both included: S inputs and, one further on, their S targets, so that neighbouring
+    windows share one token, and every token but the first is a target exactly once. The windows of an epoch are
+    shuffled too, or a long document would fill a batch alone. What doesn't fill a batch at the end of an epoch, fewer
+    than B·S + 1 tokens, is left out; it differs from epoch to epoch.
+
+    Orders come from sorting SplitMix64 hashes of (seed, epoch, index), so they don't depend on numpy's version.
+    """
+
+    def __init__(self, tokens: TokenFile, sequence_length: int, batch_size: int, seed: int) -> None:
+        """
+        Args:
+            sequence_length: S, inputs per window.
+            batch_size: B, windows per step.
+
+        Raises:
+            SmolfastError: the file has too few tokens for one batch.
+        """
+        self.tokens = tokens
+        self.sequence_length = sequence_length
+        self.batch_size = batch_size
+        self.seed = seed
+        count = len(tokens.tokens)
+        self.steps_per_epoch = max(0, count - 1) // sequence_length // batch_size
+        if self.steps_per_epoch == 0:
+            raise SmolfastError(
+                f"too little text to train on: {tokens.path} has {count} tokens, need at least "
+                f"{sequence_length * batch_size + 1}; give more --input or lower train.sequence_length "
+                f"({sequence_length}) × train.batch_size ({batch_size})"
+            )
+        self._epoch = -1
+
+    def batch(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """The batch of a step, counted from 0 over all epochs.
+
+        Returns:
+            tokens int64 [B, S + 1], and document_ids int32 [B, S + 1]: 0 for the document that a window begins in,
+            then one more with each further document.
+
+        Raises:
+            SmolfastError: an id that is not in the vocabulary, in a file that was altered.
+        """
+        if step < 0:
+            raise ValueError(f"step = {step} is negative")
+        epoch, step = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._start_epoch(epoch)
+        windows = self._windows[step * self.batch_size : (step + 1) * self.batch_size]
+        positions = windows[:, None] * self.sequence_length + np.arange(self.sequence_length + 1)
+        places = np.searchsorted(self._ends, positions, side="right")
+        tokens = self.tokens.tokens[positions + self._shifts[places]].astype(np.int64)
+        if int(tokens.max()) >= self.tokens.vocab_size:
+            raise SmolfastError(
+                f"{self.tokens.path} has token {int(tokens.max())} in a vocabulary of {self.tokens.vocab_size}; "
+                "tokenize again"
+            )
+        return tokens, (places - places[:, :1]).astype(np.int32)
+
+    def _start_epoch(self, epoch: int) -> None:
+        starts = self.tokens.document_starts
+        order = _shuffled(self.tokens.documents, self.seed, 2 * epoch)
+        lengths = np.diff(starts)[order]
+        # The document at each place of the stream ends here; from a position in the stream to one in the file.
+        self._ends = np.cumsum(lengths)
+        self._shifts = starts[:-1][order] - (self._ends - lengths)
+        self._windows = _shuffled((len(self.tokens.tokens) - 1) // self.sequence_length, self.seed, 2 * epoch + 1)
+        self._epoch = epoch
+
+
+def _shuffled(count: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
+    """A permutation of range(count): int64 [count]."""
+    key = _splitmix64(np.array([seed & _MASK64], np.uint64)) ^ np.uint64(stream)
+    keys = np.arange(count, dtype=np.uint64)
+    keys += _splitmix64(key)
+    return np.argsort(_splitmix64(keys), kind="stable")
+
+
+_MASK64 = (1 << 64) - 1
+
+
+def _splitmix64(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """One output of SplitMix64 (Steele, Lea and Flood 2014) for each state; wraps modulo 2⁶⁴."""
+    z = state + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@contextlib.contextmanager
+def _npy_file(path: Path, dtype: np.dtype[Any]) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Give a function that appends to a one-dimensional .npy file, which is whole or absent in the end."""
+    length = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+
+        def write_header() -> None:
+            # numpy pads the header with blanks so that the length can grow in place.
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(file, header)
+
+        def append(values: npt.NDArray[Any]) -> None:
+            nonlocal length
+            file.write(values.astype(dtype, copy=False).tobytes())
+            length += len(values)
+
+        write_header()
+        yield append
+        write_header()
+
+
+def _load_npy(path: Path, dtypes: Sequence[str], length: int) -> npt.NDArray[Any]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    except Exception as error:  # numpy raises whatever its parsers do: ValueError, EOFError, TypeError, zip errors
+        raise SmolfastError(f"{path} is corrupt or truncated ({one_line(error)}); tokenize again") from error
+    if not isinstance(array, np.ndarray) or array.dtype not in [np.dtype(d) for d in dtypes]:
+        raise SmolfastError(f"{path} is not an array of {' or '.join(dtypes)}; tokenize again")
+    if array.shape != (length,):
+        raise SmolfastError(f"{path} has shape {array.shape}, but {INDEX_FILE} says ({length},); tokenize again")
+    return array
