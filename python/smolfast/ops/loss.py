@@ -1,0 +1,298 @@
+"""`mtp_loss` and `linear_cross_entropy`: cross-entropy from hidden states, for one or several tokens ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from smolfast import reference
+from smolfast.errors import SmolfastError
+
+Reduction = Literal["mean", "sum", "none"]
+
+# Up to here the logits are kept for the backward pass, which saves a third of its multiplications.
+_STORE_BYTES = 128 << 20
+
+
+def mtp_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    head_weights: Sequence[float],
+    bias: Tensor | None = None,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    document_ids: Tensor | None = None,
+    num_items: float | Tensor | Sequence[float] | None = None,
+    return_metrics: bool = False,
+) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+    """Multi-token-prediction loss (Gloeckle et al., arXiv 2404.19737): Σⱼ head_weights[j] · mean of depth j.
+
+    `targets[i]` is the token after position i; depth j's target at position i is `targets[i + j]`.
+
+    Args:
+        hidden: [k, ..., N, H], one per depth, or [..., N, H] shared by all k depths. k = len(head_weights).
+        weight: unembedding [V, H]; bias: [V].
+        targets: int64 [..., N]; sequences along the leading dimensions don't see each other.
+        ignore_index: targets that don't count.
+        z_loss: adds z_loss · (log-partition)² per target (PaLM, arXiv 2204.02311 §5).
+        softcap: c > 0 replaces each logit z by c · tanh(z / c).
+        label_smoothing: as in `torch.nn.functional.cross_entropy`.
+        reduction: "mean" as above; "sum" without the division; "none" gives the weighted losses [k, ..., N].
+        document_ids: [..., N], the document of each position, or [..., N + 1] with that of the token after the last.
+            A target counts only if it lies in its position's document. Without the last id, the last document goes on.
+        num_items: divide by this (one number, or one per depth) instead of the counts of valid targets: with gradient
+            accumulation, the counts of the whole batch.
+        return_metrics: also a dict of detached [k] tensors, from the same pass: "loss" (each depth's own mean),
+            "accuracy", "log_partition" (mean) and "count" (valid targets).
+
+    Returns:
+        the loss, fp32 (fp64 for fp64 input), or (loss, metrics). A depth without valid targets contributes 0.
+
+    Raises:
+        SmolfastError: shapes or options that don't fit together; a target outside the vocabulary.
+    """
+    depths = len(head_weights)
+    shared = hidden.ndim == targets.ndim + 1
+    _check_loss(hidden, weight, targets, bias, depths, shared, softcap, label_smoothing, reduction)
+    hidden, weight, bias = _autocast(hidden, weight, bias)
+    positions = targets.numel()
+    shifted = _shift(targets, depths, ignore_index, document_ids)
+    flat_targets = shifted.reshape(depths, positions)
+    rows = hidden.reshape(1 if shared else depths, positions, hidden.shape[-1])
+    itemsize = 8 if hidden.dtype == torch.float64 else 4
+    differentiable = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    store = differentiable and rows.shape[0] * positions * weight.shape[0] * itemsize <= _STORE_BYTES
+    losses, lse, predicted, _ = _token_losses(
+        rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store, return_metrics
+    )
+    scale = torch.tensor(head_weights, dtype=losses.dtype, device=losses.device)
+    loss: Tensor
+    valid = flat_targets != ignore_index
+    counts = valid.sum(1)
+    if reduction == "none":
+        loss = (losses * scale[:, None]).reshape(shifted.shape)
+    elif reduction == "sum":
+        loss = (losses.sum(1) * scale).sum()
+    else:
+        loss = (losses.sum(1) / _divisor(num_items, counts, depths) * scale).sum()
+    if not return_metrics:
+        return loss
+    with torch.no_grad():
+        safe = counts.clamp(min=1)
+        metrics = {
+            "loss": losses.detach().sum(1) / safe,
+            "accuracy": ((predicted == flat_targets) & valid).sum(1) / safe,
+            "log_partition": (lse.detach() * valid).sum(1) / safe,
+            "count": counts,
+        }
+    return loss, metrics
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    reduction: Reduction = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
+) -> Tensor:
+    """`cross_entropy(linear(input, linear_weight, linear_bias), target)` without the logits: `mtp_loss` with one depth.
+
+    Args: as `torch.nn.functional.linear_cross_entropy`: input [..., H], linear_weight [V, H], target int64 [...].
+    """
+    loss = mtp_loss(
+        input.reshape(-1, input.shape[-1]),
+        linear_weight,
+        target.reshape(-1),
+        head_weights=(1.0,),
+        bias=linear_bias,
+        ignore_index=ignore_index,
+        z_loss=z_loss,
+        softcap=softcap,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
+    assert isinstance(loss, Tensor)
+    return loss.reshape(target.shape) if reduction == "none" else loss
+
+
+def _check_loss(
+    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, depths: int, shared: bool, softcap: float,
+    label_smoothing: float, reduction: str,
+) -> None:  # fmt: skip
+    if depths == 0:
+        raise SmolfastError(
+            "mtp_loss: head_weights is empty; give one weight per predicted token, (1.0,) for next-token only"
+        )
+    if targets.ndim == 0 or targets.dtype != torch.int64:
+        raise SmolfastError(f"mtp_loss: targets is {targets.dtype} {list(targets.shape)}; expected int64 [..., N]")
+    expected = targets.shape if shared else (depths, *targets.shape)
+    if hidden.ndim not in (targets.ndim + 1, targets.ndim + 2) or hidden.shape[:-1] != torch.Size(expected):
+        raise SmolfastError(
+            f"mtp_loss: hidden has shape {list(hidden.shape)} for targets {list(targets.shape)} and {depths} head "
+            f"weights; expected {[*targets.shape, 'H']} or {[depths, *targets.shape, 'H']}"
+        )
+    if weight.ndim != 2 or weight.shape[1] != hidden.shape[-1]:
+        raise SmolfastError(f"mtp_loss: weight has shape {list(weight.shape)}; expected [V, {hidden.shape[-1]}]")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise SmolfastError(f"mtp_loss: bias has shape {list(bias.shape)}; expected [{weight.shape[0]}]")
+    if softcap < 0 or not 0 <= label_smoothing <= 1:
+        raise SmolfastError("mtp_loss: softcap must be at least 0 and label_smoothing within [0, 1]")
+    if reduction not in ("mean", "sum", "none"):
+        raise SmolfastError(f"mtp_loss: reduction = '{reduction}' is unknown; choose mean, sum or none")
+
+
+def _autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    return hidden, weight, bias
+
+
+def _shift(targets: Tensor, depths: int, ignore_index: int, document_ids: Tensor | None) -> Tensor:
+    """[..., N] → [k, ..., N]: depth j's targets, those past the end or in another document replaced by ignore_index."""
+    length = targets.shape[-1]
+    if document_ids is not None:
+        if document_ids.shape not in (targets.shape, (*targets.shape[:-1], length + 1)):
+            raise SmolfastError(
+                f"mtp_loss: document_ids has shape {list(document_ids.shape)}; "
+                f"expected {list(targets.shape)} or {[*targets.shape[:-1], length + 1]}"
+            )
+        if document_ids.shape[-1] == length and length:
+            document_ids = torch.cat([document_ids, document_ids[..., -1:]], -1)
+    shifted = []
+    for depth in range(depths):
+        kept = max(length - depth, 0)
+        target = torch.nn.functional.pad(targets[..., length - kept :], (0, length - kept), value=ignore_index)
+        if document_ids is not None and kept:
+            same = document_ids[..., :kept] == document_ids[..., depth + 1 : depth + 1 + kept]
+            target = target.masked_fill(~torch.nn.functional.pad(same, (0, length - kept), value=False), ignore_index)
+        shifted.append(target)
+    return torch.stack(shifted)
+
+
+def _divisor(num_items: float | Tensor | Sequence[float] | None, counts: Tensor, depths: int) -> Tensor:
+    if num_items is None:
+        return counts.clamp(min=1)
+    items = (
+        num_items.to(counts.device) if isinstance(num_items, Tensor) else torch.tensor(num_items, device=counts.device)
+    )
+    if items.ndim > 1 or (items.ndim == 1 and items.shape[0] not in (1, depths)):
+        raise SmolfastError(f"mtp_loss: num_items has shape {list(items.shape)}; give one number, or {depths}")
+    return items
+
+
+@torch.library.custom_op("smolfast::token_losses", mutates_args=())
+def _token_losses(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    ignore_index: int,
+    z_loss: float,
+    softcap: float,
+    label_smoothing: float,
+    store: bool,
+    predict: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    wrong = (targets != ignore_index) & ((targets < 0) | (targets >= weight.shape[0]))
+    if targets.device.type == "cpu" and bool(wrong.any()):
+        depth, position = wrong.nonzero()[0].tolist()
+        raise SmolfastError(
+            f"mtp_loss: target {int(targets[depth, position])} of position {position + depth} is outside the vocabulary "
+            f"of {weight.shape[0]}; fix the tokens, or set ignore_index to leave such targets out"
+        )
+    options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
+    return reference.token_losses_forward(hidden, weight, bias, targets, options, store, predict)
+
+
+@_token_losses.register_fake
+def _(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore_index: int, z_loss: float,
+    softcap: float, label_smoothing: float, store: bool, predict: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    rows = hidden.shape[:2]
+    return (
+        hidden.new_empty(targets.shape, dtype=dtype),
+        hidden.new_empty(rows, dtype=dtype),
+        targets.new_empty(rows if predict else (0, 0)),
+        hidden.new_empty((rows[0] * rows[1], weight.shape[0]) if store else (0, 0), dtype=dtype),
+    )
+
+
+@torch.library.custom_op("smolfast::token_losses_backward", mutates_args=())
+def _token_losses_backward(
+    grad_losses: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    lse: Tensor,
+    stored: Tensor,
+    ignore_index: int,
+    z_loss: float,
+    softcap: float,
+    label_smoothing: float,
+    needs_hidden: bool,
+    needs_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
+    return reference.token_losses_backward(
+        grad_losses, hidden, weight, bias, targets, lse, stored, options, (needs_hidden, needs_weight)
+    )
+
+
+@_token_losses_backward.register_fake
+def _(
+    grad_losses: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, lse: Tensor,
+    stored: Tensor, ignore_index: int, z_loss: float, softcap: float, label_smoothing: float, needs_hidden: bool,
+    needs_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    return (
+        hidden.new_empty(hidden.shape if needs_hidden else 0),
+        weight.new_empty(weight.shape if needs_weight else 0),
+        weight.new_empty(0) if bias is None or not needs_weight else bias.new_empty(bias.shape),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    hidden, weight, bias, targets = inputs[:4]
+    _, lse, _, stored = output
+    ctx.save_for_backward(hidden, weight, bias, targets, lse, stored)
+    ctx.options = inputs[4:8]
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_losses: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    nothing = (None,) * 7
+    if grad_losses is None:
+        return (None, None, None, *nothing)
+    hidden, weight, bias, targets, lse, stored = ctx.saved_tensors
+    needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+    needs_weight = needs_weight or needs_bias
+    dx, dw, db = _token_losses_backward(
+        grad_losses, hidden, weight, bias, targets, lse, stored, *ctx.options, needs_hidden, needs_weight
+    )
+    return (
+        dx if needs_hidden else None,
+        dw if needs_weight else None,
+        None if bias is None or not needs_weight else db,
+        *nothing,
+    )
+
+
+_token_losses.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,30 @@
+"""Plain torch implementations of the operations in `smolfast.ops`, for every device.
+
+They are what a CPU runs, what the tests of the Triton kernels compare with, and the baseline of the benchmarks.
+"""
+
+from __future__ import annotations
+
+from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward
+from smolfast.reference.loss import LossOptions, token_losses_backward, token_losses_forward
+from smolfast.reference.orthogonalize import (
+    COEFFICIENTS,
+    Coefficients,
+    newton_schulz,
+    newton_schulz_backward,
+    resolve_coefficients,
+)
+
+__all__ = [
+    "COEFFICIENTS",
+    "AttentionOptions",
+    "Coefficients",
+    "LossOptions",
+    "attention_backward",
+    "attention_forward",
+    "newton_schulz",
+    "newton_schulz_backward",
+    "resolve_coefficients",
+    "token_losses_backward",
+    "token_losses_forward",
+]

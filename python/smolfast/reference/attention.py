@@ -1,0 +1,414 @@
+"""Grouped-query attention in plain torch: forward and backward with memory linear in the sequence length.
+
+Where nothing but a softmax over whole or causal sequences is asked, torch's own fused CPU kernel does the work, one
+call for each run of equally long documents. Everything else (windows, soft caps, an LSE gradient, more keys than
+queries, other devices) goes over blocks of query rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# One block of scores holds at most this many numbers: 16 MiB in fp32, about where blocks stop fitting the caches.
+_BLOCK_SCORES = 1 << 22
+_MIN_ROWS, _MAX_ROWS = 16, 128
+
+_flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """What `gqa_attention` was asked for, in the kernels' terms."""
+
+    causal: bool
+    softmax_scale: float
+    window_left: int = -1
+    """Keys visible to the left of a query's own position; −1 for all."""
+    window_right: int = -1
+    softcap: float = 0.0
+
+    @property
+    def left(self) -> int | None:
+        return None if self.window_left < 0 else self.window_left
+
+    @property
+    def right(self) -> int | None:
+        if self.causal:
+            return 0
+        return None if self.window_right < 0 else self.window_right
+
+
+@dataclass(frozen=True)
+class _Run:
+    """`count` neighbouring sequences of the same lengths, as row offsets into the packed queries and keys."""
+
+    count: int
+    query_start: int
+    query_length: int
+    key_start: int
+    key_length: int
+
+    def queries(self, packed: Tensor) -> Tensor:
+        """[T, H, …] → [count, length, H, …], a view."""
+        rows = packed.narrow(0, self.query_start, self.count * self.query_length)
+        return rows.view(self.count, self.query_length, *packed.shape[1:])
+
+    def keys(self, packed: Tensor) -> Tensor:
+        rows = packed.narrow(0, self.key_start, self.count * self.key_length)
+        return rows.view(self.count, self.key_length, *packed.shape[1:])
+
+    def statistics(self, packed: Tensor) -> Tensor:
+        """[H, T] → [count, H, length], a view."""
+        rows = packed.narrow(1, self.query_start, self.count * self.query_length)
+        return rows.view(packed.shape[0], self.count, self.query_length).transpose(0, 1)
+
+
+def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[_Run]:
+    """Sequences without queries are left out: they have no output, and their keys no gradient."""
+    query_starts, key_starts = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
+    run: _Run | None = None
+    for index in range(len(query_starts) - 1):
+        query_length = query_starts[index + 1] - query_starts[index]
+        key_length = key_starts[index + 1] - key_starts[index]
+        if run and (run.query_length, run.key_length) == (query_length, key_length):
+            run = _Run(run.count + 1, run.query_start, query_length, run.key_start, key_length)
+            continue
+        if run and run.query_length:
+            yield run
+        run = _Run(1, query_starts[index], query_length, key_starts[index], key_length)
+    if run and run.query_length:
+        yield run
+
+
+def _fused(q: Tensor, options: AttentionOptions, query_length: int, key_length: int) -> bool:
+    """torch's fused CPU kernel aligns a causal mask top-left, so it serves squares, single queries and no mask."""
+    return (
+        q.device.type == "cpu"
+        and options.softcap == 0.0
+        and options.window_left < 0
+        and (options.causal or options.window_right < 0)
+        and (not options.causal or query_length == key_length or query_length == 1)
+        and key_length > 0
+        and q.numel() > 0
+    )
+
+
+def attention_forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor | None,
+    cu_seqlens_k: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    sinks: Tensor | None,
+    options: AttentionOptions,
+    want_max_logit: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention over [B, S, H, D], or over packed [T, H, D] with cumulative lengths.
+
+    Returns:
+        the output (contiguous, like q), the fp32 (fp64 for fp64 inputs) log-sum-exp [B, Hq, S] or [Hq, T], and the
+        largest visible scaled logit of each query head [Hq] (−inf if it wasn't asked for or nothing is visible).
+    """
+    if cos is not None and sin is not None:
+        q, k = _rotate_queries_and_keys(q, k, cu_seqlens_q, cu_seqlens_k, cos, sin)
+    statistics = _accumulator_dtype(q.dtype)
+    max_logit = torch.full((q.shape[-2],), -torch.inf, dtype=statistics, device=q.device)
+    if cu_seqlens_q is None or cu_seqlens_k is None:
+        out, lse = _dense_forward(q, k, v, sinks, options, max_logit if want_max_logit else None)
+        return out.contiguous(), lse.contiguous(), max_logit
+    out = torch.zeros_like(q, memory_format=torch.contiguous_format)
+    lse = torch.full((q.shape[1], q.shape[0]), -torch.inf, dtype=statistics, device=q.device)
+    for run in _runs(cu_seqlens_q, cu_seqlens_k):
+        run_out, run_lse = _dense_forward(
+            run.queries(q), run.keys(k), run.keys(v), sinks, options, max_logit if want_max_logit else None
+        )
+        run.queries(out).copy_(run_out)
+        run.statistics(lse).copy_(run_lse)
+    return out, lse, max_logit
+
+
+def attention_backward(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cu_seqlens_q: Tensor | None,
+    cu_seqlens_k: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    sinks: Tensor | None,
+    options: AttentionOptions,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v (each contiguous, in its dtype) and of the sinks ([0] without sinks)."""
+    rotated_q, rotated_k = q, k
+    if cos is not None and sin is not None:
+        rotated_q, rotated_k = _rotate_queries_and_keys(q, k, cu_seqlens_q, cu_seqlens_k, cos, sin)
+    grad_sinks = torch.zeros_like(sinks) if sinks is not None else q.new_zeros(0)
+    if cu_seqlens_q is None or cu_seqlens_k is None:
+        dq, dk, dv = _dense_backward(grad_out, grad_lse, rotated_q, rotated_k, v, out, lse, sinks, grad_sinks, options)
+    else:
+        dq, dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+        for run in _runs(cu_seqlens_q, cu_seqlens_k):
+            gradients = _dense_backward(
+                run.queries(grad_out),
+                None if grad_lse is None else run.statistics(grad_lse),
+                run.queries(rotated_q),
+                run.keys(rotated_k),
+                run.keys(v),
+                run.queries(out),
+                run.statistics(lse),
+                sinks,
+                grad_sinks,
+                options,
+            )
+            run.queries(dq).copy_(gradients[0])
+            run.keys(dk).copy_(gradients[1])
+            run.keys(dv).copy_(gradients[2])
+    if cos is not None and sin is not None:
+        dq, dk = _rotate_queries_and_keys(dq, dk, cu_seqlens_q, cu_seqlens_k, cos, -sin)
+    return dq.contiguous(), dk.contiguous(), dv.contiguous(), grad_sinks
+
+
+def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+# Rotary embedding
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the first 2R channels of x in half-split pairs (i, i + R); cos and sin broadcast as [..., 1, R]."""
+    rotary = cos.shape[-1]
+    compute = _accumulator_dtype(x.dtype)
+    cos, sin = cos.to(compute).unsqueeze(-2), sin.to(compute).unsqueeze(-2)
+    rotated = torch.empty_like(x, memory_format=torch.contiguous_format)
+    first, second = x[..., :rotary].to(compute), x[..., rotary : 2 * rotary].to(compute)
+    rotated[..., :rotary] = first * cos - second * sin
+    rotated[..., rotary : 2 * rotary] = second * cos + first * sin
+    rotated[..., 2 * rotary :] = x[..., 2 * rotary :]
+    return rotated
+
+
+def _rotate_queries_and_keys(
+    q: Tensor, k: Tensor, cu_seqlens_q: Tensor | None, cu_seqlens_k: Tensor | None, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Tables have a row for each key, and queries take the last rows, as the causal mask aligns bottom-right."""
+    if cu_seqlens_q is None or cu_seqlens_k is None:
+        start = k.shape[1] - q.shape[1]
+        return _rotate(q, cos[..., start:, :], sin[..., start:, :]), _rotate(k, cos, sin)
+    if cu_seqlens_q is cu_seqlens_k or torch.equal(cu_seqlens_q, cu_seqlens_k):
+        return _rotate(q, cos, sin), _rotate(k, cos, sin)
+    query_lengths = cu_seqlens_q.diff().long()
+    shift = (cu_seqlens_k[1:] - cu_seqlens_q[1:]).long()  # ends meet ends
+    rows = torch.arange(q.shape[0], device=q.device) + torch.repeat_interleave(shift, query_lengths)
+    return _rotate(q, cos[rows], sin[rows]), _rotate(k, cos, sin)
+
+
+# Whole sequences of one length: q [B, Sq, Hq, D], k and v [B, Sk, Hk, D]
+
+
+def _dense_forward(
+    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, options: AttentionOptions, max_logit: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if not _fused(q, options, q.shape[1], k.shape[1]):
+        return _blocks_forward(q, k, v, sinks, options, max_logit)
+    heads_first = [x.transpose(1, 2) for x in (q, k, v)]
+    causal = options.causal and q.shape[1] > 1
+    out, lse = _flash_forward(*heads_first, 0.0, causal, scale=options.softmax_scale)
+    out = out.transpose(1, 2)
+    if bool((lse == 0).any()):
+        # The kernel's maximum skips NaN: it takes a query row that holds one for a row that sees nothing.
+        poisoned = q.isnan().any(-1)
+        out = out.masked_fill(poisoned[..., None], torch.nan)
+        lse = lse.masked_fill(poisoned.transpose(1, 2), torch.nan)
+    if max_logit is not None:
+        for _, _, scores in _score_blocks(q, k, options):
+            _update_max(max_logit, scores)
+    if sinks is not None:
+        # A sink only adds exp(sink) to the denominator, so it scales what was computed without it.
+        with_sinks = torch.logaddexp(lse, sinks.to(lse.dtype)[:, None])
+        out = (out * torch.exp(lse - with_sinks).transpose(1, 2).unsqueeze(-1)).to(q.dtype)
+        lse = with_sinks
+    return out, lse
+
+
+def _dense_backward(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    sinks: Tensor | None,
+    grad_sinks: Tensor,
+    options: AttentionOptions,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if sinks is not None:
+        compute = lse.dtype
+        delta = (grad_out.to(compute) * out.to(compute)).sum(-1).transpose(1, 2)
+        if grad_lse is not None:
+            delta = delta - grad_lse
+        weight = torch.exp(sinks.to(compute)[:, None] - _finite(lse))
+        grad_sinks.sub_((weight * delta).sum((0, 2)).to(grad_sinks.dtype))
+    if grad_lse is not None or not _fused(q, options, q.shape[1], k.shape[1]):
+        return _blocks_backward(grad_out, grad_lse, q, k, v, out, lse, options)
+    # The kernel takes probabilities from exp(score − lse) and its row sums from out · grad_out: right with sinks too.
+    heads_first = [x.transpose(1, 2) for x in (grad_out.contiguous(), q, k, v, out)]
+    causal = options.causal and q.shape[1] > 1
+    gradients = _flash_backward(*heads_first, lse, 0.0, causal, scale=options.softmax_scale)
+    return gradients[0].transpose(1, 2), gradients[1].transpose(1, 2), gradients[2].transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Query rows [start, stop) and the key columns [low, high) that any of them sees."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+
+def _blocks(q: Tensor, k: Tensor, options: AttentionOptions) -> Iterator[_Block]:
+    (batch, query_length, heads, _), key_length = q.shape, k.shape[1]
+    shift = key_length - query_length
+    span = key_length
+    if options.left is not None and options.right is not None:
+        span = min(span, options.left + options.right + _MAX_ROWS)
+    rows = _BLOCK_SCORES // max(1, batch * heads * span)
+    rows = max(_MIN_ROWS, min(_MAX_ROWS, rows))
+    for start in range(0, query_length, rows):
+        stop = min(start + rows, query_length)
+        low = 0 if options.left is None else max(0, start + shift - options.left)
+        high = key_length if options.right is None else min(key_length, stop + shift + options.right)
+        if low < high:
+            yield _Block(start, stop, low, high)
+
+
+def _score_blocks(q: Tensor, k: Tensor, options: AttentionOptions) -> Iterator[tuple[_Block, Tensor, Tensor]]:
+    """Each block with its queries [B, Hk, G · rows, D] and its masked scores [B, Hk, G, rows, columns]."""
+    batch, query_length, heads, _ = q.shape
+    key_length, key_heads = k.shape[1], k.shape[2]
+    compute = _accumulator_dtype(q.dtype)
+    shift = key_length - query_length
+    keys = k.transpose(1, 2).to(compute)
+    for block in _blocks(q, k, options):
+        rows = block.stop - block.start
+        queries = _grouped(q[:, block.start : block.stop], key_heads, compute)
+        scores = queries @ keys[:, :, block.low : block.high].transpose(-1, -2)
+        scores.mul_(options.softmax_scale)
+        if options.softcap:
+            scores.div_(options.softcap).tanh_().mul_(options.softcap)
+        scores = scores.view(batch, key_heads, heads // key_heads, rows, block.high - block.low)
+        hidden = _hidden(block, shift, options, q.device)
+        if hidden is not None:
+            scores.masked_fill_(hidden, -torch.inf)
+        yield block, queries, scores
+
+
+def _grouped(x: Tensor, key_heads: int, dtype: torch.dtype) -> Tensor:
+    """[B, rows, Hq, D] → [B, Hk, G · rows, D]."""
+    batch, rows, heads, width = x.shape
+    return x.to(dtype).transpose(1, 2).reshape(batch, key_heads, heads // key_heads * rows, width)
+
+
+def _ungrouped(x: Tensor, heads: int, rows: int) -> Tensor:
+    """[B, Hk, G · rows, D] → [B, rows, Hq, D]."""
+    return x.reshape(x.shape[0], heads, rows, x.shape[-1]).transpose(1, 2)
+
+
+def _hidden(block: _Block, shift: int, options: AttentionOptions, device: torch.device) -> Tensor | None:
+    """True where a query mustn't see a key; None if the whole block is visible."""
+    right_open = options.right is None or block.high - 1 <= block.start + shift + options.right
+    left_open = options.left is None or block.low >= block.stop - 1 + shift - options.left
+    if left_open and right_open:
+        return None
+    position = torch.arange(block.start + shift, block.stop + shift, device=device)[:, None]
+    key = torch.arange(block.low, block.high, device=device)
+    hidden = torch.zeros((), dtype=torch.bool, device=device)
+    if options.right is not None:
+        hidden = hidden | (key > position + options.right)
+    if options.left is not None:
+        hidden = hidden | (key < position - options.left)
+    return hidden
+
+
+def _update_max(max_logit: Tensor, scores: Tensor) -> None:
+    """amax and maximum both hand NaN on."""
+    torch.maximum(max_logit, scores.amax((0, 3, 4)).reshape(-1), out=max_logit)
+
+
+def _blocks_forward(
+    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, options: AttentionOptions, max_logit: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    batch, query_length, heads, _ = q.shape
+    compute = _accumulator_dtype(q.dtype)
+    out = torch.zeros_like(q, memory_format=torch.contiguous_format)
+    lse = torch.full((batch, heads, query_length), -torch.inf, dtype=compute, device=q.device)
+    if sinks is not None:
+        lse.copy_(sinks.to(compute)[:, None].expand_as(lse))
+    values = v.transpose(1, 2).to(compute)
+    for block, _, scores in _score_blocks(q, k, options):
+        rows = block.stop - block.start
+        if max_logit is not None:
+            _update_max(max_logit, scores)
+        block_lse = torch.logsumexp(scores, -1)
+        if sinks is not None:
+            block_lse = torch.logaddexp(block_lse, sinks.to(compute).view(block_lse.shape[1:3])[..., None])
+        probabilities = scores.sub_(_finite(block_lse)[..., None]).exp_().flatten(2, 3)
+        block_out = probabilities @ values[:, :, block.low : block.high]
+        out[:, block.start : block.stop] = _ungrouped(block_out, heads, rows).to(q.dtype)
+        lse[:, :, block.start : block.stop] = block_lse.flatten(1, 2)
+    return out, lse
+
+
+def _finite(lse: Tensor) -> Tensor:
+    """Rows that see nothing have scores and LSE of −inf, whose difference would be NaN; their probabilities are 0."""
+    return lse.masked_fill(lse == -torch.inf, 0.0)
+
+
+def _blocks_backward(
+    grad_out: Tensor,
+    grad_lse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    options: AttentionOptions,
+) -> tuple[Tensor, Tensor, Tensor]:
+    heads, key_heads = q.shape[2], k.shape[2]
+    compute = lse.dtype
+    dq = torch.zeros_like(q, memory_format=torch.contiguous_format)
+    keys, values = (x.transpose(1, 2).to(compute) for x in (k, v))
+    dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (keys, values))
+    for block, queries, scores in _score_blocks(q, k, options):
+        rows, columns = slice(block.start, block.stop), slice(block.low, block.high)
+        grad_block = _grouped(grad_out[:, rows], key_heads, compute)
+        delta = (grad_block * _grouped(out[:, rows], key_heads, compute)).sum(-1)
+        if grad_lse is not None:
+            delta = delta - grad_lse[:, :, rows].to(compute).reshape(delta.shape)
+        block_lse = _finite(lse[:, :, rows]).reshape(delta.shape)
+        scores = scores.flatten(2, 3)
+        probabilities = torch.exp(scores - block_lse[..., None])
+        dv[:, :, columns] += probabilities.transpose(-1, -2) @ grad_block
+        grad_scores = (grad_block @ values[:, :, columns].transpose(-1, -2)).sub_(delta[..., None]).mul_(probabilities)
+        if options.softcap:
+            # Hidden scores are −inf and their probabilities 0; clamp so that 0 · inf doesn't arise.
+            ratio = scores.clamp_(min=-options.softcap).div_(options.softcap)
+            grad_scores.mul_(1 - ratio.square_())
+        grad_scores.mul_(options.softmax_scale)
+        dq[:, rows] = _ungrouped(grad_scores @ keys[:, :, columns], heads, block.stop - block.start).to(q.dtype)
+        dk[:, :, columns] += grad_scores.transpose(-1, -2) @ queries
+    return dq, dk.transpose(1, 2).to(k.dtype), dv.transpose(1, 2).to(v.dtype)

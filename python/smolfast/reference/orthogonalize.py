@@ -1,0 +1,158 @@
+"""Newton–Schulz orthogonalisation in plain torch: the quintic iteration on X, or on the small Gram matrix XXᵀ.
+
+Sources: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024) for the iteration and its
+`muon` coefficients; Amsel et al., "The Polar Express" (arXiv 2505.16932, Algorithm 1) for `polar_express`; the Gram form
+computes the same polynomial from R = XXᵀ alone (Dao AI Lab, "Gram Newton–Schulz").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smolfast.errors import SmolfastError
+
+Triple = tuple[float, float, float]
+Coefficients = str | Triple | Sequence[Triple]
+
+
+def _with_safety(triples: Sequence[Triple], factor: float) -> tuple[Triple, ...]:
+    """Shrink the argument of each polynomial, so that rounding can't push singular values past its interval."""
+    return tuple((a / factor, b / factor**3, c / factor**5) for a, b, c in triples)
+
+
+COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
+    # The steepest stable slope at zero: singular values end in about [0.68, 1.13], not at 1.
+    "muon": ((3.4445, -4.7750, 2.0315),),
+    # Converges to 1 for every singular value, but needs more steps for small ones.
+    "taylor": ((15 / 8, -10 / 8, 3 / 8),),
+    # Minimax-optimal step by step for singular values in [1e-3, 1], with the paper's safety factor of 1.01.
+    "polar_express": (
+        *_with_safety(
+            (
+                (8.28721201814563, -23.595886519098837, 17.300387312530933),
+                (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+                (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+                (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+                (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+                (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+                (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+            ),
+            1.01,
+        ),
+        (15 / 8, -10 / 8, 3 / 8),
+    ),
+}
+
+
+def resolve_coefficients(coefficients: Coefficients, steps: int) -> tuple[Triple, ...]:
+    """One (a, b, c) per step: a name of `COEFFICIENTS`, one triple for every step, or a list whose last one repeats.
+
+    Raises:
+        SmolfastError: an unknown name, or something that isn't made of triples of numbers.
+    """
+    if steps < 0 or steps >= 100:
+        raise SmolfastError(f"steps = {steps}: Newton–Schulz takes 0 to 99 steps; 5 is usual")
+    if isinstance(coefficients, str):
+        if coefficients not in COEFFICIENTS:
+            raise SmolfastError(f"coefficients = '{coefficients}' is unknown; choose one of {', '.join(COEFFICIENTS)}")
+        triples: Sequence[Triple] = COEFFICIENTS[coefficients]
+    else:
+        items: list[Any] = list(coefficients)
+        try:
+            rows = [items] if items and isinstance(items[0], int | float) else items
+            triples = [(float(a), float(b), float(c)) for a, b, c in rows]
+        except (TypeError, ValueError) as error:
+            raise SmolfastError(
+                f"coefficients = {coefficients!r}: expected a name, a triple (a, b, c), or a list of triples"
+            ) from error
+    if not triples:
+        raise SmolfastError("coefficients is empty; give at least one triple (a, b, c)")
+    return tuple(triples[min(step, len(triples) - 1)] for step in range(steps))
+
+
+def gram_pays(rows: int, columns: int, steps: int) -> bool:
+    """Whether the Gram form needs fewer multiplications, for rows ≤ columns.
+
+    Plain: each step 2n²m (XXᵀ) + 2n³ (A²) + 2n²m (BX). Gram: 4n²m once, and 8n³ a step (R², RP, PRP, PQ), less the
+    first step's PQ and the last step's PRP. Symmetric products cost 5/8 in both. A margin of 5 % covers the Gram form's
+    smaller products.
+    """
+    n, m = rows, columns
+    plain = steps * (0.625 * 2 * n * n * m + 0.625 * 2 * n**3 + 2 * n * n * m)
+    gram = 0.625 * 2 * n * n * m + 2 * n * n * m + 0.625 * (8 * steps - 6) * n**3
+    return gram < 0.95 * plain
+
+
+def newton_schulz(
+    G: Tensor, coefficients: Sequence[Triple], form: str = "auto", dtype: torch.dtype | None = None, eps: float = 1e-7
+) -> Tensor:
+    """Orthogonalise matrices: put the singular values of each G / max(‖G‖_F, eps) through polynomials that drive them
+    to 1.
+
+    Args:
+        G: [..., n, m]. Matrices are independent: a NaN or infinity in one makes that one's result NaN, no other's.
+        coefficients: one (a, b, c) per step; a step maps each singular value σ to aσ + bσ³ + cσ⁵.
+        form: "plain" iterates on X, "gram" on XXᵀ (cheaper when m is well above n), "auto" takes the cheaper.
+        dtype: what to compute in; by default fp32, or fp64 for fp64 input.
+        eps: smallest norm divided by. A zero matrix gives zeros; one of norm below eps shrinks with its norm.
+
+    Returns:
+        the shape and dtype of G, contiguous.
+    """
+    compute = dtype or (torch.float64 if G.dtype == torch.float64 else torch.float32)
+    if G.numel() == 0:
+        return torch.empty_like(G, memory_format=torch.contiguous_format)
+    tall = G.shape[-2] > G.shape[-1]
+    X = (G.mT if tall else G).to(compute).reshape(-1, *((G.mT if tall else G).shape[-2:]))
+    norm = torch.linalg.vector_norm(X, dim=(-2, -1), keepdim=True).clamp(min=eps)
+    X = X / norm
+    n, m = X.shape[-2:]
+    if coefficients and (form == "gram" or (form == "auto" and gram_pays(n, m, len(coefficients)))):
+        X = _gram_iterations(X, coefficients)
+    else:
+        for a, b, c in coefficients:
+            A = X @ X.mT
+            X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
+    X = X.mT if tall else X
+    return X.reshape(G.shape).to(G.dtype).contiguous()
+
+
+def _gram_iterations(X: Tensor, coefficients: Sequence[Triple]) -> Tensor:
+    """Each step is X ← PX with P = aI + bR + cR², R = XXᵀ; P commutes with R, so R ← PRP without touching X."""
+    R = X @ X.mT
+    Q: Tensor | None = None
+    for step, (a, b, c) in enumerate(coefficients):
+        P = torch.baddbmm(R, R, R, beta=b, alpha=c)
+        P.diagonal(dim1=-2, dim2=-1).add_(a)
+        Q = P if Q is None else P @ Q
+        if step + 1 < len(coefficients):
+            R = P @ (R @ P)
+    assert Q is not None
+    return Q @ X
+
+
+def newton_schulz_backward(grad: Tensor, G: Tensor, coefficients: Sequence[Triple], eps: float) -> Tensor:
+    """Gradient of the plain iteration with respect to G; keeps one X per step."""
+    compute = torch.float64 if G.dtype == torch.float64 else torch.float32
+    G_, dX = G.to(compute), grad.to(compute)
+    norm = torch.linalg.vector_norm(G_, dim=(-2, -1), keepdim=True)
+    scale = norm.clamp(min=eps)
+    iterates = [G_ / scale]
+    for a, b, c in coefficients:
+        X = iterates[-1]
+        A = X @ X.mT
+        iterates.append(a * X + (b * A + c * (A @ A)) @ X)
+    for (a, b, c), X in zip(reversed(coefficients), reversed(iterates[:-1]), strict=True):
+        A = X @ X.mT
+        B = b * A + c * (A @ A)
+        dB = dX @ X.mT
+        dA = b * dB + c * (dB @ A + A @ dB)
+        dX = a * dX + B @ dX + (dA + dA.mT) @ X
+    X = iterates[0]
+    radial = torch.where(norm > eps, (X * dX).sum((-2, -1), keepdim=True), 0.0)
+    gradient: Tensor = ((dX - X * radial) / scale).to(G.dtype)
+    return gradient
