@@ -1,0 +1,101 @@
+"""The page put together: head, sections in reading order, foot."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from smolfast import __version__
+from smolfast.files import write_text
+from smolfast.progress import ProgressCallback
+from smolfast.report.data_sections import funnel, near_duplicates
+from smolfast.report.headline import headline
+from smolfast.report.markup import Markup, markup, missing, tag
+from smolfast.report.provenance import provenance
+from smolfast.report.run import read_run
+from smolfast.report.section import Section
+from smolfast.report.training_sections import model, sample, stages, training
+
+
+def write_report(
+    run_folder: str | os.PathLike[str],
+    output_html: str | os.PathLike[str],
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Write one self-contained HTML page about a run, from the files of its folder.
+
+    The same files give the same bytes. Parts of the run that aren't there are said on the page.
+
+    Args:
+        run_folder: the output folder of `smolfast quickstart`.
+        output_html: where the page goes; replaced atomically.
+        progress: called with sections done, sections in all and a note.
+
+    Returns:
+        `bytes` of the page, `near_duplicate_examples` shown, and `missing`: titles of the sections that lack something.
+
+    Raises:
+        SmolfastError: the folder is missing, holds no run or has a broken file, or the page can't be written.
+    """
+    run = read_run(run_folder)
+    makers = (headline, funnel, near_duplicates, training, stages, model, sample, provenance)
+    sections: list[Section] = []
+    for index, make in enumerate(makers):
+        if progress is not None:
+            progress(index, len(makers), make.__name__.replace("_", " "))
+        sections.append(make(run))
+    name = run.folder.resolve().name
+    page = _page(f"smolfast run {name}", sections)
+    write_text(output_html, page)
+    if progress is not None:
+        progress(len(makers), len(makers), "")
+    return {
+        "bytes": len(page.encode()),
+        "near_duplicate_examples": sum(section.examples for section in sections),
+        "missing": [section.title for section in sections if section.missing],
+    }
+
+
+def _page(title: str, sections: list[Section]) -> str:
+    # The policy lets nothing load and no script run but the one below: text from documents stays text.
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    sources = {"default": "none", "style": _hash(style), "script": _hash(script)}
+    policy = (
+        "".join(f"{kind}-src '{source}'; " for kind, source in sources.items()) + "base-uri 'none'; form-action 'none'"
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="generator", content=f"smolfast {__version__}"),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    contents = tag(
+        "nav", tag("ul", (tag("li", tag("a", s.title, href=f"#{s.key}")) for s in sections)), aria_label="Contents"
+    )
+    body = tag(
+        "body",
+        tag("header", tag("h1", title), contents),
+        tag("main", (_section(section) for section in sections)),
+        tag(
+            "footer",
+            f"Written by smolfast {__version__} from the files of the run folder. 1 MB is 10⁶ bytes.",
+        ),
+        tag("script", Markup(script)),
+    )
+    return "<!doctype html>\n" + tag("html", head, "\n", body, lang="en") + "\n"
+
+
+def _section(section: Section) -> Markup:
+    notes = [missing(note) for note in section.missing]
+    return markup(("\n", tag("section", tag("h2", section.title), notes, section.body, id=section.key)))
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

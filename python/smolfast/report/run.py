@@ -1,0 +1,154 @@
+"""The files of a run folder, read into plain values. What isn't there is empty; what is broken is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smolfast.errors import SmolfastError
+from smolfast.files import describe_os_error, read_json
+
+STAGE_ORDER = (
+    "collect",
+    "normalize",
+    "dedup",
+    "split",
+    "tokenizer",
+    "tokenize",
+    "train",
+    "evaluate",
+    "export",
+    "generate",
+)
+_LARGEST_HEADER = 100 << 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind.
+
+    Attributes:
+        about: `run.json`, its `identity` merged in: config, input, versions, hardware, seed, threads.
+        stages: manifests of finished stages in pipeline order, the report's own left out.
+        metrics: one dict a step, steps rising.
+        shapes: parameter name to shape, from the header of the final model's safetensors file.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    stages: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+    evaluation: dict[str, Any]
+    sample: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration as nested dicts, or nothing."""
+        return _dict(self.about.get("config"))
+
+    def summary(self, stage: str) -> dict[str, Any]:
+        """What a stage said of itself, or nothing."""
+        return next((_dict(s.get("summary")) for s in self.stages if s["stage"] == stage), {})
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a run folder.
+
+    Raises:
+        SmolfastError: the folder is missing or holds no run, or one of its files is broken.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise SmolfastError(f"{folder} {what}; give the output folder of smolfast quickstart")
+    run = Run(
+        folder=folder,
+        about=_merged(_optional_json(folder / "run.json")),
+        stages=_stages(folder / "stages"),
+        metrics=_metrics(folder / "train" / "metrics.jsonl"),
+        evaluation=_optional_json(folder / "evaluate" / "evaluation.json"),
+        sample=_optional_json(folder / "generate" / "sample.json"),
+        shapes=_shapes(folder / "train" / "model" / "model.safetensors"),
+    )
+    if not (run.about or run.stages or run.metrics or run.evaluation):
+        raise SmolfastError(
+            f"{folder} holds no run (no run.json, no stages); give the output folder of smolfast quickstart"
+        )
+    return run
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _merged(about: dict[str, Any]) -> dict[str, Any]:
+    return {**about, **_dict(about.get("identity"))}
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise SmolfastError(f"{path} holds {type(value).__name__}, not an object; delete it and run that stage again")
+    return value
+
+
+def _stages(folder: Path) -> list[dict[str, Any]]:
+    """Manifests by pipeline order, unknown stages last by name; marks of stages under way don't count."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        manifest = _optional_json(path)
+        name = manifest.get("stage")
+        if isinstance(name, str) and "summary" in manifest and name != "report":
+            found[name] = manifest
+    order = {name: index for index, name in enumerate(STAGE_ORDER)}
+    return [found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))]
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """Steps in order. A step written again after a resume counts once, as last written; a torn last line is dropped."""
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    steps: dict[int, dict[str, Any]] = {}
+    for index, line in enumerate(lines):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            steps[int(entry["step"])] = entry
+        except (ValueError, KeyError, TypeError) as error:
+            if index == len(lines) - 1:
+                break
+            raise SmolfastError(
+                f"{path}, line {index + 1} is not a step's metrics ({error}); delete the train folder and run again"
+            ) from error
+    return [steps[step] for step in sorted(steps)]
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The header of a safetensors file: eight bytes of length (little-endian), then JSON."""
+    if not path.exists():
+        return {}
+    try:
+        with path.open("rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > _LARGEST_HEADER:
+                raise ValueError(f"a header of {length:,} bytes")
+            header = json.loads(handle.read(length))
+        return {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SmolfastError(
+            f"{path} is not a safetensors file ({error}); delete the train folder and run again"
+        ) from error
