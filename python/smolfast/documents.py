@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
-from smolfast.sources import SUFFIXES, Kind, Source, find_sources, one_line, open_source
+from smolfast.sources import SUFFIXES, Kind, Source, document_id, find_sources, one_line, open_source
 
 __all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches", "utf8_bytes"]
 
@@ -121,8 +120,7 @@ class _Reader:
             return
         columns = {self.text_column: pa.array([text], pa.large_string())}
         if self.keeps("id"):
-            name = os.fsencode(self.path).decode("utf-8", "replace")
-            columns = {"id": pa.array([name], pa.string()), **columns}
+            columns = {"id": pa.array([document_id(self.path)], pa.string()), **columns}
         yield pa.RecordBatch.from_pydict(columns)
 
     # JSON lines

@@ -147,7 +147,29 @@ def open_source(path: str) -> pa.NativeFile:
     if _is_url(path):
         filesystem, inner = _remote(path)
         return filesystem.open_input_file(inner)
-    return pa.OSFile(path, "rb")
+    return pa.OSFile(os.fsencode(path), "rb")  # bytes, since names need not be UTF-8
+
+
+def stat_source(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds of a local path or URL; 0 where the backend doesn't tell.
+
+    Raises:
+        SmolfastError: the file can't be reached.
+    """
+    try:
+        if not _is_url(path):
+            status = Path(path).stat()
+            return status.st_size, status.st_mtime_ns
+        filesystem, inner = _remote(path)
+        info = filesystem.get_file_info(inner)
+        return info.size or 0, info.mtime_ns or 0
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+
+
+def document_id(path: str) -> str:
+    """A path as text: bytes of a file name that aren't UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def one_line(error: BaseException) -> str:
