@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
+#include "bindings/dedup.h"
 
 namespace py = pybind11;
 
@@ -42,4 +43,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   using namespace smolfast::bindings;
   register_base(m);
   register_arrow(m);
+  register_dedup(m);
 }

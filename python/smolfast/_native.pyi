@@ -1,5 +1,11 @@
 """Types of the native module; its functions are wrapped by `smolfast.text` and `smolfast.dedup`."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
 class ArrowStrings:
     """A string array on its way out; `pyarrow.array(x)` takes it, once."""
 
@@ -9,3 +15,48 @@ def implementation() -> str: ...
 def implementations() -> list[str]: ...
 def force_implementation(name: str) -> None: ...
 def available_threads() -> int: ...
+
+class MinHasher:
+    def __init__(
+        self,
+        num_perm: int,
+        ngram: int,
+        tokens: str,
+        scheme: str,
+        hash: str,
+        seed: int,
+        a: list[int],
+        b: list[int],
+    ) -> None: ...
+    def sign(self, strings: object, threads: int) -> npt.NDArray[Any]: ...
+    def shingles(self, strings: object, threads: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]: ...
+
+class Pairs:
+    """What decides whether two documents are alike."""
+
+    def jaccard(self, a: npt.NDArray[np.uint32], b: npt.NDArray[np.uint32], threads: int) -> npt.NDArray[np.float32]: ...
+
+class StoredSignatures(Pairs):
+    def __init__(self, source: str | Sequence[npt.NDArray[Any]], size: int, value_bytes: int) -> None: ...
+
+class StoredSets(Pairs):
+    def __init__(self, source: str | Sequence[npt.NDArray[Any]], ends: npt.NDArray[np.int64]) -> None: ...
+
+class StoredHashes(Pairs):
+    def __init__(self, low: npt.NDArray[np.uint64]) -> None: ...
+
+class DocumentSets:
+    def __init__(self, size: int) -> None: ...
+    def unite(
+        self,
+        columns: Sequence[Sequence[npt.NDArray[np.uint64]]],
+        parts: int,
+        threads: int,
+        pairs: Pairs | None,
+        threshold: float,
+    ) -> tuple[int, int, int]: ...
+    def roots(self) -> npt.NDArray[np.uint32]: ...
+
+def hash_texts(strings: object, threads: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]: ...
+def band_keys(signatures: npt.NDArray[Any], bands: int, rows: int, threads: int) -> npt.NDArray[np.uint64]: ...
+def digest(name: str, data: bytes) -> int: ...

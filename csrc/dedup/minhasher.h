@@ -1,0 +1,79 @@
+// From a document's text to its MinHash signature.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "dedup/hash.h"
+#include "dedup/tokens.h"
+
+namespace smolfast::dedup {
+
+enum class Scheme : uint8_t {
+  kFast,        // Fast Similarity Sketching, 32-bit values
+  kClassic,     // one affine permutation a hash, 32-bit values
+  kDatasketch,  // datasketch 2.0's affine32 over the shingle's digest, 32-bit values
+  kDatatrove,   // datatrove's, 64-bit values
+};
+
+enum class Digest : uint8_t { kSha1, kXxh32, kXxh64 };
+
+struct MinHashConfig {
+  Scheme scheme = Scheme::kFast;
+  TokenKind tokens = TokenKind::kUnicode;
+  Digest digest = Digest::kSha1;  // of the two schemes made to agree with others
+  int ngram = 5;
+  uint32_t size = 112;  // hashes a signature
+  uint64_t seed = 1;
+  // The permutations of the schemes made to agree with others, `size` of each; drawn from the seed otherwise.
+  std::vector<uint64_t> a;
+  std::vector<uint64_t> b;
+};
+
+// Buffers of one thread.
+class Workspace;
+
+class MinHasher {
+ public:
+  // Throws Error for options out of range.
+  explicit MinHasher(MinHashConfig config);
+
+  const MinHashConfig& config() const { return config_; }
+  // Bytes of one value of a signature: 8 for kDatatrove, 4 otherwise.
+  int value_bytes() const { return config_.scheme == Scheme::kDatatrove ? 8 : 4; }
+
+  // Writes `size` values of value_bytes() each. A document without shingles gets the greatest value everywhere.
+  // Documents shorter than one n-gram have one shingle, of all their tokens; under kDatatrove, as there, none.
+  void sign(std::string_view text, Workspace& workspace, void* signature) const;
+  // The document's shingle hashes, sorted, each once.
+  std::vector<uint64_t> shingles(std::string_view text, Workspace& workspace) const;
+
+ private:
+  template <typename Take>
+  void hashed_shingles(std::string_view text, Workspace& workspace, Take&& take) const;
+  template <typename Take>
+  void digested_shingles(std::string_view text, Workspace& workspace, Take&& take) const;
+  template <typename Take>
+  void each_block(std::string_view text, Workspace& workspace, Take&& take) const;
+  void sign_fast(std::string_view text, Workspace& workspace, uint32_t* signature) const;
+
+  MinHashConfig config_;
+  Secret secret_;
+  std::vector<uint32_t> a32_;
+  std::vector<uint32_t> b32_;
+};
+
+class Workspace {
+ public:
+  std::vector<uint64_t> kept;      // shingles not yet known to be superfluous
+  std::vector<uint64_t> words;     // word hashes of one batch behind the last n − 1 of the batch before
+  std::vector<uint64_t> shingles;  // of one batch
+  std::vector<uint32_t> hashes;    // the same, 32 bits
+  std::vector<uint64_t> buckets;
+  std::vector<char> joined;  // tokens with one space between
+  std::vector<std::size_t> starts;
+  TokenBatch batch;
+};
+
+}  // namespace smolfast::dedup

@@ -1,0 +1,108 @@
+#include "dedup/pairs.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace smolfast::dedup {
+namespace {
+
+// Equal values of two signatures; two documents without shingles have nothing in common.
+template <typename Value>
+double agreement(const char* a, const char* b, std::size_t size) {
+  std::size_t equal = 0;
+  bool any = false;
+  for (std::size_t k = 0; k < size; ++k) {
+    Value x;
+    Value y;
+    std::memcpy(&x, a + k * sizeof(Value), sizeof(Value));
+    std::memcpy(&y, b + k * sizeof(Value), sizeof(Value));
+    equal += x == y;
+    any |= x != static_cast<Value>(-1);
+  }
+  return any ? static_cast<double>(equal) / static_cast<double>(size) : 0.0;
+}
+
+}  // namespace
+
+ByteStore::ByteStore(std::vector<std::span<const char>> pieces) : pieces_(std::move(pieces)) {
+  uint64_t start = 0;
+  for (const auto& piece : pieces_) {
+    starts_.push_back(start);
+    start += piece.size();
+  }
+}
+
+ByteStore::ByteStore(const std::string& path) : path_(path) {
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0)
+    throw Error("can't read " + path + ": " + std::strerror(errno) + "; delete its folder and run again");
+}
+
+ByteStore::~ByteStore() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+const char* ByteStore::read(uint64_t begin, std::size_t size, std::vector<char>& scratch) const {
+  if (descriptor_ < 0) {
+    const auto piece =
+        static_cast<std::size_t>(std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin());
+    if (piece == 0 || begin - starts_[piece - 1] + size > pieces_[piece - 1].size()) {
+      throw Error("a stored row lies outside its column; delete the work folder and run again");
+    }
+    return pieces_[piece - 1].data() + (begin - starts_[piece - 1]);
+  }
+  scratch.resize(size);
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::pread(descriptor_, scratch.data() + done, size - done, static_cast<off_t>(begin + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      throw Error("can't read " + path_ + " at byte " + std::to_string(begin + done) + ": " +
+                  (got == 0 ? "the file is too short" : std::strerror(errno)) + "; delete its folder and run again");
+    }
+    done += static_cast<std::size_t>(got);
+  }
+  return scratch.data();
+}
+
+double SignaturePairs::jaccard(uint32_t a, uint32_t b) const {
+  thread_local std::vector<char> first;
+  thread_local std::vector<char> second;
+  const std::size_t bytes = size_ * static_cast<std::size_t>(value_bytes_);
+  const char* x = store_.read(uint64_t{a} * bytes, bytes, first);
+  const char* y = store_.read(uint64_t{b} * bytes, bytes, second);
+  return value_bytes_ == 8 ? agreement<uint64_t>(x, y, size_) : agreement<uint32_t>(x, y, size_);
+}
+
+std::span<const uint32_t> SetPairs::set(uint32_t document, std::vector<char>& scratch) const {
+  const int64_t begin = document == 0 ? 0 : ends_[document - 1];
+  const auto size = static_cast<std::size_t>(ends_[document] - begin);
+  if (size == 0) return {};
+  const char* bytes = store_.read(static_cast<uint64_t>(begin) * sizeof(uint32_t), size * sizeof(uint32_t), scratch);
+  return {reinterpret_cast<const uint32_t*>(bytes), size};
+}
+
+double SetPairs::jaccard(uint32_t a, uint32_t b) const {
+  thread_local std::vector<char> first;
+  thread_local std::vector<char> second;
+  const auto x = set(a, first);
+  const auto y = set(b, second);
+  if (x.empty() || y.empty()) return 0.0;
+  std::size_t shared = 0;
+  for (std::size_t i = 0, j = 0; i < x.size() && j < y.size();) {
+    shared += x[i] == y[j];
+    const uint32_t at_x = x[i];
+    const uint32_t at_y = y[j];
+    i += at_x <= at_y;
+    j += at_y <= at_x;
+  }
+  return static_cast<double>(shared) / static_cast<double>(x.size() + y.size() - shared);
+}
+
+}  // namespace smolfast::dedup

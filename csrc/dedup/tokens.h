@@ -1,0 +1,48 @@
+// Documents cut into the tokens that n-grams are made of.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace smolfast::dedup {
+
+enum class TokenKind : uint8_t {
+  kUnicode,     // words
+  kWhitespace,  // what Python's str.split() gives
+  kChar,        // code points
+};
+
+// A batch of tokens as byte ranges of the document.
+struct TokenBatch {
+  static constexpr std::size_t kCapacity = 1024;
+  static constexpr std::size_t kSlack = 64;  // one 64-byte block may add up to 64 tokens past the goal
+
+  std::size_t size = 0;
+  uint32_t begin[kCapacity + kSlack];
+  uint32_t end[kCapacity + kSlack];
+};
+
+// Gives a document's tokens batch by batch. The text must be UTF-8.
+class TokenStream {
+ public:
+  static constexpr std::size_t kMaxBytes = 0xFFFFFF00u;  // offsets are 32 bits
+
+  TokenStream(TokenKind kind, std::string_view text);
+  // Fills the batch with the next tokens, about kCapacity of them; false when none are left.
+  bool next(TokenBatch& batch);
+
+ private:
+  static constexpr uint32_t kNone = 0xFFFFFFFFu;
+
+  void next_separated(TokenBatch& batch);
+  void next_chars(TokenBatch& batch);
+
+  TokenKind kind_;
+  std::string_view text_;
+  std::size_t at_ = 0;     // bytes read
+  uint32_t open_ = kNone;  // where a token that reaches at_ began
+  uint64_t carry_ = 0;     // bytes of the next block that belong to a separator begun in the last one
+};
+
+}  // namespace smolfast::dedup

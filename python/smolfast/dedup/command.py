@@ -1,0 +1,87 @@
+"""`smolfast dedup IN… -o OUT`: options and the call."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.dedup.job import deduplicate
+from smolfast.dedup.minhash import SCHEMES, TOKENS
+from smolfast.progress import Console
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `smolfast dedup` to its parser."""
+    parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for kept.parquet and removed.parquet"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="column of text (text)")
+    parser.add_argument("--id-column", default="id", metavar="NAME", help="column that names a document (id)")
+    parser.add_argument("--num-perm", type=int, default=112, metavar="K", help="hashes per signature (112)")
+    parser.add_argument("--ngram", type=int, default=5, metavar="N", help="tokens per shingle (5)")
+    parser.add_argument("--tokens", choices=TOKENS, default="unicode", help="what a token is (unicode)")
+    parser.add_argument("--scheme", choices=SCHEMES, default="fast", help="how documents are signed (fast)")
+    parser.add_argument("--hash", metavar="NAME", help="digest of the schemes datasketch and datatrove")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the hashes (1)")
+    parser.add_argument("--bands", type=int, metavar="B", help="bands (14, or by the threshold)")
+    parser.add_argument("--rows", type=int, metavar="R", help="hashes per band (8, or by the threshold)")
+    parser.add_argument("--threshold", type=float, metavar="T", help="Jaccard similarity of near-duplicates; verifies")
+    parser.add_argument(
+        "--verify", choices=("none", "signature", "exact"), help="test candidate pairs (signature with a threshold)"
+    )
+    parser.add_argument(
+        "--keep", default="first", metavar="RULE", help="first, longest, or a column whose highest value wins (first)"
+    )
+    parser.add_argument(
+        "--errors", choices=("fail", "replace", "skip"), default="fail", help="for text that is not UTF-8 (fail)"
+    )
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (0)")
+    parser.add_argument(
+        "--memory", type=parse_size, metavar="SIZE", help="such as 1g; the rest goes to disk (half of the machine's)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """Run `smolfast dedup` as its options say; returns the summary."""
+    console = Console(quiet=arguments.quiet)
+    try:
+        return deduplicate(
+            arguments.input,
+            arguments.output,
+            text_column=arguments.text_column,
+            id_column=arguments.id_column,
+            num_perm=arguments.num_perm,
+            ngram=arguments.ngram,
+            bands=arguments.bands,
+            rows=arguments.rows,
+            threshold=arguments.threshold,
+            verify=arguments.verify,
+            keep=arguments.keep,
+            tokens=arguments.tokens,
+            scheme=arguments.scheme,
+            hash=arguments.hash,
+            seed=arguments.seed,
+            errors=arguments.errors,
+            threads=arguments.threads,
+            memory=arguments.memory,
+            overwrite=arguments.overwrite,
+            progress=console.progress("dedup"),
+        ).as_dict()
+    finally:
+        console.clear()
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `512m`, `1g`, `1.5GiB` or a plain number."""
+    number = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    try:
+        return int(float(number.removesuffix(unit)) * _UNITS[unit])
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give bytes, or a number with k, m, g or t") from None

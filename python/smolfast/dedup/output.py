@@ -1,0 +1,157 @@
+"""What a run writes: the kept documents, and a line on each one removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from smolfast.dedup.clustering import Clusters
+from smolfast.documents import BatchWriter
+
+CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
+
+REMOVED_SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("id", pa.string()),
+        ("kept_file", pa.string()),
+        ("kept_row", pa.int64()),
+        ("kept_id", pa.string()),
+        ("jaccard", pa.float32()),
+        ("cluster_id", pa.int64()),
+        ("kind", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DedupSummary:
+    """Counts of a run; bytes are UTF-8 bytes of text."""
+
+    documents_in: int
+    bytes_in: int
+    documents_out: int
+    bytes_out: int
+    exact_duplicates: int
+    """Removed documents whose text is that of the kept one."""
+    near_duplicates: int
+    """The other removed documents."""
+    clusters: int
+    """Clusters of two documents or more."""
+    skipped: int
+    """Rows left out because their text was not UTF-8 or missing (`errors="skip"`)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where document numbers come from: source i holds the numbers from starts[i] to starts[i + 1]."""
+
+    files: list[str]
+    starts: list[int]
+
+    def locate(self, documents: np.ndarray[Any, Any]) -> tuple[pa.Array, np.ndarray[Any, Any]]:
+        """The file and the row of each document."""
+        starts = np.asarray(self.starts, np.int64)
+        source = np.searchsorted(starts, documents, side="right") - 1
+        files = pa.DictionaryArray.from_arrays(pa.array(source, pa.int32()), pa.array(self.files, pa.string()))
+        return files.cast(pa.string()), documents.astype(np.int64) - starts[source]
+
+
+class IdCollector:
+    """Ids of the documents that are in a cluster with others, met in ascending order."""
+
+    def __init__(self, clusters: Clusters, id_column: str) -> None:
+        self._clusters = clusters
+        self._column = id_column
+        self._documents: list[np.ndarray[Any, Any]] = []
+        self._ids: list[pa.Array] = []
+
+    def add(self, first: int, batch: pa.RecordBatch, file: str, row: int) -> None:
+        """A batch that begins with document `first`, which is row `row` of `file`."""
+        where = np.nonzero(self._clusters.sizes[first : first + batch.num_rows] > 1)[0]
+        if not len(where):
+            return
+        self._documents.append(where + first)
+        if self._column in batch.schema.names:
+            ids = batch.column(self._column).take(pa.array(where)).cast(pa.string())
+        else:
+            ids = pa.array([f"{file}:{row + int(at)}" for at in where], pa.string())
+        self._ids.append(ids)
+
+    def lookup(self, documents: np.ndarray[Any, Any]) -> pa.Array:
+        """The ids of some of the documents."""
+        if not self._documents:
+            return pa.array([], pa.string())
+        known = np.concatenate(self._documents)
+        return pa.concat_arrays(self._ids).take(pa.array(np.searchsorted(known, documents)))
+
+
+def write_kept(
+    path: Path, batches: Iterable[tuple[int, pa.RecordBatch]], clusters: Clusters, text_column: str
+) -> tuple[int, int]:
+    """Write the kept rows with `cluster_id` and `cluster_size`; `batches` come with their first document's number.
+
+    Returns:
+        documents and UTF-8 bytes of text written.
+    """
+    documents = size = 0
+    with BatchWriter(path) as writer:
+        for first, batch in batches:
+            part = slice(first, first + batch.num_rows)
+            names = [name for name in batch.schema.names if name not in CLUSTER_COLUMNS]
+            columns = [batch.column(name) for name in names]
+            columns += [
+                pa.array(clusters.roots[part].astype(np.int64)),
+                pa.array(clusters.sizes[part].astype(np.int64)),
+            ]
+            fields = [batch.schema.field(name) for name in names]
+            fields += [pa.field(name, pa.int64()) for name in CLUSTER_COLUMNS]
+            kept = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+            if not clusters.kept[part].all():
+                kept = kept.filter(pa.array(clusters.kept[part]))
+            documents += kept.num_rows
+            size += pc.sum(pc.binary_length(kept.column(text_column))).as_py() or 0
+            writer.write(kept)
+    return documents, size
+
+
+def write_removed(path: Path, clusters: Clusters, origin: Origin, ids: IdCollector) -> None:
+    """Write one row for each removed document, in input order."""
+    with BatchWriter(path, schema=REMOVED_SCHEMA) as writer:
+        for batch in _removed_batches(clusters, origin, ids):
+            writer.write(batch)
+
+
+def _removed_batches(clusters: Clusters, origin: Origin, ids: IdCollector) -> Iterator[pa.RecordBatch]:
+    step = 1 << 16
+    for start in range(0, len(clusters.removed), step):
+        part = slice(start, start + step)
+        removed, kept_for = clusters.removed[part], clusters.kept_for[part]
+        file, row = origin.locate(removed)
+        kept_file, kept_row = origin.locate(kept_for)
+        kind = pa.array(np.where(clusters.exact[part], "exact", "near").tolist(), pa.string())
+        yield pa.RecordBatch.from_arrays(
+            [
+                file,
+                pa.array(row),
+                ids.lookup(removed),
+                kept_file,
+                pa.array(kept_row),
+                ids.lookup(kept_for),
+                pa.array(clusters.jaccard[part]),
+                pa.array(clusters.roots[removed].astype(np.int64)),
+                kind,
+            ],
+            schema=REMOVED_SCHEMA,
+        )
