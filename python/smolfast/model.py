@@ -1,0 +1,310 @@
+"""A SmolLM3-shaped decoder with independent multi-token prediction heads.
+
+The parameters have the names that transformers' `SmolLM3ForCausalLM` gives them, so that an export is a renaming of
+nothing. Tokens are a flat run [T] in which documents lie one after another; `cu_seqlens` says where each begins,
+attention never crosses, and positions restart at 0 in each document: what transformers does when it is given such
+`position_ids`. (Rotary attention depends on differences of positions only, so the restart changes no number beyond
+rounding.)
+
+Shapes in names: T tokens of the flat run, H hidden width, N query heads, G key/value heads, D head width, V
+vocabulary, K prediction heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smolfast import ops
+from smolfast.config import ModelConfig
+
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A flat run of documents, and what each position is to predict.
+
+    Attributes:
+        tokens: int64 [T].
+        targets: int64 [T], each position's next token, or IGNORE_INDEX where that is of another document or not there.
+        position_ids: int64 [T], restarting at 0 in each document.
+        document_ids: int32 [T], 0, 1, 2, … through the run.
+        cu_seqlens: int32 [documents + 1], where each document begins, and T.
+        max_seqlen: tokens of the longest document.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    position_ids: Tensor
+    document_ids: Tensor
+    cu_seqlens: Tensor
+    max_seqlen: int
+
+    @classmethod
+    def from_windows(
+        cls, tokens: npt.NDArray[Any], document_ids: npt.NDArray[Any], device: torch.device | str = "cpu"
+    ) -> PackedBatch:
+        """Lay windows end to end; a window's piece of a document is a document of its own.
+
+        Args:
+            tokens: integers [B, S + 1]; the last of a window is only a target.
+            document_ids: integers [B, S + 1], different for neighbouring documents.
+        """
+        first = np.ones(tokens.shape, bool)
+        first[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+        return cls._from_flat(tokens.reshape(-1), np.flatnonzero(first), device)
+
+    @classmethod
+    def from_documents(cls, documents: Sequence[npt.NDArray[Any]], device: torch.device | str = "cpu") -> PackedBatch:
+        """Lay token runs end to end."""
+        lengths = [len(document) for document in documents]
+        return cls._from_flat(np.concatenate(documents), np.cumsum([0, *lengths[:-1]]), device)
+
+    @classmethod
+    def _from_flat(
+        cls, tokens: npt.NDArray[Any], starts: npt.NDArray[np.int64], device: torch.device | str
+    ) -> PackedBatch:
+        bounds = np.append(starts, len(tokens))
+        lengths = np.diff(bounds)
+        targets = np.append(tokens[1:], 0).astype(np.int64)
+        targets[bounds[1:] - 1] = IGNORE_INDEX
+
+        def tensor(array: npt.NDArray[Any], dtype: type[np.integer[Any]]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array, dtype)).to(device)
+
+        return cls(
+            tensor(tokens, np.int64),
+            tensor(targets, np.int64),
+            tensor(np.arange(len(tokens)) - np.repeat(starts, lengths), np.int64),
+            tensor(np.repeat(np.arange(len(starts)), lengths), np.int32),
+            tensor(bounds, np.int32),
+            int(lengths.max()),
+        )
+
+    def valid_targets(self, heads: int) -> list[int]:
+        """How many targets each prediction head has: head j's is j tokens further on, in the same document."""
+        counts = []
+        for head in range(heads):
+            ahead = self.targets[head:] != IGNORE_INDEX
+            same = self.document_ids[head:] == self.document_ids[: len(self.document_ids) - head]
+            counts.append(int((ahead & same).sum()))
+        return counts
+
+
+class KeyValueCache:
+    """Keys, not yet rotated, and values [capacity, G, D] of one growing sequence, for each layer.
+
+    `length` moves on when a forward pass is over, so all layers of a pass write to the same place.
+    """
+
+    def __init__(self, config: ModelConfig, capacity: int, device: torch.device | str, dtype: torch.dtype) -> None:
+        shape = (config.num_hidden_layers, capacity, config.num_key_value_heads, config.head_dim)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0
+
+    def append(self, layer: int, k_TGD: Tensor, v_TGD: Tensor) -> tuple[Tensor, Tensor]:
+        """Store this pass's keys and values; give all of the sequence's so far."""
+        end = self.length + len(k_TGD)
+        self.keys[layer, self.length : end] = k_TGD
+        self.values[layer, self.length : end] = v_TGD
+        return self.keys[layer, :end], self.values[layer, :end]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What every layer of one pass shares: rotary tables for each key [keys, D/2], and the documents or the cache."""
+
+    rope: tuple[Tensor, Tensor]
+    cu_seqlens: Tensor | None = None
+    max_seqlen: int = 0
+    cache: KeyValueCache | None = None
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) · weight, the mean of squares taken in fp32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query causal attention; without rotary embedding where `use_rope` is false (NoPE, arXiv 2501.18795)."""
+
+    def __init__(self, config: ModelConfig, layer: int, use_rope: bool) -> None:
+        super().__init__()
+        self.layer, self.use_rope, self.head_dim = layer, use_rope, config.head_dim
+        query_width = config.num_attention_heads * config.head_dim
+        key_width = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, query_width, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, key_width, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, key_width, bias=False)
+        self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
+
+    def forward(self, x_TH: Tensor, context: _Context) -> Tensor:
+        q_TND, k_TGD, v_TGD = (
+            projection(x_TH).view(len(x_TH), -1, self.head_dim)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        rope = context.rope if self.use_rope else None
+        if context.cache is not None:
+            k_LGD, v_LGD = context.cache.append(self.layer, k_TGD, v_TGD)
+            out = ops.gqa_attention(q_TND[None], k_LGD[None], v_LGD[None], causal=True, rope=rope)
+        else:
+            bounds, longest = context.cu_seqlens, context.max_seqlen
+            assert bounds is not None
+            out = ops.gqa_attention_varlen(
+                q_TND, k_TGD, v_TGD, bounds, bounds, longest, longest, causal=True, rope=rope
+            )
+        assert isinstance(out, Tensor)
+        result: Tensor = self.o_proj(out.reshape(len(x_TH), -1))
+        return result
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) · up(x)) (arXiv 2002.05202)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return result
+
+
+class DecoderLayer(nn.Module):
+    """Attention and SwiGLU, each after an RMSNorm and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, layer: int, use_rope: bool) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer, use_rope)
+        self.mlp = SwiGLU(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x_TH: Tensor, context: _Context) -> Tensor:
+        x_TH = x_TH + self.self_attn(self.input_layernorm(x_TH), context)
+        result: Tensor = x_TH + self.mlp(self.post_attention_layernorm(x_TH))
+        return result
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm; NoPE on every `no_rope_layer_interval`-th layer."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, layer, use_rope) for layer, use_rope in enumerate(rope_layers(config))
+        )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class SmolLM(nn.Module):
+    """SmolLM3 (as transformers builds it) whose last layer has siblings that predict further ahead.
+
+    Multi-token prediction with independent heads (Gloeckle et al., arXiv 2404.19737): head j is a layer of its own on
+    the state that enters the last layer; norm and unembedding are shared. Head 0 is the last layer itself, so the model
+    without `mtp_heads` is complete. The extra heads use rotary embedding.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.vocab_size = config, vocab_size
+        self.model = Decoder(config, vocab_size)
+        self.mtp_heads = nn.ModuleList(
+            DecoderLayer(config, config.num_hidden_layers - 1, use_rope=True) for _ in range(config.mtp_heads - 1)
+        )
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, vocab_size, bias=False)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=config.initializer_range, generator=generator)
+
+    @property
+    def unembedding(self) -> Tensor:
+        """The output matrix [V, H]."""
+        return self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+
+    def hidden_states(self, batch: PackedBatch, heads: int | None = None) -> Tensor:
+        """The normalised states [K, T, H] from which each of the first `heads` (all) prediction heads predicts."""
+        context = _Context(self._rotary_tables(batch.position_ids), batch.cu_seqlens, batch.max_seqlen)
+        x_TH = self._trunk(batch.tokens, context)
+        branches = [self.model.layers[-1], *self.mtp_heads][:heads]
+        return torch.stack([self.model.norm(branch(x_TH, context)) for branch in branches])
+
+    def loss(
+        self, batch: PackedBatch, head_weights: Sequence[float], num_items: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The weighted sum of the heads' losses in nats, and those losses [K] (detached).
+
+        Args:
+            num_items: what each head's sum is divided by, for a batch that is a part of a larger one; None for its own
+                count of valid targets.
+        """
+        items = batch.valid_targets(len(head_weights)) if num_items is None else num_items
+        losses_KT = self.token_losses(batch, len(head_weights))
+        head_losses = losses_KT.sum(1) / losses_KT.new_tensor(items)
+        return (head_losses * losses_KT.new_tensor(head_weights)).sum(), head_losses.detach()
+
+    def token_losses(self, batch: PackedBatch, heads: int) -> Tensor:
+        """Each head's loss at each position in nats [K, T], 0 where it has no target."""
+        losses_KT = ops.mtp_loss(
+            self.hidden_states(batch, heads),
+            self.unembedding,
+            batch.targets,
+            head_weights=(1.0,) * heads,
+            document_ids=batch.document_ids,
+            reduction="none",
+        )
+        assert isinstance(losses_KT, Tensor)
+        return losses_KT
+
+    def logits(self, batch: PackedBatch) -> Tensor:
+        """Next-token logits [T, V]."""
+        return F.linear(self.hidden_states(batch, heads=1)[0], self.unembedding)
+
+    def extend(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
+        """Append tokens [T] to the cached sequence; give the logits [V] after the last of them."""
+        keys = torch.arange(cache.length + len(tokens), device=tokens.device)
+        context = _Context(self._rotary_tables(keys), cache=cache)
+        x_TH = self.model.layers[-1](self._trunk(tokens, context), context)
+        cache.length += len(tokens)
+        return F.linear(self.model.norm(x_TH[-1]), self.unembedding)
+
+    def _trunk(self, tokens: Tensor, context: _Context) -> Tensor:
+        x_TH: Tensor = self.model.embed_tokens(tokens)
+        for layer in self.model.layers[:-1]:
+            x_TH = layer(x_TH, context)
+        return x_TH
+
+    def _rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [T, D/2] of position · θ^(−2i/D) (RoFormer, arXiv 2104.09864), in fp32."""
+        width = self.config.head_dim
+        exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
+        angles = positions[:, None].float() * (1.0 / self.config.rope_theta**exponents)
+        return angles.cos(), angles.sin()
+
+
+def rope_layers(config: ModelConfig) -> list[bool]:
+    """Which layers rotate: all but every `no_rope_layer_interval`-th."""
+    return [(layer + 1) % config.no_rope_layer_interval != 0 for layer in range(config.num_hidden_layers)]
