@@ -1,0 +1,128 @@
+"""Checkpoints come back to the bit, or are refused by name and the one before is used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from smolfast import checkpoint
+from smolfast.errors import SmolfastError
+
+
+def network(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+    return model, torch.optim.AdamW(model.parameters(), lr=0.1, amsgrad=True)
+
+
+def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    inputs = torch.randn(11, 5, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    model(inputs).square().mean().backward()
+    optimizer.step()
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def saved_run(folder: Path, steps: int) -> list[torch.Tensor]:
+    """Train `steps` steps, each saved; the weights after each."""
+    model, optimizer = network(0)
+    history = []
+    for step in range(1, steps + 1):
+        take_step(model, optimizer, step)
+        checkpoint.save(folder, step, model, optimizer, {"seconds": step / 2})
+        history.append(weights(model).clone())
+    return history
+
+
+def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
+    saved_run(tmp_path, 3)
+    model, optimizer = network(99)
+    assert checkpoint.restore(tmp_path, model, optimizer) == (3, {"seconds": 1.5})
+    other, other_optimizer = network(0)
+    for step in (1, 2, 3):
+        take_step(other, other_optimizer, step)
+    assert torch.equal(weights(model), weights(other))
+    for step in (4, 5):
+        take_step(model, optimizer, step)
+        take_step(other, other_optimizer, step)
+        assert torch.equal(weights(model), weights(other))
+
+
+def test_the_last_two_stay(tmp_path: Path) -> None:
+    saved_run(tmp_path, 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000003", "step-000004"]
+
+
+def test_nothing_to_restore(tmp_path: Path) -> None:
+    assert checkpoint.restore(tmp_path / "absent", *network(0)) is None
+
+
+def test_an_unfinished_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
+    saved_run(tmp_path, 1)
+    (tmp_path / "step-000002.partial").mkdir()
+    assert checkpoint.restore(tmp_path, *network(0)) == (1, {"seconds": 0.5})
+
+
+def flip_a_bit(path: Path, seed: int) -> None:
+    content = bytearray(path.read_bytes())
+    place = random.Random(seed).randrange(8 * len(content))
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_damage_is_refused_by_name_and_the_checkpoint_before_it_used(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = saved_run(tmp_path, 2)
+    damaged = tmp_path / "step-000002" / name
+    whole = damaged.read_bytes()
+
+    def assert_refused() -> None:
+        caplog.clear()
+        model, optimizer = network(1)
+        with caplog.at_level(logging.WARNING):
+            assert checkpoint.restore(tmp_path, model, optimizer) == (1, {"seconds": 0.5})
+        assert "step-000002" in caplog.text
+        assert torch.equal(weights(model), history[0])
+
+    for seed in range(40):
+        flip_a_bit(damaged, seed)
+        assert_refused()
+        damaged.write_bytes(whole)
+    for length in range(0, len(whole), max(1, len(whole) // 20)):
+        damaged.write_bytes(whole[:length])
+        assert_refused()
+    damaged.unlink()
+    assert_refused()
+
+
+def test_all_damaged_means_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved_run(tmp_path, 2)
+    for path in tmp_path.glob("*/state.json"):
+        path.write_text(json.dumps({"step": 7}))
+    assert checkpoint.restore(tmp_path, *network(0)) is None
+    assert "step-000001" in caplog.text and "step-000002" in caplog.text
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved_run(tmp_path, 2)
+    model, optimizer = network(0)
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SmolfastError, match=r"step-000003: the disk is full"):
+        checkpoint.save(tmp_path, 3, model, optimizer, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000001", "step-000002"]
+    assert checkpoint.restore(tmp_path, *network(0)) == (2, {"seconds": 1.0})
