@@ -291,4 +291,4 @@ def _numbers(title: str, series: Sequence[Series], x_name: str) -> Markup:
     rows = [
         [_tick(x), *(number(values[x]) if x in values else "–" for values in by_step)] for x in sorted(spread | marked)
     ]
-    return table(title, [x_name, *(s.name for s in series)], rows, numeric=range(1 + len(series)))
+    return table(title, [x_name, *(s.name for s in series)], rows, numeric=range(1, 1 + len(series)))
