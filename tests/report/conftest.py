@@ -68,6 +68,8 @@ def _documents() -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
             "file": "documents.parquet",
             "row": row,
             "id": documents[row][0],
+            "kept_file": "documents.parquet",
+            "kept_row": kept,
             "kept_id": documents[kept][0],
             "jaccard": jaccard,
             "cluster_id": kept,
@@ -121,17 +123,6 @@ def build_run(folder: Path) -> Path:
     documents, record = _documents()
     ids, texts = [d[0] for d in documents], [d[1] for d in documents]
     write_table(folder / "normalize" / "documents.parquet", {"id": ids, "text": texts})
-    removed = {r["row"] for r in record}
-    kept = [i for i in range(len(ids)) if i not in removed]
-    write_table(
-        folder / "dedup" / "kept.parquet",
-        {
-            "id": [ids[i] for i in kept],
-            "text": [texts[i] for i in kept],
-            "cluster_id": kept,
-            "cluster_size": [2] * len(kept),
-        },
-    )
     write_table(folder / "dedup" / "removed.parquet", {key: [r[key] for r in record] for key in record[0]})
 
     counts = {
@@ -199,7 +190,7 @@ def build_run(folder: Path) -> Path:
             "xz_bits_per_byte": 2.1234,
         },
     )
-    sample = 'def main(args):\n    """Return the <b>first</b> line."""\n    return args & HOSTILE\n' + HOSTILE
+    sample = 'args):\n    """Return the <b>first</b> line."""\n    return args & HOSTILE\n' + HOSTILE
     write_json(
         folder / "generate" / "sample.json", {"prompt": "def main(", "text": sample, "seed": 0, "temperature": 0.7}
     )

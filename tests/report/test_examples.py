@@ -12,22 +12,17 @@ from smolfast.report.examples import near_duplicate_examples
 
 def _examples(fake: SimpleNamespace, folder: Path, entries: list[tuple[str, str, float, int, str]]) -> list[float]:
     """Entries are (removed text, kept text, Jaccard, cluster, kind); the Jaccards chosen come back."""
-    record: dict[str, list[Any]] = {
-        name: [] for name in ("file", "row", "id", "kept_id", "jaccard", "cluster_id", "kind")
-    }
-    normal: dict[str, list[str]] = {"id": [], "text": []}
-    kept: dict[str, list[str]] = {"id": [], "text": []}
+    names = ("file", "row", "id", "kept_file", "kept_row", "kept_id", "jaccard", "cluster_id", "kind")
+    record: dict[str, list[Any]] = {name: [] for name in names}
+    documents: dict[str, list[str]] = {"id": [], "text": []}
     for index, (left, right, jaccard, cluster, kind) in enumerate(entries):
-        values = ("f", index, f"r{index}", f"k{index}", jaccard, cluster, kind)
-        for name, value in zip(record, values, strict=True):
+        values = ("f", 2 * index, f"r{index}", "f", 2 * index + 1, f"k{index}", jaccard, cluster, kind)
+        for name, value in zip(names, values, strict=True):
             record[name].append(value)
-        normal["id"].append(f"r{index}")
-        normal["text"].append(left)
-        kept["id"].append(f"k{index}")
-        kept["text"].append(right)
+        documents["id"] += [f"r{index}", f"k{index}"]
+        documents["text"] += [left, right]
     fake.write_table(folder / "dedup" / "removed.parquet", record)
-    fake.write_table(folder / "normalize" / "documents.parquet", normal)
-    fake.write_table(folder / "dedup" / "kept.parquet", kept)
+    fake.write_table(folder / "normalize" / "documents.parquet", documents)
     examples, removed = near_duplicate_examples(folder)
     assert removed == sum(kind == "near" for *_, kind in entries)
     return [example.jaccard for example in examples]
@@ -70,20 +65,17 @@ def test_examples_prefer_few_changed_lines(tmp_path: Path, fake: SimpleNamespace
 
 
 def test_documents_of_one_id_are_told_apart_by_row(tmp_path: Path, fake: SimpleNamespace) -> None:
-    record = {
-        "file": ["f"],
-        "row": [2],
-        "id": ["same"],
-        "kept_id": ["kept"],
-        "jaccard": [0.9],
-        "cluster_id": [0],
-        "kind": ["near"],
-    }
+    record = {"row": [2], "id": ["same"], "kept_row": [0], "kept_id": ["same"]}
+    record |= {"jaccard": [0.9], "cluster_id": [0], "kind": ["near"]}
     fake.write_table(tmp_path / "dedup" / "removed.parquet", record)
-    fake.write_table(
-        tmp_path / "normalize" / "documents.parquet",
-        {"id": ["same", "kept", "same"], "text": ["first", "kept", "second"]},
-    )
-    fake.write_table(tmp_path / "dedup" / "kept.parquet", {"id": ["kept"], "text": ["kept"]})
+    documents = {"id": ["same", "other", "same"], "text": ["first", "second", "third"]}
+    fake.write_table(tmp_path / "normalize" / "documents.parquet", documents)
     examples, _ = near_duplicate_examples(tmp_path)
-    assert [(e.removed_text, e.kept_text) for e in examples] == [("second", "kept")]
+    assert [(e.removed_text, e.kept_text) for e in examples] == [("third", "first")]
+
+
+def test_rows_of_another_table_are_not_shown(tmp_path: Path, fake: SimpleNamespace) -> None:
+    entries = [(f"a {i}", f"b {i}", 0.9, i, "near") for i in range(3)]
+    assert _examples(fake, tmp_path, entries) == [0.9] * 3
+    fake.write_table(tmp_path / "normalize" / "documents.parquet", {"id": list("abcdef"), "text": list("uvwxyz")})
+    assert near_duplicate_examples(tmp_path) == ([], 3)

@@ -40,7 +40,6 @@ def report(own_run: Path, fake: SimpleNamespace) -> Report:
     [
         ("evaluate", "Result", "no held-out evaluation in this run"),
         ("dedup/removed.parquet", "Near-duplicates", "removed.parquet) is not in this run"),
-        ("dedup/kept.parquet", "Near-duplicates", "none can be shown"),
         ("normalize", "Near-duplicates", "none can be shown"),
         ("train/metrics.jsonl", "Training", "no training steps"),
         ("train/model", "Model", "is not in this run, so its parameters"),

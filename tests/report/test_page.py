@@ -39,7 +39,7 @@ def test_page_says_what_the_files_say(page: Any, fake: SimpleNamespace) -> None:
         "1.432 bits per byte",
         "173 documents, 998.1 kB",
         "42% below zlib -9",  # 1 − 1.4321 / 2.4567 = 0.4171
-        "xz -9 2.123",
+        "xz -9e 2.123",
         "unigram model of bytes 4.812",
         f"{parameters:,} parameters in {len(fake.shapes())} tensors",
         "546 (13.6%)",  # (4002 − 3456) / 4002

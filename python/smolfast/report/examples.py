@@ -1,14 +1,13 @@
-"""Near-duplicates worth showing: found in the removal record, their texts looked up in the run's tables."""
+"""Near-duplicates worth showing: found in the removal record, their texts looked up in what deduplication read."""
 
 from __future__ import annotations
 
-import os
 import posixpath
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,15 +30,6 @@ class Example:
     kept_text: str
 
 
-@dataclass(frozen=True)
-class _Removal:
-    row: int
-    removed_id: str
-    kept_id: str
-    jaccard: float
-    cluster: int
-
-
 def near_duplicate_examples(folder: Path, most: int = 4) -> tuple[list[Example], int]:
     """Up to `most` instructive pairs, most alike first, and the number of near-duplicates removed in all.
 
@@ -52,106 +42,70 @@ def near_duplicate_examples(folder: Path, most: int = 4) -> tuple[list[Example],
     removed_path = folder / "dedup" / "removed.parquet"
     if not removed_path.exists():
         return [], 0
-    removals = _near_removals(removed_path)
-    candidates = _spread(removals)
-    wanted = [removal for band in candidates for removal in band]
-    removed_texts = _texts(
-        folder / "normalize" / "documents.parquet", {r.removed_id for r in wanted}, {r.row for r in wanted}
-    )
-    kept_texts = _texts(folder / "dedup" / "kept.parquet", {r.kept_id for r in wanted})
+    near = _near_removals(removed_path)
+    candidates = _spread(near)
+    rows = {row for band in candidates for r in band for row in (r["row"], r["kept_row"])}
+    texts = _texts(folder / "normalize" / "documents.parquet", rows)
 
     ranked: list[list[Example]] = []
     for band in candidates:
         examples = []
-        for removal in band:
-            left = removed_texts.get((removal.removed_id, removal.row), removed_texts.get((removal.removed_id, None)))
-            right = kept_texts.get((removal.kept_id, None))
+        for r in band:
+            removed_id, kept_id = str(r["id"]), str(r["kept_id"])
+            left, right = texts.get((r["row"], removed_id)), texts.get((r["kept_row"], kept_id))
             if left is not None and right is not None and left != right:
-                examples.append(
-                    Example(
-                        removal.removed_id,
-                        removal.kept_id,
-                        removal.jaccard,
-                        left[:_MOST_CHARACTERS],
-                        right[:_MOST_CHARACTERS],
-                    )
-                )
+                left, right = left[:_MOST_CHARACTERS], right[:_MOST_CHARACTERS]
+                examples.append(Example(removed_id, kept_id, r["jaccard"], left, right))
         ranked.append(sorted(examples, key=_instructive, reverse=True))
     chosen: list[Example] = []
     for place in range(_CANDIDATES_PER_BAND):
         chosen += [band[place] for band in ranked if place < len(band)]
-    return sorted(chosen[:most], key=lambda e: (-e.jaccard, e.removed_id)), len(removals)
+    return sorted(chosen[:most], key=lambda e: (-e.jaccard, e.removed_id)), near.num_rows
 
 
-def _near_removals(path: Path) -> list[_Removal]:
-    columns = ["row", "id", "kept_id", "jaccard", "cluster_id", "kind"]
+def _near_removals(path: Path) -> pa.Table:
+    """The rows of the removal record on documents that resembled the one kept without being equal to it."""
+    columns = ["row", "id", "kept_row", "kept_id", "jaccard", "cluster_id", "kind"]
     try:
         missing = [name for name in columns if name not in pq.read_schema(path).names]
         if missing:
             raise SmolfastError(f"{path} has no column {missing[0]}; delete the dedup folder and run again")
-        table = pq.read_table(path, columns=columns)
+        return pq.read_table(path, columns=columns, filters=[("kind", "=", "near")])
     except (pa.ArrowException, OSError) as error:
         raise SmolfastError(f"{path} can't be read ({error}); delete the dedup folder and run again") from error
-    near = []
-    for entry in table.to_pylist():
-        if entry["kind"] != "exact" and entry["jaccard"] is not None:
-            near.append(
-                _Removal(
-                    int(entry["row"]),
-                    str(entry["id"]),
-                    str(entry["kept_id"]),
-                    float(entry["jaccard"]),
-                    int(entry["cluster_id"]),
-                )
-            )
-    return near
 
 
-def _spread(removals: Iterable[_Removal]) -> list[list[_Removal]]:
-    """Candidates by band of Jaccard below 1, evenly taken; pairs at 1 make the last band."""
-    one_a_cluster: dict[tuple[int, int], _Removal] = {}
-    for removal in removals:
-        band = (
-            len(_BANDS) if removal.jaccard >= 1 else next(i for i, low in enumerate(_BANDS) if removal.jaccard >= low)
-        )
-        one_a_cluster.setdefault((band, removal.cluster), removal)
-    bands: list[list[_Removal]] = [[] for _ in range(len(_BANDS) + 1)]
-    seen: set[int] = set()
-    for (band, cluster), removal in sorted(one_a_cluster.items()):
-        if cluster not in seen:
-            seen.add(cluster)
-            bands[band].append(removal)
-    taken = [
-        [band[len(band) * i // _CANDIDATES_PER_BAND] for i in range(_CANDIDATES_PER_BAND)]
-        if len(band) > _CANDIDATES_PER_BAND
-        else band
-        for band in bands
-    ]
-    below_one = any(taken[:-1])
-    return taken[:-1] if below_one else taken
+def _spread(near: pa.Table) -> list[list[dict[str, Any]]]:
+    """Candidates by band of Jaccard below 1, evenly taken, one a cluster; pairs at 1 only where there are no others."""
+    jaccard, cluster = near["jaccard"].to_numpy(), near["cluster_id"].to_numpy()
+    bands = np.where(jaccard >= 1, len(_BANDS), np.digitize(jaccard, _BANDS))
+    order = np.lexsort((cluster, bands))  # stable: equals stay in input order
+    first = np.sort(np.unique(cluster[order], return_index=True)[1])
+    taken: list[list[dict[str, Any]]] = []
+    for band in range(len(_BANDS) + 1):
+        found = order[first][bands[order[first]] == band]
+        if band == len(_BANDS) and any(taken):
+            break
+        if len(found) > _CANDIDATES_PER_BAND:
+            found = found[np.arange(_CANDIDATES_PER_BAND) * len(found) // _CANDIDATES_PER_BAND]
+        taken.append(near.take(found).to_pylist())
+    return taken
 
 
-def _texts(path: Path, ids: set[str], rows: set[int] | None = None) -> dict[tuple[str, int | None], str]:
-    """Texts by (id, None), the first of equal ids, and by (id, row) for the wanted rows; nothing without the file."""
-    if not path.exists() or not ids:
+def _texts(path: Path, rows: set[int]) -> dict[tuple[int, str], str]:
+    """The texts at these rows, by row and id; nothing without the file."""
+    if not path.exists() or not rows:
         return {}
-    found: dict[tuple[str, int | None], str] = {}
-    first_row = 0
+    found: dict[tuple[int, str], str] = {}
+    first = 0
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024, columns=["id", "text"]):
-                texts = batch.column("text")
-                for index, value in enumerate(batch.column("id").to_pylist()):
-                    if str(value) not in ids:
-                        continue
-                    key = str(value)
-                    if (key, None) not in found:
-                        found[key, None] = str(texts[index])
-                    if rows is not None and first_row + index in rows:
-                        found[key, first_row + index] = str(texts[index])
-                first_row += batch.num_rows
+                for row in sorted(rows & set(range(first, first + batch.num_rows))):
+                    found[row, str(batch["id"][row - first])] = str(batch["text"][row - first])
+                first += batch.num_rows
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise SmolfastError(f"{path} can't be read ({error}); delete {os.fspath(path.parent)} and run again") from error
+        raise SmolfastError(f"{path} can't be read ({error}); delete {path.parent} and run again") from error
     return found
 
 

@@ -13,7 +13,7 @@ from smolfast.report.section import Section, count, numeric
 _REFERENCES = (
     ("unigram_bits_per_byte", "unigram model of bytes"),
     ("zlib_bits_per_byte", "zlib -9"),
-    ("xz_bits_per_byte", "xz -9"),
+    ("xz_bits_per_byte", "xz -9e"),
 )
 _MODEL, _OTHER = 0, 4
 

@@ -102,11 +102,9 @@ def _command(run: Run) -> Markup:
         notes.append(
             "The input is the text of the Python installation that it ran in; another installation has other text."
         )
-    lead = (
-        "Install the versions below"
-        + (", save the configuration below as config.toml" if run.config else "")
-        + ", then:"
-    )
+    first = ["install the versions below"] if about.get("versions") else []
+    first += ["save the configuration below as config.toml"] if run.config else []
+    lead = f"{', '.join(first).capitalize()}, then:" if first else "The command:"
     command = " \\\n  ".join(shlex.join(part) for part in parts)
     note = tag("p", " ".join(notes), class_="muted") if notes else None
     return markup((tag("p", lead), tag("pre", tag("code", command), tabindex=0), note))

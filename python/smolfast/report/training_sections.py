@@ -164,7 +164,6 @@ def sample(run: Run) -> Section:
     if not isinstance(text, str):
         return Section("sample", title, Markup(), ["There is no generated text in this run (generate/sample.json)."])
     prompt = str(run.sample.get("prompt") or "")
-    text = text.removeprefix(prompt)
     settings = [f"{name} {_plain(run.sample[name])}" for name in ("temperature", "seed") if name in run.sample]
     intro = tag(
         "p",
