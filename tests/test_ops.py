@@ -189,6 +189,9 @@ def test_attention_reads_any_strides() -> None:
     q, k, v = fused.split([4, 2, 2], 2)
     expected = ops.gqa_attention(q.contiguous(), k.contiguous(), v.contiguous())
     assert torch.equal(ops.gqa_attention(q, k, v), expected)
+    scattered = [x.movedim(-1, 1).contiguous().movedim(1, -1) for x in (q, k, v)]
+    assert scattered[0].stride(-1) != 1
+    assert torch.equal(ops.gqa_attention(*scattered), expected)
     grad = torch.zeros(1, dtype=torch.float64).expand_as(expected)  # strides of 0, as .sum().backward() gives
     leaves = [x.detach().requires_grad_() for x in (q, k, v)]
     for got in torch.autograd.grad(ops.gqa_attention(*leaves), leaves, grad):

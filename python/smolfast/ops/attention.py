@@ -33,7 +33,7 @@ def gqa_attention(
     """Attention of Hq query heads over Hk key/value heads; query head h reads key head h · Hk // Hq.
 
     Args:
-        q_BSHD: [B, Sq, Hq, D]; k_BSHD, v_BSHD: [B, Sk, Hk, D]. The last dimension must be contiguous.
+        q_BSHD: [B, Sq, Hq, D]; k_BSHD, v_BSHD: [B, Sk, Hk, D]; any strides.
         causal: query i sees keys up to i + Sk − Sq (aligned bottom-right). A row that sees nothing gives zeros.
         softmax_scale: 1/√D by default.
         window_size: (left, right) keys visible around the query's own position; −1 or None for all.

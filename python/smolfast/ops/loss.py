@@ -212,8 +212,8 @@ def _token_losses(
     if targets.device.type == "cpu" and bool(wrong.any()):
         depth, position = wrong.nonzero()[0].tolist()
         raise SmolfastError(
-            f"mtp_loss: target {int(targets[depth, position])} of position {position + depth} is outside the vocabulary "
-            f"of {weight.shape[0]}; fix the tokens, or set ignore_index to leave such targets out"
+            f"mtp_loss: target {int(targets[depth, position])} of position {position + depth} is outside the "
+            f"vocabulary of {weight.shape[0]}; fix the tokens, or set ignore_index to leave such targets out"
         )
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
     return reference.token_losses_forward(hidden, weight, bias, targets, options, store, predict)

@@ -222,7 +222,7 @@ def _dense_forward(
 ) -> tuple[Tensor, Tensor]:
     if not _fused(q, options, q.shape[1], k.shape[1]):
         return _blocks_forward(q, k, v, sinks, options, max_logit)
-    heads_first = [x.transpose(1, 2) for x in (q, k, v)]
+    heads_first = [_heads_first(x) for x in (q, k, v)]
     causal = options.causal and q.shape[1] > 1
     out, lse = _flash_forward(*heads_first, 0.0, causal, scale=options.softmax_scale)
     out = out.transpose(1, 2)
@@ -240,6 +240,11 @@ def _dense_forward(
         out = (out * torch.exp(lse - with_sinks).transpose(1, 2).unsqueeze(-1)).to(q.dtype)
         lse = with_sinks
     return out, lse
+
+
+def _heads_first(x: Tensor) -> Tensor:
+    """[B, S, H, D] → [B, H, S, D]; the fused kernel reads the last dimension as contiguous without looking."""
+    return (x if x.stride(-1) == 1 else x.contiguous()).transpose(1, 2)
 
 
 def _dense_backward(
@@ -264,7 +269,7 @@ def _dense_backward(
     if grad_lse is not None or not _fused(q, options, q.shape[1], k.shape[1]):
         return _blocks_backward(grad_out, grad_lse, q, k, v, out, lse, options)
     # The kernel takes probabilities from exp(score − lse) and its row sums from out · grad_out: right with sinks too.
-    heads_first = [x.transpose(1, 2) for x in (grad_out.contiguous(), q, k, v, out)]
+    heads_first = [_heads_first(x) for x in (grad_out, q, k, v, out)]
     causal = options.causal and q.shape[1] > 1
     gradients = _flash_backward(*heads_first, lse, 0.0, causal, scale=options.softmax_scale)
     return gradients[0].transpose(1, 2), gradients[1].transpose(1, 2), gradients[2].transpose(1, 2)

@@ -1,8 +1,8 @@
 """Newton–Schulz orthogonalisation in plain torch: the quintic iteration on X, or on the small Gram matrix XXᵀ.
 
 Sources: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024) for the iteration and its
-`muon` coefficients; Amsel et al., "The Polar Express" (arXiv 2505.16932, Algorithm 1) for `polar_express`; the Gram form
-computes the same polynomial from R = XXᵀ alone (Dao AI Lab, "Gram Newton–Schulz").
+`muon` coefficients; Amsel et al., "The Polar Express" (arXiv 2505.16932, Algorithm 1) for `polar_express`; the Gram
+form computes the same polynomial from R = XXᵀ alone (Dao AI Lab, "Gram Newton–Schulz").
 """
 
 from __future__ import annotations
