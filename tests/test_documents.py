@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import resource
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,7 +174,7 @@ def test_url_of_an_unknown_protocol() -> None:
 
 
 def test_url_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(SmolfastError, match="needs fsspec; pip install fsspec"):
         find_sources(["s3://bucket/a.txt"])
 
@@ -461,6 +464,22 @@ def test_corrupt_parquet_page(tmp_path: Path) -> None:
     file.write_bytes(bytes(data))
     with pytest.raises(SmolfastError, match="corrupt or truncated"):
         rows(file)
+
+
+def test_a_large_row_group_is_streamed(tmp_path: Path) -> None:
+    """64 MB of text that hardly compresses, in one row group, read in a process of its own for its memory's peak."""
+    numbers = random.Random(0)
+    file = tmp_path / "a.parquet"
+    write_parquet(file, pa.table({"text": [numbers.randbytes(2_000).hex() for _ in range(16_000)]}), use_dictionary=False)
+    code = (
+        "import sys, pyarrow; from smolfast.documents import Source, read_batches; "
+        "print(sum(batch.num_rows for batch in read_batches(Source(sys.argv[1], 'parquet'), batch_bytes=1 << 20)), "
+        "pyarrow.default_memory_pool().max_memory())"
+    )
+    out = subprocess.run([sys.executable, "-c", code, file], check=True, capture_output=True, text=True).stdout
+    rows_read, peak = map(int, out.split())
+    assert rows_read == 16_000
+    assert peak < 20_000_000
 
 
 @given(st.binary(max_size=200), st.sampled_from(["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst"]))

@@ -149,7 +149,7 @@ def _walk(root: Path, name: str) -> Iterator[Input]:
             subfolders.clear()
             continue
         for file in sorted(files):
-            if not file.endswith(INSTALLATION_SUFFIXES) or not file.isprintable():
+            if not file.endswith(INSTALLATION_SUFFIXES):
                 continue
             # Written at install time, with paths of this machine.
             if "_editable_" in file or file.startswith(("_sysconfigdata", "_smolfast_editable")):
@@ -160,6 +160,8 @@ def _walk(root: Path, name: str) -> Iterator[Input]:
             except OSError:
                 continue
             identity = f"{name}/{(relative / file).as_posix()}"
+            if not identity.isprintable():  # a name that isn't UTF-8, or with a line break in it
+                continue
             yield Input(Source(str(path), "text"), identity, status.st_size, status.st_mtime_ns)
 
 

@@ -49,8 +49,8 @@ def read_batches(
     that aren't strings are kept as JSON); blank lines are passed over. Line numbers count from 1, parquet rows and
     byte offsets from 0.
 
-    JSON lines are parsed with the standard library: it can say which line is broken and read columns of mixed type,
-    and at 4 kB a document it isn't slower than pyarrow.json by more than the later stages hide.
+    JSON lines are parsed with the standard library, since it can say which line is broken and read columns of mixed
+    type. It gives 360 MB of documents of 15 kB per CPU second, where pyarrow.json gives 520.
 
     Args:
         source: one of `find_sources`.
@@ -205,9 +205,10 @@ class _Reader:
             return self.json_arrays(self.without_surrogates(kept), schema)
 
     def json_arrays(self, rows: list[tuple[int, dict[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
+        known = set(schema.names)
         for number, row in rows:
             for name in row:
-                if name not in schema.names and self.keeps(name):
+                if name not in known and self.keeps(name):
                     raise SmolfastError(
                         f"{self.path}, line {number}: the key '{name}' is in no line of the first {self.batch_bytes} "
                         "bytes; give it in the first line (null will do), or remove it"
@@ -246,8 +247,9 @@ class _Reader:
     # Parquet
 
     def parquet(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-        # buffer_size: read the pages of a column as they are needed, not the whole of a row group at once.
-        file = pq.ParquetFile(stream, buffer_size=1 << 20, page_checksum_verification=True)
+        # Read pages as they are needed, not all of a row group's: both settings, or a group of 240 MB takes 277 MB
+        # instead of 46.
+        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         names = file.schema_arrow.names
         if self.text_column not in names:
             raise self.no_text_column(names)
