@@ -58,3 +58,15 @@ def test_many_changes_are_cut_and_counted() -> None:
     difference = compare("\n".join(f"a {i} x" for i in range(100)), "\n".join(f"a {i} y" for i in range(100)))
     shown = [row for row in difference.rows if row.kind != "gap"]
     assert len(shown) == 18 and difference == Difference(difference.rows, 100, 82)
+
+
+def test_context_without_its_change_is_not_shown() -> None:
+    left = [f"{i}" for i in range(200)]
+    right = ["x" if i in (5, 50, 80, 120, 160) else line for i, line in enumerate(left)]
+    difference = compare("\n".join(left), "\n".join(right))
+    # Five groups of two lines of context, one removed, one added, two of context; three groups fit into 18 rows.
+    assert [row.kind for row in difference.rows] == ["gap", *["equal"] * 2, *["changed"] * 2, *["equal"] * 2] * 3 + [
+        "gap"
+    ]
+    assert (difference.changed, difference.hidden) == (10, 4)
+    assert difference.rows[-1].skipped == 200 - 83

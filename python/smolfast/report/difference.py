@@ -29,7 +29,7 @@ Piece = tuple[str, bool]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of each text (None: that text has none here), or a gap of `skipped` lines left out.
+    """A line of each text (None: that text has none here), or a gap of `skipped` lines left out (of the longer side).
 
     Line numbers count from 1.
     """
@@ -55,22 +55,31 @@ def compare(left: str, right: str) -> Difference:
     """Align two texts line by line and word by word, and cut around the differences."""
     rows = _all_rows(left.split("\n"), right.split("\n"))
     changed = [index for index, row in enumerate(rows) if row.kind == "changed"]
-    near = {at for index in changed for at in range(index - _CONTEXT_LINES, index + _CONTEXT_LINES + 1)}
+    near = sorted(
+        {at for i in changed for at in range(i - _CONTEXT_LINES, i + _CONTEXT_LINES + 1) if 0 <= at < len(rows)}
+    )
+    groups: list[list[int]] = []
+    for at in near:
+        if groups and groups[-1][-1] == at - 1:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    # Whole groups of changes with their context, as many as fit; of a first one that doesn't, the beginning.
+    chosen = groups[0][:_MOST_ROWS] if groups else []
+    for group in groups[1:]:
+        if len(chosen) + len(group) > _MOST_ROWS:
+            break
+        chosen += group
     shown: list[Row] = []
-    changes_shown = 0
-    skipped = 0
-    for index, row in enumerate(rows):
-        full = sum(r.kind != "gap" for r in shown) >= _MOST_ROWS
-        if index not in near or full:
-            skipped += 1
-            continue
-        if skipped:
-            shown.append(Row("gap", skipped=skipped))
-            skipped = 0
-        shown.append(row)
-        changes_shown += row.kind == "changed"
-    if skipped:
-        shown.append(Row("gap", skipped=skipped))
+    last = -1
+    for at in [*chosen, len(rows)]:
+        if at > last + 1:
+            between = rows[last + 1 : at]
+            lines = (sum(row.left is not None for row in between), sum(row.right is not None for row in between))
+            shown.append(Row("gap", skipped=max(lines)))
+        shown += rows[at : at + 1]
+        last = at
+    changes_shown = sum(row.kind == "changed" for row in shown)
     return Difference(tuple(shown), len(changed), len(changed) - changes_shown)
 
 
