@@ -111,6 +111,16 @@ int64_t StringColumn::bytes(int64_t begin, int64_t end) const {
   return total;
 }
 
+std::string_view StringColumn::span(int64_t begin, int64_t end) const {
+  if (begin >= end) return {};
+  if (layout_ == Layout::kOffsets32) {
+    const auto* offsets = static_cast<const int32_t*>(offsets_) + offset_;
+    return {data_ + offsets[begin], static_cast<std::size_t>(offsets[end] - offsets[begin])};
+  }
+  const auto* offsets = static_cast<const int64_t*>(offsets_) + offset_;
+  return {data_ + offsets[begin], static_cast<std::size_t>(offsets[end] - offsets[begin])};
+}
+
 std::vector<int64_t> split_rows(const StringColumn& column, int64_t target_bytes) {
   std::vector<int64_t> starts{0};
   int64_t in_block = 0;

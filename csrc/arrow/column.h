@@ -28,6 +28,12 @@ class StringColumn {
   std::string_view operator[](int64_t row) const;
   // UTF-8 bytes in rows [begin, end), nulls included as nothing; O(1) for the offset layouts.
   int64_t bytes(int64_t begin, int64_t end) const;
+  // Whether rows lie side by side in one buffer (the offset layouts), and then the bytes of rows [begin, end), with
+  // whatever the buffer holds under null rows.
+  bool contiguous() const { return layout_ == Layout::kOffsets32 || layout_ == Layout::kOffsets64; }
+  std::string_view span(int64_t begin, int64_t end) const;
+  // Whether the layout needs 64-bit offsets when written with offsets: all but "u".
+  bool wide() const { return layout_ != Layout::kOffsets32; }
 
  private:
   enum class Layout : uint8_t { kRows, kOffsets32, kOffsets64, kViews };

@@ -44,6 +44,7 @@ std::string python_type_name(py::handle object) {
 class ExportedStrings {
  public:
   explicit ExportedStrings(arrow::StringBuilder& builder) { builder.finish(&array_, &schema_); }
+  ExportedStrings(ArrowArray& array, ArrowSchema& schema) : array_(take(&array)), schema_(take(&schema)) {}
   ~ExportedStrings() {
     release(array_);
     release(schema_);
@@ -154,6 +155,10 @@ void ImportedStrings::take_sequence(py::handle source, const char* argument) {
 
 py::object export_strings(arrow::StringBuilder& builder) {
   return py::cast(std::make_unique<ExportedStrings>(builder));
+}
+
+py::object export_strings(ArrowArray& array, ArrowSchema& schema) {
+  return py::cast(std::make_unique<ExportedStrings>(array, schema));
 }
 
 void register_arrow(py::module_& m) {

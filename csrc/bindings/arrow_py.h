@@ -24,6 +24,8 @@ class ImportedStrings {
 
   const std::vector<arrow::StringColumn>& chunks() const { return chunks_; }
   int64_t size() const;
+  // Whether the strings came from Python and are therefore valid UTF-8.
+  bool decoded() const { return static_cast<bool>(keep_alive_); }
 
  private:
   void take_stream(py::handle source);
@@ -39,6 +41,8 @@ class ImportedStrings {
 
 // One large-utf8 array on its way to Python; `pyarrow.array(x)` takes it without a copy, once.
 py::object export_strings(arrow::StringBuilder& builder);
+// The same for a finished array and its schema, which are moved from.
+py::object export_strings(ArrowArray& array, ArrowSchema& schema);
 
 void register_arrow(py::module_& m);
 

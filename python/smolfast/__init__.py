@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+from smolfast._native import unicode_version
 from smolfast.errors import SmolfastError
 
 __version__ = "0.1.0"
 
-__all__ = ["SmolfastError", "__version__"]
+__all__ = ["SmolfastError", "__version__", "unicode_version"]

@@ -1,0 +1,204 @@
+#include "bindings/text.h"
+
+#include <pybind11/numpy.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "bindings/arrow_py.h"
+#include "text/normalize.h"
+#include "text/transform.h"
+#include "text/utf8.h"
+#include "text/words.h"
+
+namespace smolfast::bindings {
+namespace {
+
+text::Form parse_form(const std::string& name) {
+  if (name == "NFC") return text::Form::kNfc;
+  if (name == "NFKC") return text::Form::kNfkc;
+  if (name == "NFD") return text::Form::kNfd;
+  if (name == "NFKD") return text::Form::kNfkd;
+  throw Error("form '" + name + "' is unknown; use one of: NFC, NFD, NFKC, NFKD");
+}
+
+text::InvalidUtf8 parse_errors(const std::string& name) {
+  if (name == "fail") return text::InvalidUtf8::kFail;
+  if (name == "replace") return text::InvalidUtf8::kReplace;
+  throw Error("errors '" + name + "' is unknown; use one of: fail, replace");
+}
+
+py::object export_chunk(text::TransformedChunk&& chunk) {
+  struct Owned {
+    text::TransformedChunk chunk;
+    const void* buffers[3];
+  };
+  auto owned = std::make_unique<Owned>(Owned{std::move(chunk), {}});
+  owned->chunk.data.room(1);  // a non-null pointer even when there are no bytes: some readers insist
+  owned->buffers[0] = owned->chunk.nulls != 0 ? owned->chunk.validity.data() : nullptr;
+  owned->buffers[1] = owned->chunk.offsets.data();
+  owned->buffers[2] = owned->chunk.data.data();
+
+  ArrowArray array{};
+  array.length = owned->chunk.rows;
+  array.null_count = owned->chunk.nulls;
+  array.n_buffers = 3;
+  array.buffers = owned->buffers;
+  ArrowSchema schema{};
+  schema.format = owned->chunk.wide ? "U" : "u";
+  schema.name = "";
+  schema.flags = ARROW_FLAG_NULLABLE;
+  schema.release = [](ArrowSchema* self) { self->release = nullptr; };
+  array.private_data = owned.release();
+  array.release = [](ArrowArray* self) {
+    delete static_cast<Owned*>(self->private_data);
+    self->release = nullptr;
+  };
+  return export_strings(array, schema);
+}
+
+// A list with an item a chunk: None where nothing changes, else the new strings.
+py::list transform(const py::object& strings, const text::TransformFactory& factory, int threads,
+                   const std::string& errors) {
+  const ImportedStrings imported(strings, "strings");
+  const text::TransformOptions options{.threads = threads,
+                                       .invalid = parse_errors(errors),
+                                       .known_valid = imported.decoded(),
+                                       .always_build = imported.decoded()};
+  std::vector<text::TransformedChunk> chunks;
+  {
+    const py::gil_scoped_release unlocked;
+    chunks = text::transform_columns(imported.chunks(), factory, options);
+  }
+  py::list out;
+  for (text::TransformedChunk& chunk : chunks) {
+    out.append(chunk.changed ? export_chunk(std::move(chunk)) : py::none());
+  }
+  return out;
+}
+
+[[noreturn]] void throw_invalid(std::size_t row, std::string_view value) {
+  throw Error("row " + std::to_string(row) + " is not UTF-8 at byte " +
+              std::to_string(text::first_invalid_byte(value)) + "; repair the column");
+}
+
+template <typename T>
+py::array_t<T> to_numpy(std::vector<T>&& values) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  const py::array::ShapeContainer shape{static_cast<py::ssize_t>(owned->size())};
+  const T* data = owned->data();
+  const py::capsule owner(owned.release(), [](void* self) { delete static_cast<std::vector<T>*>(self); });
+  return py::array_t<T>(shape, data, owner);
+}
+
+// For each chunk the words of all rows as begin, end, begin, end, …, and where each row's words start.
+py::list words(const py::object& strings, int threads) {
+  struct Task {
+    std::size_t chunk;
+    int64_t begin;
+    int64_t end;
+    std::vector<uint32_t> edges;
+    std::vector<int64_t> counts;
+  };
+  const ImportedStrings imported(strings, "strings");
+  const std::vector<arrow::StringColumn>& chunks = imported.chunks();
+  std::vector<std::vector<uint32_t>> edges(chunks.size());
+  std::vector<std::vector<int64_t>> starts(chunks.size());
+  {
+    const py::gil_scoped_release unlocked;
+    std::vector<Task> tasks;
+    std::vector<std::size_t> bases;
+    std::size_t base = 0;
+    for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+      const std::vector<int64_t> cuts = arrow::split_rows(chunks[chunk], int64_t{1} << 20);
+      for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+        tasks.push_back(Task{.chunk = chunk, .begin = cuts[i], .end = cuts[i + 1], .edges = {}, .counts = {}});
+      }
+      bases.push_back(base);
+      base += static_cast<std::size_t>(chunks[chunk].size());
+    }
+    parallel_for(tasks.size(), threads, [&](std::size_t i) {
+      Task& task = tasks[i];
+      const arrow::StringColumn& column = chunks[task.chunk];
+      std::vector<text::Word> batch(1024);
+      for (int64_t row = task.begin; row < task.end; ++row) {
+        const std::size_t before = task.edges.size();
+        if (!column.is_null(row)) {
+          const std::string_view value = column[row];
+          const std::size_t at = bases[task.chunk] + static_cast<std::size_t>(row);
+          if (value.size() >= (std::size_t{1} << 32)) {
+            throw Error("row " + std::to_string(at) +
+                        " is longer than 4 GiB, the most that word offsets can hold; split it");
+          }
+          if (!imported.decoded() && !text::is_valid_utf8(value)) throw_invalid(at, value);
+          text::WordScanner scanner(value);
+          while (const std::size_t n = scanner.next(batch.data(), batch.size())) {
+            for (std::size_t w = 0; w < n; ++w) {
+              task.edges.push_back(batch[w].begin);
+              task.edges.push_back(batch[w].end);
+            }
+          }
+        }
+        task.counts.push_back(static_cast<int64_t>(task.edges.size() - before) / 2);
+      }
+    });
+    for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) starts[chunk].push_back(0);
+    for (Task& task : tasks) {
+      for (const int64_t count : task.counts) starts[task.chunk].push_back(starts[task.chunk].back() + count);
+      edges[task.chunk].insert(edges[task.chunk].end(), task.edges.begin(), task.edges.end());
+      task.edges = {};
+    }
+  }
+  py::list out;
+  for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    out.append(py::make_tuple(to_numpy(std::move(starts[chunk])), to_numpy(std::move(edges[chunk]))));
+  }
+  return out;
+}
+
+// One byte a row: 1 = in the form, 0 = not, 2 = null.
+py::bytes is_normalized(const py::object& strings, const std::string& form_name, int threads) {
+  const text::Form form = parse_form(form_name);
+  const ImportedStrings imported(strings, "strings");
+  std::string verdicts(static_cast<std::size_t>(imported.size()), '\2');
+  {
+    const py::gil_scoped_release unlocked;
+    std::size_t base = 0;
+    for (const arrow::StringColumn& column : imported.chunks()) {
+      const std::vector<int64_t> starts = arrow::split_rows(column, int64_t{1} << 20);
+      parallel_for(starts.size() - 1, threads, [&](std::size_t task) {
+        text::Normalizer normalizer(form);
+        for (int64_t row = starts[task]; row < starts[task + 1]; ++row) {
+          if (column.is_null(row)) continue;
+          const std::string_view value = column[row];
+          const std::size_t at = base + static_cast<std::size_t>(row);
+          if (!imported.decoded() && !text::is_valid_utf8(value)) throw_invalid(at, value);
+          verdicts[at] = normalizer.is_normalized(value) ? '\1' : '\0';
+        }
+      });
+      base += static_cast<std::size_t>(column.size());
+    }
+  }
+  return verdicts;
+}
+
+}  // namespace
+
+void register_text(py::module_& m) {
+  m.attr("unicode_version") = py::str(text::kUnicodeVersion);
+  m.def(
+      "normalize",
+      [](const py::object& strings, const std::string& form_name, int threads, const std::string& errors) {
+        const text::Form form = parse_form(form_name);
+        return transform(strings, [form] { return std::make_unique<text::Normalizer>(form); }, threads, errors);
+      },
+      py::arg("strings"), py::arg("form"), py::arg("threads"), py::arg("errors"));
+  m.def("words", &words, py::arg("strings"), py::arg("threads"));
+  m.def("is_normalized", &is_normalized, py::arg("strings"), py::arg("form"), py::arg("threads"));
+}
+
+}  // namespace smolfast::bindings

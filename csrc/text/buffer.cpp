@@ -1,0 +1,73 @@
+#include "text/buffer.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace smolfast::text {
+namespace {
+
+// From here on blocks are the system's own pages (Linux), moved without a copy when they grow.
+constexpr std::size_t kLarge = std::size_t{1} << 20;
+
+#if defined(__linux__)
+bool is_large(std::size_t capacity) {
+  return capacity >= kLarge;
+}
+
+char* system_resize(char* data, std::size_t from, std::size_t to) {
+  void* moved = from == 0 ? mmap(nullptr, to, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                          : mremap(data, from, to, MREMAP_MAYMOVE);
+  if (moved == MAP_FAILED) throw std::bad_alloc();
+  return static_cast<char*>(moved);
+}
+
+void system_free(char* data, std::size_t capacity) {
+  munmap(data, capacity);
+}
+#else
+bool is_large(std::size_t) {
+  return false;
+}
+char* system_resize(char*, std::size_t, std::size_t) {
+  throw std::bad_alloc();
+}
+void system_free(char*, std::size_t) {}
+#endif
+
+}  // namespace
+
+void Buffer::reallocate(std::size_t capacity) {
+  if (is_large(capacity_) && is_large(capacity)) {
+    data_ = system_resize(data_, capacity_, capacity);
+  } else if (is_large(capacity_) || is_large(capacity)) {
+    char* moved = nullptr;
+    if (is_large(capacity)) {
+      moved = system_resize(nullptr, 0, capacity);
+    } else if (capacity != 0) {
+      moved = static_cast<char*>(std::malloc(capacity));
+      if (moved == nullptr) throw std::bad_alloc();
+    }
+    if (size_ != 0 && capacity != 0) std::memcpy(moved, data_, std::min(size_, capacity));
+    if (is_large(capacity_)) {
+      system_free(data_, capacity_);
+    } else {
+      std::free(data_);
+    }
+    data_ = moved;
+  } else if (capacity == 0) {
+    std::free(data_);
+    data_ = nullptr;
+  } else {
+    auto* moved = static_cast<char*>(std::realloc(data_, capacity));
+    if (moved == nullptr) throw std::bad_alloc();
+    data_ = moved;
+  }
+  capacity_ = capacity;
+}
+
+}  // namespace smolfast::text

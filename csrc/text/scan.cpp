@@ -1,0 +1,65 @@
+#include "text/scan.h"
+
+#include <cstdint>
+#include <cstring>
+
+#include "base/cpu.h"
+#include "text/utf8.h"
+
+namespace smolfast::text {
+namespace {
+
+bool is_valid_utf8_baseline(const char* text, std::size_t size) {
+  std::size_t at = 0;
+  while (at + 8 <= size) {
+    uint64_t eight;
+    std::memcpy(&eight, text + at, 8);
+    if ((eight & 0x8080808080808080u) == 0) {
+      at += 8;
+      continue;
+    }
+    // One stretch that isn't ASCII, then back to eight bytes at a time.
+    std::size_t stretch = at + 64 < size ? at + 64 : size;
+    while (stretch < size && is_continuation(text[stretch])) ++stretch;
+    if (first_invalid_byte({text + at, stretch - at}) != stretch - at) return false;
+    at = stretch;
+  }
+  return first_invalid_byte({text + at, size - at}) == size - at;
+}
+
+const char* find_stop_baseline(const char* at, const char* end, int form, const ScanTables&) {
+  while (at < end) {
+    if (end - at >= 8) {
+      uint64_t eight;
+      std::memcpy(&eight, at, 8);
+      if ((eight & 0x8080808080808080u) == 0) {
+        at += 8;
+        continue;
+      }
+    }
+    const Decoded c = decode(at);
+    if (c.size > 1 && is_stop(norm_record(c.code), form)) return at;
+    at += c.size;
+  }
+  return end;
+}
+
+}  // namespace
+
+const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_stop_baseline};
+
+const ScanKernels& scan_kernels() {
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+  switch (active_isa()) {
+    case Isa::kAvx512:
+      return kScanAvx512;
+    case Isa::kAvx2:
+      return kScanAvx2;
+    default:
+      break;
+  }
+#endif
+  return kScanBaseline;
+}
+
+}  // namespace smolfast::text

@@ -1,0 +1,108 @@
+"""Text operations on columns of strings, in C++: exact by the Unicode standard, multi-threaded, Arrow in and out.
+
+Every function takes any Arrow string column (an object with `__arrow_c_stream__` or `__arrow_c_array__`: pyarrow,
+polars, duckdb, nanoarrow, …) of type string, large_string or string_view, chunked or sliced, or a list of `str` and
+None; and returns a `pyarrow.ChunkedArray` for chunked input, a `pyarrow.Array` otherwise. Nulls stay null. Chunks in
+which nothing changes come back as they are, without a copy. Results don't depend on `threads` (0: as many as there are
+CPUs to run on), on chunking, or on the CPU.
+
+`errors` says what happens to bytes that aren't UTF-8, and to lone surrogates in a `str`: "fail" raises `SmolfastError`
+naming the row and byte offset (or the index); "replace" puts U+FFFD there as the WHATWG decoder does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from smolfast import _native
+from smolfast._native import unicode_version
+from smolfast.errors import SmolfastError
+
+__all__ = ["is_normalized", "normalize", "unicode_version", "words"]
+
+Strings: TypeAlias = Any  # an Arrow string column of any library, or a list of str and None
+Errors: TypeAlias = Literal["fail", "replace"]
+Form: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
+
+
+def normalize(
+    strings: Strings, form: Form = "NFC", *, threads: int = 0, errors: Errors = "fail"
+) -> pa.Array | pa.ChunkedArray:
+    """The strings in a Unicode normalisation form: UAX #15, of the version in `unicode_version`.
+
+    Raises `SmolfastError` for an unknown form, a column that isn't of strings, or (errors="fail") text that isn't
+    UTF-8.
+    """
+    return _apply(lambda source: _native.normalize(source, form, threads, errors), strings, errors)
+
+
+def is_normalized(strings: Strings, form: Form = "NFC", *, threads: int = 0) -> pa.BooleanArray:
+    """For each string whether it is in the form already; null for null. Raises as `normalize` with errors="fail"."""
+    verdicts = np.frombuffer(_native.is_normalized(_importable(strings), form, threads), np.uint8)
+    return pa.array(verdicts == 1, mask=verdicts == 2)
+
+
+def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.ChunkedArray:
+    """The words of each string as pairs of byte offsets [begin, end) into its UTF-8 form; null for null.
+
+    Word boundaries of UAX #29, of which only segments with a letter, number or alphabetic character are kept, and with
+    Han, kana, Thai, Lao, Khmer and other scripts that write no spaces split per character (which keeps its marks).
+    The type is large_list<fixed_size_list<uint32>[2]>. `smolfast.dedup` takes its shingles from the same words.
+
+    Raises `SmolfastError` for text that isn't UTF-8: offsets count the bytes given, so nothing can be replaced.
+    """
+    source = _importable(strings)
+    chunks = source.chunks if isinstance(source, pa.ChunkedArray) else [source]
+    out = []
+    for chunk, (starts, edges) in zip(chunks, _native.words(source, threads), strict=True):
+        pairs = pa.FixedSizeListArray.from_arrays(pa.array(edges), 2)
+        nulls = [row is None for row in chunk] if isinstance(chunk, (list, tuple)) else chunk.is_null()
+        out.append(pa.LargeListArray.from_arrays(pa.array(starts), pairs, mask=pa.array(nulls, pa.bool_())))
+    if isinstance(source, pa.ChunkedArray):
+        return pa.chunked_array(out, type=pa.large_list(pa.list_(pa.uint32(), 2)))
+    return out[0]
+
+
+def _importable(strings: Strings) -> Strings:
+    """Something the native module takes without a copy and that Python can give back unchanged."""
+    if isinstance(strings, (pa.Array, pa.ChunkedArray, list, tuple)):
+        return strings
+    if hasattr(strings, "__arrow_c_stream__"):
+        return pa.chunked_array(strings)
+    if hasattr(strings, "__arrow_c_array__"):
+        return pa.array(strings)
+    raise SmolfastError(
+        f"strings: expected an Arrow string column or a list of str, got {type(strings).__name__}; "
+        "pass a list, a pyarrow array or a polars Series"
+    )
+
+
+def _without_surrogates(strings: Sequence[str | None]) -> list[str | None]:
+    """Pairs of surrogates joined, lone ones replaced, as WHATWG's conversion to scalar values does."""
+    return [
+        s.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if isinstance(s, str) else s
+        for s in strings
+    ]
+
+
+def _apply(
+    native: Callable[[Strings], list[_native.ArrowStrings | None]], strings: Strings, errors: Errors
+) -> pa.Array | pa.ChunkedArray:
+    source = _importable(strings)
+    if isinstance(source, (list, tuple)) and errors == "replace":
+        source = _without_surrogates(source)
+    changed = native(source)
+    if not isinstance(source, pa.ChunkedArray):
+        (only,) = changed
+        return source if only is None else pa.array(only)
+    if all(chunk is None for chunk in changed):
+        return source
+    chunks = [source.chunk(i) if chunk is None else pa.array(chunk) for i, chunk in enumerate(changed)]
+    types = {chunk.type for chunk in chunks}
+    # One type for all chunks: 64-bit offsets where one needed them, or where views were rewritten.
+    common = types.pop() if len(types) == 1 else pa.large_string()
+    return pa.chunked_array([chunk if chunk.type == common else chunk.cast(common) for chunk in chunks], type=common)

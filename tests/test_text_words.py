@@ -1,0 +1,116 @@
+"""Word segmentation against Unicode's own WordBreakTest and against a plain reading of UAX #29 over random text."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import unicodedata2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smolfast import SmolfastError, _native, text
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(params=_native.implementations(), autouse=True)
+def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
+    _native.force_implementation(request.param)
+    yield
+    _native.force_implementation("auto")
+
+
+def found(string: str) -> list[str]:
+    data = string.encode()
+    return [data[begin:end].decode() for begin, end in text.words([string])[0].as_py()]
+
+
+def is_kana(char: str) -> bool:
+    name = unicodedata2.name(char, "")
+    return "KATAKANA" in name or "HIRAGANA" in name or "KANA REPEAT" in name
+
+
+def test_unicode_word_break_test() -> None:
+    lines = []
+    with lzma.open(DATA / "WordBreakTest.txt.xz", "rt", encoding="utf-8") as file:
+        assert text.unicode_version in next(file)
+        lines = [line.split("#")[0].split() for line in file if line[0] not in "#\n"]
+    assert len(lines) > 1800
+    checked = 0
+    for line in lines:
+        segments = [""]
+        for mark, code in zip(line[0:-1:2], line[1::2], strict=True):
+            char = chr(int(code, 16))
+            segments[-1:] = [segments[-1], char] if mark == "÷" else [segments[-1] + char]
+        string = "".join(segments)
+        if any(is_kana(c) for c in string):
+            continue  # kana are split per character, tested below
+        # Circled letters are alphabetic though symbols.
+        words = [s for s in segments if any(unicodedata2.category(c)[0] in "LN" or "Ⓐ" <= c <= "ⓩ" for c in s)]
+        assert found(string) == words, ascii(string)
+        checked += 1
+    assert checked > 1500
+
+
+@pytest.mark.parametrize(
+    ("string", "words"),
+    [
+        ("Don't stop: 3.14, 1,000 and e.g. x_1!", ["Don't", "stop", "3.14", "1,000", "and", "e.g", "x_1"]),
+        ("l'été à Zürich", ["l'été", "à", "Zürich"]),
+        ("カタカナ ひらがなー", ["カ", "タ", "カ", "ナ", "ひ", "ら", "が", "な", "ー"]),
+        ("か\u3099き", ["か\u3099", "き"]),
+        ("中文分词abc字", ["中", "文", "分", "词", "abc", "字"]),
+        ("ภาษาไทย", ["ภ", "า", "ษ", "า", "ไ", "ท", "ย"]),
+        ("ที่ນີ້ខ្មែរ", ["ที่", "ນີ້", "ខ្", "មែ", "រ"]),
+        ("한국어 단어", ["한국어", "단어"]),
+        ("русские слова", ["русские", "слова"]),
+        ("كلمات عربية", ["كلمات", "عربية"]),
+        ("עבר\"ית צ'", ['עבר"ית', "צ'"]),
+        ("__ _ ... 👩\u200d👧 ", []),
+        ("", []),
+        ("a\u0301\u0301 b", ["a\u0301\u0301", "b"]),
+    ],
+)
+def test_examples(string: str, words: list[str]) -> None:
+    assert found(string) == words
+    # Anywhere in a vector, and across its edges.
+    for shift in (1, 15, 29, 30, 31, 61, 62, 63):
+        assert found("." * shift + " " + string + " " + "-" * 40) == words
+
+
+PIECES = st.sampled_from(
+    ["a", "b", "Z", "word", "1", "23", "_", ".", ",", "'", '"', ":", ";", " ", "  ", "\n", "\r\n", "é", "ß", "я", "ع",
+     "א", "ת", "中", "か", "カ", "ー", "ท", "ี", "한", "\u0301", "\u00ad", "\u200d", "\u2019", "\u00b7", "😀", "👩", "🇫",
+     "🇷", "ⓜ", "ℹ", "\u3000", "\u0915\u094d", "𐐀", "𝟘", "٣", "٬", "a.b", "a.", "1.", "1.2", "a'b"]
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(pieces=st.lists(PIECES, max_size=120))
+def test_implementations_agree(pieces: list[str]) -> None:
+    string = "".join(pieces)
+    results = []
+    for name in _native.implementations():
+        _native.force_implementation(name)
+        results.append(text.words([string]).to_pylist())
+    _native.force_implementation("auto")
+    assert all(result == results[0] for result in results)
+
+
+def test_columns_nulls_and_threads() -> None:
+    rows = ["one two", None, "", "drei vier fünf"] * 30_000
+    one = text.words(pa.array(rows), threads=1)
+    assert one[:4].to_pylist() == [[[0, 3], [4, 7]], None, [], [[0, 4], [5, 9], [10, 15]]]
+    assert one.equals(text.words(rows, threads=3))
+    chunked = pa.chunked_array([rows[:10], rows[10:]])
+    assert text.words(chunked).to_pylist() == one.to_pylist()
+
+
+def test_broken_utf8_is_named() -> None:
+    column = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"no\xff"], pa.binary()).buffers())
+    with pytest.raises(SmolfastError, match="row 1 is not UTF-8 at byte 2;"):
+        text.words(column)
