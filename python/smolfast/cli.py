@@ -508,13 +508,10 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.files import atomic_path
     from smolfast.report import write_report
 
     output = arguments.output or arguments.folder / "report.html"
-    with atomic_path(output) as temporary:
-        write_report(arguments.folder, temporary)
-    return {"report": str(output)}
+    return {"report": str(output), **write_report(arguments.folder, output)}
 
 
 def _add_config(commands: Any) -> None:

@@ -172,11 +172,11 @@ def build_run(folder: Path) -> Path:
 
     (folder / "train" / "model").mkdir(parents=True)
     (folder / "train" / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in metrics()), encoding="utf-8")
-    header = json.dumps(
-        {"__metadata__": {"format": "pt"}}
-        | {n: {"dtype": "F32", "shape": s, "data_offsets": [0, 0]} for n, s in shapes().items()}
-    )
-    (folder / "train" / "model" / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    for name, extra in (("model.safetensors", False), ("mtp_heads.safetensors", True)):
+        found = {n: shape for n, shape in shapes().items() if n.startswith("mtp_heads.") == extra}
+        entries = {n: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for n, shape in found.items()}
+        header = json.dumps({"__metadata__": {"format": "pt"}} | entries).encode()
+        (folder / "train" / "model" / name).write_bytes(struct.pack("<Q", len(header)) + header)
     write_json(
         folder / "evaluate" / "evaluation.json",
         {

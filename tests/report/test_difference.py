@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolfast.report.difference import Difference, compare
+from smolfast.report.difference import Difference, compare, difference_table
 
 _LINES = st.lists(
     st.lists(st.sampled_from(["red", "green", "blue", "(x)", "y=1"]), max_size=5).map(" ".join), max_size=12
@@ -70,3 +70,16 @@ def test_context_without_its_change_is_not_shown() -> None:
     ]
     assert (difference.changed, difference.hidden) == (10, 4)
     assert difference.rows[-1].skipped == 200 - 83
+
+
+def test_long_lines_are_cut_around_the_difference() -> None:
+    words = " ".join(f"w{i}" for i in range(300))
+    html = difference_table(compare(f"{words} old {words}", f"{words} {'new ' * 200}{words}"), "a", "b", "c")
+    assert "<del>old</del>" in html and "w299" in html and "w5 " in html
+    assert "w150" not in html and "more characters)</ins>" in html
+    assert len(html) < 3000
+
+
+def test_large_rewritten_blocks_are_removed_then_added() -> None:
+    difference = compare("\n".join(f"a{i}" for i in range(60)), "\n".join(f"b{i}" for i in range(50)))
+    assert difference.changed == 110 and all(row.right is None for row in difference.rows if row.kind == "changed")

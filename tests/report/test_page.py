@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
@@ -51,6 +52,7 @@ def test_page_says_what_the_files_say(page: Any, fake: SimpleNamespace) -> None:
         "train 3:42",  # 221.5 s
         "generate 810.0 MB",
         "4 NoPE",
+        "vocabulary 4,096",
         "2.13.0",
         "Example CPU @ 2.60GHz",
         "25.8 GB",
@@ -157,3 +159,13 @@ def test_configuration_reads_back() -> None:
         {"seed": 3, "generate": {"prompt": 'a "b"\n\\ \x7f é \t'}, "train": {"mtp_weights": [1.0, 1e-7]}}
     )
     assert validate_config(tomllib.loads(toml(config.model_dump(mode="json")))) == config
+
+
+def test_inputs_and_other_settings_are_in_the_command(own_run: Path, fake: SimpleNamespace) -> None:
+    about = json.loads((own_run / "run.json").read_text())
+    about["identity"] |= {"input": ["a b.jsonl"], "text_column": "body", "errors": "skip", "minutes": None}
+    fake.write_json(own_run / "run.json", about | {"hardware": "a quiet machine"})
+    write_report(own_run, own_run / "report.html")
+    page = fake.page((own_run / "report.html").read_text(encoding="utf-8"))
+    command = r"--config config.toml \ --text-column body \ --errors skip \ --input 'a b.jsonl'"
+    assert command in page.words and "a quiet machine" in page.words

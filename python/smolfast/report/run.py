@@ -35,7 +35,7 @@ class Run:
         about: `run.json`, its `identity` merged in: config, input, versions, hardware, seed, threads.
         stages: manifests of finished stages in pipeline order, the report's own left out.
         metrics: one dict a step, steps rising.
-        shapes: parameter name to shape, from the header of the final model's safetensors file.
+        shapes: parameter name to shape, from the headers of the final model's safetensors files.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         metrics=_metrics(folder / "train" / "metrics.jsonl"),
         evaluation=_optional_json(folder / "evaluate" / "evaluation.json"),
         sample=_optional_json(folder / "generate" / "sample.json"),
-        shapes=_shapes(folder / "train" / "model" / "model.safetensors"),
+        shapes=_shapes(folder / "train" / "model"),
     )
     if not (run.about or run.stages or run.metrics or run.evaluation):
         raise SmolfastError(
@@ -135,10 +135,16 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return [steps[step] for step in sorted(steps)]
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The header of a safetensors file: eight bytes of length (little-endian), then JSON."""
-    if not path.exists():
-        return {}
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The tensors of every safetensors file in a folder."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        shapes |= _header(path)
+    return shapes
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes in a safetensors file: eight bytes of header length (little-endian), then JSON."""
     try:
         with path.open("rb") as handle:
             (length,) = struct.unpack("<Q", handle.read(8))

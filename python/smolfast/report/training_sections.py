@@ -147,11 +147,12 @@ def model(run: Run) -> Section:
         )
     else:
         lacking.append(
-            "The trained model (train/model/model.safetensors) is not in this run, so its parameters aren't counted."
+            "The trained model (train/model/*.safetensors) is not in this run, so its parameters aren't counted."
         )
     if shape:
         body.append(_layers(shape))
-        body.append(pairs("Shape", [(words(str(key)), _plain(value)) for key, value in shape.items()]))
+        vocabulary = [("vocabulary", f"{s[0]:,}") for name, s in run.shapes.items() if "embed_tokens" in name and s]
+        body.append(pairs("Shape", [*vocabulary, *((words(str(key)), _plain(value)) for key, value in shape.items())]))
     else:
         lacking.append("The model's configuration (run.json) is not in this run.")
     return Section("model", title, markup(body), lacking)
