@@ -20,6 +20,7 @@ pytest.importorskip("pydantic")
 from smolfast.collect import SCHEMA, collect, list_inputs, signature
 from smolfast.config import CollectConfig
 from smolfast.errors import SmolfastError
+from smolfast.sources import stat_source
 
 EVERYTHING = CollectConfig(max_bytes=1 << 40, min_document_bytes=0, max_document_bytes=1 << 40)
 NO_SKIPS = {
@@ -160,6 +161,11 @@ def test_signature_follows_the_files(tmp_path: Path) -> None:
     file.unlink()
     seen.add(signature(list_inputs([tmp_path])))
     assert len(seen) == 4
+
+
+def test_signature_of_a_file_that_went_away(tmp_path: Path) -> None:
+    with pytest.raises(SmolfastError, match=r"gone\.txt: no such file"):
+        stat_source(str(tmp_path / "gone.txt"))
 
 
 def test_signature_of_urls() -> None:

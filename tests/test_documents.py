@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -17,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smolfast import batch_writer
@@ -470,7 +471,9 @@ def test_a_large_row_group_is_streamed(tmp_path: Path) -> None:
     """64 MB of text that hardly compresses, in one row group, read in a process of its own for its memory's peak."""
     numbers = random.Random(0)
     file = tmp_path / "a.parquet"
-    write_parquet(file, pa.table({"text": [numbers.randbytes(2_000).hex() for _ in range(16_000)]}), use_dictionary=False)
+    write_parquet(
+        file, pa.table({"text": [numbers.randbytes(2_000).hex() for _ in range(16_000)]}), use_dictionary=False
+    )
     code = (
         "import sys, pyarrow; from smolfast.documents import Source, read_batches; "
         "print(sum(batch.num_rows for batch in read_batches(Source(sys.argv[1], 'parquet'), batch_bytes=1 << 20)), "
@@ -494,6 +497,29 @@ def test_garbage_never_escapes_as_another_error(
         assert name in str(error)
     else:
         assert not data.strip() or got
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4))
+@example([(-7, 0xFF)])
+def test_altered_parquet_never_escapes_as_another_error(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
+) -> None:
+    file = tmp_path_factory.mktemp("altered") / "a.parquet"
+    table = pa.table({"n": range(20), "text": [f"document {i % 5}" for i in range(20)], "tags": [["x"]] * 20})
+    pq.write_table(table, file, row_group_size=8)
+    data = bytearray(file.read_bytes())
+    for position, value in changes:
+        data[position % len(data)] = value
+    file.write_bytes(data)
+    with contextlib.suppress(SmolfastError):
+        rows(file)
+
+
+def test_parquet_column_name_that_is_not_utf8(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "a.parquet", pa.table({"text": ["a"], "name": ["b"]}))
+    file.write_bytes(file.read_bytes().replace(b"name", b"nam\xff"))
+    with pytest.raises(SmolfastError, match=r"a\.parquet is corrupt"):
+        rows(file)
 
 
 # The writer

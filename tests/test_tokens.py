@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections import Counter
 from pathlib import Path
 
@@ -153,6 +154,21 @@ def test_tokenizer_without_an_end(tmp_path: Path) -> None:
     Tokenizer(models.BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer" / "tokenizer.json"))
     with pytest.raises(SmolfastError, match=r"has no token <\|endoftext\|>"):
         tokenize({"train": train}, tmp_path / "tokenizer", tmp_path / "tokens")
+
+
+@pytest.mark.parametrize("limit", [0, 100, 2000])
+def test_full_disk(tmp_path: Path, limit: int) -> None:
+    """A limit on file sizes fails writes in the same place as a full disk, at any user's privileges."""
+    train = write_documents(tmp_path / "train.parquet", ["x" * 2000])
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(SmolfastError, match=r"can't write .*train\.tokens\.npy"):
+            tokenize({"train": train}, tokenizer, tmp_path / "tokens")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "tokens").iterdir()) == []
 
 
 # Opening damaged files

@@ -82,7 +82,7 @@ def read_batches(
             raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
         # Arrow's own findings (truncated stream, bad magic, corrupt page) are OSErrors without a number.
         raise SmolfastError(_corrupt(source.path, error)) from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # UnicodeDecodeError: a column's name in a parquet footer
         raise SmolfastError(_corrupt(source.path, error)) from error
 
 

@@ -81,11 +81,12 @@ def _find_local(path: str) -> list[Source]:
         if Path(path).is_dir():
             return _of_folder(path, _walk(path))
         Path(path).stat()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        if isinstance(error, SmolfastError):
-            raise
-        reason = describe_os_error(error) if isinstance(error, OSError) else one_line(error)
-        raise SmolfastError(f"can't read {path!r}: {reason}") from error
+    except SmolfastError:
+        raise
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise SmolfastError(f"can't read {path!r}: {one_line(error)}; check the path") from error
     return [Source(path, _known_kind(path))]
 
 

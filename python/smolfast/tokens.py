@@ -217,13 +217,10 @@ class PackedWindows:
 
 def _shuffled(count: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
     """A permutation of range(count): int64 [count]."""
-    key = _splitmix64(np.array([seed & _MASK64], np.uint64)) ^ np.uint64(stream)
+    key = _splitmix64(np.array([seed % 2**64], np.uint64)) ^ np.uint64(stream)
     keys = np.arange(count, dtype=np.uint64)
     keys += _splitmix64(key)
     return np.argsort(_splitmix64(keys), kind="stable")
-
-
-_MASK64 = (1 << 64) - 1
 
 
 def _splitmix64(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
