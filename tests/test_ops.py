@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
 from smolfast import SmolfastError, ops
 from smolfast.ops import attention as attention_ops
 from smolfast.ops import loss as loss_ops
 from smolfast.ops import orthogonalize as newton_schulz_ops
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
@@ -406,7 +407,8 @@ def test_loss_is_brute_force(
     name: str, length: int, vocabulary: int, stored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loss_ops, "_STORE_BYTES", (1 << 30) if stored else 0)
-    monkeypatch.setattr("smolfast.reference.loss._BLOCK_LOGITS", 1)  # blocks of 256 columns
+    monkeypatch.setattr("smolfast.reference.loss._TILE_COLUMNS", 256)
+    monkeypatch.setattr("smolfast.reference.loss._TILE", 1024)
     (hidden, weight, targets), options = loss_inputs(LOSSES[name], length, vocabulary)
     keys = ("bias", "z_loss", "softcap", "label_smoothing", "document_ids")
     full = {"bias": None, "z_loss": 0.0, "softcap": 0.0, "label_smoothing": 0.0, "document_ids": None} | options
@@ -489,7 +491,7 @@ def test_opcheck_loss(name: str, store: bool) -> None:
     if hidden.ndim == 2:
         hidden = hidden.detach()[None].requires_grad_()
     shifted = loss_ops._shift(targets, depths, -100, options.get("document_ids"))
-    arguments = (hidden, weight, options.get("bias"), shifted, -100, 0.01, 2.0, 0.1, store, True)
+    arguments = (hidden, weight, options.get("bias"), shifted, -100, 0.01, 0.0 if store else 2.0, 0.1, store)
     torch.library.opcheck(loss_ops._token_losses, arguments, test_utils=OPCHECKS)
     plain = [x.detach() if isinstance(x, Tensor) else x for x in arguments]
     _, lse, _, logits = loss_ops._token_losses(*plain)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.reference import MAX_STORED_COLUMNS
 
 Reduction = Literal["mean", "sum", "none"]
 
-# Up to here the logits are kept for the backward pass, which saves a third of its multiplications.
+# Up to here the softmax is kept for the backward pass, which saves a third of its multiplications.
 _STORE_BYTES = 128 << 20
 
 
@@ -51,7 +52,8 @@ def mtp_loss(
         num_items: divide by this (one number, or one per depth) instead of the counts of valid targets: with gradient
             accumulation, the counts of the whole batch.
         return_metrics: also a dict of detached [k] tensors, from the same pass: "loss" (each depth's own mean),
-            "accuracy", "log_partition" (mean) and "count" (valid targets).
+            "accuracy" (a target counts as found if no logit is above its own), "log_partition" (mean) and "count"
+            (valid targets).
 
     Returns:
         the loss, fp32 (fp64 for fp64 input), or (loss, metrics). A depth without valid targets contributes 0.
@@ -69,9 +71,14 @@ def mtp_loss(
     rows = hidden.reshape(1 if shared else depths, positions, hidden.shape[-1])
     itemsize = 8 if hidden.dtype == torch.float64 else 4
     differentiable = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    store = differentiable and rows.shape[0] * positions * weight.shape[0] * itemsize <= _STORE_BYTES
-    losses, lse, predicted, _ = _token_losses(
-        rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store, return_metrics
+    store = (
+        differentiable
+        and not softcap
+        and weight.shape[0] <= MAX_STORED_COLUMNS
+        and rows.shape[0] * positions * weight.shape[0] * itemsize <= _STORE_BYTES
+    )
+    losses, lse, right, _ = _token_losses(
+        rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store
     )
     scale = torch.tensor(head_weights, dtype=losses.dtype, device=losses.device)
     loss: Tensor
@@ -89,7 +96,7 @@ def mtp_loss(
         safe = counts.clamp(min=1)
         metrics = {
             "loss": losses.detach().sum(1) / safe,
-            "accuracy": ((predicted == flat_targets) & valid).sum(1) / safe,
+            "accuracy": right.sum(1) / safe,
             "log_partition": (lse.detach() * valid).sum(1) / safe,
             "count": counts,
         }
@@ -206,7 +213,6 @@ def _token_losses(
     softcap: float,
     label_smoothing: float,
     store: bool,
-    predict: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= weight.shape[0]))
     if targets.device.type == "cpu" and bool(wrong.any()):
@@ -216,20 +222,20 @@ def _token_losses(
             f"vocabulary of {weight.shape[0]}; fix the tokens, or set ignore_index to leave such targets out"
         )
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
-    return reference.token_losses_forward(hidden, weight, bias, targets, options, store, predict)
+    return reference.token_losses_forward(hidden, weight, bias, targets, options, store)
 
 
 @_token_losses.register_fake
 def _(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore_index: int, z_loss: float,
-    softcap: float, label_smoothing: float, store: bool, predict: bool,
+    softcap: float, label_smoothing: float, store: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     rows = hidden.shape[:2]
     return (
         hidden.new_empty(targets.shape, dtype=dtype),
         hidden.new_empty(rows, dtype=dtype),
-        targets.new_empty(rows if predict else (0, 0)),
+        targets.new_empty(targets.shape, dtype=torch.bool),
         hidden.new_empty((rows[0] * rows[1], weight.shape[0]) if store else (0, 0), dtype=dtype),
     )
 
@@ -278,7 +284,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad_losses: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    nothing = (None,) * 7
+    nothing = (None,) * 6
     if grad_losses is None:
         return (None, None, None, *nothing)
     hidden, weight, bias, targets, lse, stored = ctx.saved_tensors

@@ -6,7 +6,7 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 from __future__ import annotations
 
 from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward
-from smolfast.reference.loss import LossOptions, token_losses_backward, token_losses_forward
+from smolfast.reference.loss import MAX_STORED_COLUMNS, LossOptions, token_losses_backward, token_losses_forward
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
     Coefficients,
@@ -17,6 +17,7 @@ from smolfast.reference.orthogonalize import (
 
 __all__ = [
     "COEFFICIENTS",
+    "MAX_STORED_COLUMNS",
     "AttentionOptions",
     "Coefficients",
     "LossOptions",

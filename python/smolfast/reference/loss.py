@@ -1,8 +1,10 @@
-"""Cross-entropy straight from hidden states, over blocks of the vocabulary: the logits never exist whole unless asked
-to.
+"""Cross-entropy straight from hidden states, over tiles of the logits, which never exist whole unless asked to.
 
 Forward streams the log-sum-exp and the targets' logits over column blocks of the unembedding; backward recomputes each
-block of logits (or reads it, if it was stored), turns it into its gradient, and adds it into both products.
+tile of logits (or reads its softmax, if that was stored), turns it into its gradient, and adds it into both products.
+
+Tiles are softmaxed rather than exponentiated: on an AVX-512 core, for 2²⁰ numbers, torch's fused softmax takes 0.60 ms,
+exp alone 0.85 ms and logsumexp 1.1 ms. Its log-sum-exp is the row's maximum less the log of its largest probability.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# One block of logits holds at most this many numbers: 32 MiB in fp32. Larger ones are no faster.
-_BLOCK_LOGITS = 1 << 23
-_MIN_COLUMNS = 256
+# A tile of 4 MiB in fp32: small enough for the caches, large enough for the products to run at full speed.
+_TILE = 1 << 20
+_TILE_COLUMNS = 4096
+
+MAX_STORED_COLUMNS = 1 << 14
+"""Softmaxes are stored only for vocabularies that fit one column block of this width."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +33,22 @@ class LossOptions:
     label_smoothing: float = 0.0
 
 
-def _column_blocks(rows: int, vocabulary: int) -> Iterator[slice]:
-    columns = max(_MIN_COLUMNS, _BLOCK_LOGITS // max(rows, 1))
+def _tiles(rows: int, vocabulary: int, stored: bool) -> Iterator[tuple[slice, list[slice]]]:
+    """Column blocks, each with the row blocks to go over."""
+    columns = vocabulary if stored else min(vocabulary, _TILE_COLUMNS)
+    height = max(1, _TILE // max(columns, 1))
+    row_blocks = [slice(start, min(start + height, rows)) for start in range(0, rows, height)]
     for start in range(0, vocabulary, columns):
-        yield slice(start, min(start + columns, vocabulary))
+        yield slice(start, min(start + columns, vocabulary)), row_blocks
 
 
-def _logits(x: Tensor, weight: Tensor, bias: Tensor | None, softcap: float, out: Tensor | None = None) -> Tensor:
-    z = torch.mm(x, weight.to(x.dtype).t(), out=out) if out is not None else torch.mm(x, weight.to(x.dtype).t())
+def _logits(x: Tensor, weight: Tensor, bias: Tensor | None, softcap: float) -> Tensor:
+    z = x @ weight.t()
     if bias is not None:
-        z.add_(bias.to(x.dtype))
+        z.add_(bias)
     if softcap:
         z.div_(softcap).tanh_().mul_(softcap)
     return z
-
-
-def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _by_row(values: Tensor, heads: int) -> Tensor:
@@ -53,14 +57,14 @@ def _by_row(values: Tensor, heads: int) -> Tensor:
     return values.reshape(depths // heads, heads * positions).t()
 
 
+def _local(wanted: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+    """Which targets lie in a column block, and where in it (0 for those that don't)."""
+    inside = (wanted >= block.start) & (wanted < block.stop)
+    return inside, (wanted - block.start).masked_fill_(~inside, 0)
+
+
 def token_losses_forward(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    options: LossOptions,
-    store: bool,
-    predict: bool,
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, options: LossOptions, store: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The loss of every position and depth.
 
@@ -69,51 +73,42 @@ def token_losses_forward(
         weight: [V, H].
         bias: [V] or None.
         targets: int64 [k, N].
-        store: keep the logits for the backward pass instead of recomputing them.
-        predict: also find the likeliest token.
+        store: keep the softmax for the backward pass instead of recomputing the logits. Not with a softcap.
 
     Returns:
-        losses [k, N] (0 where ignored), log-sum-exp [h, N], the likeliest token int64 [h, N] ([0, 0] unless asked for),
-        logits [h · N, V] ([0, 0] unless stored). Losses are fp32, or fp64 for fp64 input.
+        losses [k, N] (0 where ignored), log-sum-exp [h, N], whether no logit is above the target's, bool [k, N],
+        softmax [h · N, V] ([0, 0] unless stored). Losses are fp32, or fp64 for fp64 input.
     """
     heads, positions, width = hidden.shape
     vocabulary = weight.shape[0]
-    compute = _compute_dtype(hidden.dtype)
+    compute = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     x = hidden.reshape(heads * positions, width).to(compute)
-    rows = x.shape[0]
+    count = x.shape[0]
     wanted = _by_row(targets, heads)
-    lse = x.new_full((rows,), -torch.inf)
-    target_logits = x.new_zeros(wanted.shape)
-    logit_sum = x.new_zeros(rows)
-    best = x.new_full((rows,), -torch.inf)
-    likeliest = torch.zeros(rows if predict else 0, dtype=torch.int64, device=x.device)
-    stored = x.new_empty((rows, vocabulary) if store else (0, 0))
-    for block in _column_blocks(rows, vocabulary):
-        z = _logits(
-            x,
-            weight[block],
-            None if bias is None else bias[block],
-            options.softcap,
-            stored[:, block] if store else None,
-        )
-        lse = torch.logaddexp(lse, torch.logsumexp(z, 1))
-        inside = (wanted >= block.start) & (wanted < block.stop)
-        local = (wanted - block.start).clamp_(0, z.shape[1] - 1)
-        target_logits += torch.where(inside, z.gather(1, local), 0.0)
-        if options.label_smoothing:
-            logit_sum += z.sum(1)
-        if predict:
-            value, index = z.max(1)
-            likeliest = torch.where(value > best, index + block.start, likeliest)
-            best = torch.maximum(best, value)
+    lse, best = x.new_full((count,), -torch.inf), x.new_full((count,), -torch.inf)
+    target_logits, logit_sum = x.new_zeros(wanted.shape), x.new_zeros(count)
+    stored = x.new_empty((count, vocabulary) if store else (0, 0))
+    for columns, row_blocks in _tiles(count, vocabulary, store):
+        block_weight, block_bias = weight[columns].to(compute), None if bias is None else bias[columns].to(compute)
+        for rows in row_blocks:
+            z = _logits(x[rows], block_weight, block_bias, options.softcap)
+            inside, local = _local(wanted[rows], columns)
+            target_logits[rows] += z.gather(1, local).masked_fill_(~inside, 0.0)
+            if options.label_smoothing:
+                logit_sum[rows] += z.sum(1)
+            top = z.amax(1)
+            softmax = torch.softmax(z, 1, out=stored[rows]) if store else torch.softmax(z, 1)
+            lse[rows] = torch.logaddexp(lse[rows], top - softmax.amax(1).log_())
+            best[rows] = torch.maximum(best[rows], top)
     losses = lse[:, None] - (1 - options.label_smoothing) * target_logits
     if options.label_smoothing:
         losses -= options.label_smoothing * (logit_sum / vocabulary)[:, None]
     if options.z_loss:
         losses += options.z_loss * lse.square()[:, None]
-    losses = losses.t().reshape(targets.shape).masked_fill(targets == options.ignore_index, 0.0)
-    predicted = likeliest.view(heads, positions) if predict else likeliest.view(0, 0)
-    return losses, lse.view(heads, positions), predicted, stored
+    ignored = targets == options.ignore_index
+    right = (target_logits >= best[:, None]).t().reshape(targets.shape).logical_and(~ignored)
+    losses = losses.t().reshape(targets.shape).masked_fill(ignored, 0.0)
+    return losses.contiguous(), lse.view(heads, positions), right.contiguous(), stored
 
 
 def token_losses_backward(
@@ -127,41 +122,53 @@ def token_losses_backward(
     options: LossOptions,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of hidden, weight and bias ([0] where not needed), each in its dtype."""
+    """Gradients of hidden, weight and bias ([0] where not needed: `needs` says hidden, weight), each in its dtype."""
     heads, positions, width = hidden.shape
     vocabulary = weight.shape[0]
     compute = lse.dtype
     x = hidden.reshape(heads * positions, width).to(compute)
-    rows = x.shape[0]
+    count = x.shape[0]
     valid = targets != options.ignore_index
     grad = _by_row(grad_losses.to(compute) * valid, heads)
     wanted = _by_row(torch.where(valid, targets, 0), heads)
-    flat_lse = lse.reshape(rows)
+    flat_lse = lse.reshape(count)
     total = grad.sum(1)
     partition = total * (1 + 2 * options.z_loss * flat_lse) if options.z_loss else total
     uniform = options.label_smoothing / vocabulary * total
     needs_hidden, needs_weight = needs
     dx = torch.zeros_like(x) if needs_hidden else x.new_empty(0)
-    dw = torch.empty_like(weight, memory_format=torch.contiguous_format) if needs_weight else weight.new_empty(0)
-    db = torch.empty_like(bias) if bias is not None and needs_weight else weight.new_empty(0)
-    for block in _column_blocks(rows, vocabulary):
-        block_weight = weight[block].to(compute)
-        if stored.numel():
-            z = stored[:, block]
-        else:
-            z = _logits(x, block_weight, None if bias is None else bias[block], options.softcap)
-        dz = torch.exp(z - flat_lse[:, None]).mul_(partition[:, None])
-        if options.label_smoothing:
-            dz.sub_(uniform[:, None])
-        inside = (wanted >= block.start) & (wanted < block.stop)
-        local = (wanted - block.start).clamp_(0, z.shape[1] - 1)
-        dz.scatter_add_(1, local, torch.where(inside, grad * (options.label_smoothing - 1), 0.0))
-        if options.softcap:
-            dz.mul_(1 - (z / options.softcap).square_())
-        if needs_hidden:
-            dx.addmm_(dz, block_weight)
-        if needs_weight:
-            torch.mm(dz.t(), x, out=dw[block]) if dw.dtype == compute else dw[block].copy_(dz.t() @ x)
-            if bias is not None:
-                db[block] = dz.sum(0).to(db.dtype)
+    dw = torch.zeros(weight.shape if needs_weight else 0, dtype=weight.dtype, device=x.device)
+    db = weight.new_zeros(0) if bias is None or not needs_weight else torch.zeros_like(bias)
+    use_stored = stored.shape[0] > 0
+    for columns, row_blocks in _tiles(count, vocabulary, use_stored):
+        block_weight, block_bias = weight[columns].to(compute), None if bias is None else bias[columns].to(compute)
+        # Row blocks add up in the compute dtype; a slice of dw is written once.
+        block_dw = dw[columns] if dw.dtype == compute else torch.zeros_like(block_weight)
+        block_db = torch.zeros(block_weight.shape[0], dtype=compute, device=x.device)
+        for rows in row_blocks:
+            if use_stored:
+                z = stored[rows]
+                dz = z * partition[rows, None]
+            else:
+                z = _logits(x[rows], block_weight, block_bias, options.softcap)
+                dz = torch.softmax(z, 1)
+                tile_lse = z.amax(1).sub_(dz.amax(1).log_())
+                dz.mul_((partition[rows] * torch.exp(tile_lse - flat_lse[rows]))[:, None])
+            if options.label_smoothing:
+                dz.sub_(uniform[rows, None])
+            inside, local = _local(wanted[rows], columns)
+            onehot = (grad[rows] * (options.label_smoothing - 1)).masked_fill_(~inside, 0.0)
+            dz.scatter_add_(1, local, onehot)
+            if options.softcap:
+                dz.mul_(1 - z.div_(options.softcap).square_())
+            if needs_hidden:
+                dx[rows].addmm_(dz, block_weight)
+            if needs_weight:
+                block_dw.addmm_(dz.t(), x[rows])
+                if bias is not None:
+                    block_db += dz.sum(0)
+        if needs_weight and dw.dtype != compute:
+            dw[columns] = block_dw.to(dw.dtype)
+        if needs_weight and bias is not None:
+            db[columns] = block_db.to(db.dtype)
     return dx.view(hidden.shape).to(hidden.dtype) if needs_hidden else dx.to(hidden.dtype), dw, db
