@@ -567,9 +567,13 @@ def test_autocast_computes_in_its_dtype() -> None:
         theirs = sdpa(*(x.transpose(1, 2) for x in (q, k, v)), is_causal=True, enable_gqa=True).transpose(1, 2)
         weight = randn(11, 16, seed=5, dtype=torch.float32).requires_grad_()
         loss = ops.mtp_loss(ours.float()[0, :, 0], weight, torch.arange(8), head_weights=(1.0,))
+        windowed = ops.gqa_attention(q, k, v, window_size=(8, 0))
+        orthogonal = ops.newton_schulz(weight)
     assert ours.dtype == theirs.dtype == torch.bfloat16
     torch.testing.assert_close(ours, theirs)
     assert loss.dtype == torch.float32
+    torch.testing.assert_close(windowed, theirs)
+    assert torch.equal(orthogonal, ops.newton_schulz(weight))
     loss.backward()
     assert weight.grad is not None
     assert weight.grad.dtype == torch.float32

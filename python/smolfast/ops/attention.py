@@ -10,6 +10,7 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.ops.precision import without_autocast
 
 Rope = tuple[Tensor, Tensor]
 Result = Tensor | tuple[Tensor, ...]
@@ -207,7 +208,10 @@ def _attention(
         _check_cumulative("cu_seqlens_q", cu_seqlens_q, q.shape[0])
         _check_cumulative("cu_seqlens_k", cu_seqlens_k, k.shape[0])
     options = reference.AttentionOptions(causal, softmax_scale, window_left, window_right, softcap)
-    return reference.attention_forward(q, k, v, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options, want_max_logit)
+    with without_autocast(q):
+        return reference.attention_forward(
+            q, k, v, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options, want_max_logit
+        )
 
 
 def _check_cumulative(name: str, cumulative: Tensor, tokens: int) -> None:
@@ -252,9 +256,10 @@ def _attention_backward(
     deterministic: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     options = reference.AttentionOptions(causal, softmax_scale, window_left, window_right, softcap)
-    return reference.attention_backward(
-        grad_out, grad_lse, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options
-    )
+    with without_autocast(q):
+        return reference.attention_backward(
+            grad_out, grad_lse, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options
+        )
 
 
 @_attention_backward.register_fake

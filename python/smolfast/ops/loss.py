@@ -10,6 +10,7 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.ops.precision import without_autocast
 from smolfast.reference import MAX_STORED_COLUMNS
 
 Reduction = Literal["mean", "sum", "none"]
@@ -222,7 +223,8 @@ def _token_losses(
             f"vocabulary of {weight.shape[0]}; fix the tokens, or set ignore_index to leave such targets out"
         )
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
-    return reference.token_losses_forward(hidden, weight, bias, targets, options, store)
+    with without_autocast(hidden):
+        return reference.token_losses_forward(hidden, weight, bias, targets, options, store)
 
 
 @_token_losses.register_fake
@@ -257,9 +259,10 @@ def _token_losses_backward(
     needs_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
-    return reference.token_losses_backward(
-        grad_losses, hidden, weight, bias, targets, lse, stored, options, (needs_hidden, needs_weight)
-    )
+    with without_autocast(hidden):
+        return reference.token_losses_backward(
+            grad_losses, hidden, weight, bias, targets, lse, stored, options, (needs_hidden, needs_weight)
+        )
 
 
 @_token_losses_backward.register_fake

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.ops.precision import without_autocast
 from smolfast.reference import Coefficients
 
 _DTYPES: dict[str, torch.dtype] = {
@@ -73,7 +74,8 @@ def _triples(flat: list[float]) -> list[tuple[float, float, float]]:
 @torch.library.custom_op("smolfast::newton_schulz", mutates_args=())
 def _newton_schulz(G: Tensor, coefficients: list[float], form: str, dtype: str | None, eps: float) -> Tensor:
     compute = None if dtype is None else _DTYPES[dtype]
-    return reference.newton_schulz(G, _triples(coefficients), form, compute, eps)
+    with without_autocast(G):
+        return reference.newton_schulz(G, _triples(coefficients), form, compute, eps)
 
 
 @_newton_schulz.register_fake
@@ -83,7 +85,8 @@ def _(G: Tensor, *_: Any) -> Tensor:
 
 @torch.library.custom_op("smolfast::newton_schulz_backward", mutates_args=())
 def _newton_schulz_backward(grad: Tensor, G: Tensor, coefficients: list[float], eps: float) -> Tensor:
-    return reference.newton_schulz_backward(grad, G, _triples(coefficients), eps).contiguous()
+    with without_autocast(G):
+        return reference.newton_schulz_backward(grad, G, _triples(coefficients), eps).contiguous()
 
 
 @_newton_schulz_backward.register_fake
