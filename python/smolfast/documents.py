@@ -98,7 +98,7 @@ class _Reader:
         path: str,
         text_column: str,
         columns: Sequence[str] | None,
-        errors: ErrorPolicy,
+        errors: str,
         batch_bytes: int,
         counts: Counter[str],
     ) -> None:
