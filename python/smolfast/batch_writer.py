@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path
+from smolfast.sources import one_line
 
 ROW_GROUP_BYTES = 16 << 20
 ROW_GROUP_ROWS = 1 << 16
@@ -99,7 +100,7 @@ class BatchWriter:
             arrays = [batch.column(field.name).cast(field.type) for field in self.schema]
         except pa.ArrowException as error:
             raise SmolfastError(
-                f"can't write {self.path}: the inputs' columns have different types ({error}); process them one by one"
+                f"can't write {self.path}: the inputs' columns have different types ({one_line(error)}); process them one by one"
             ) from error
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
