@@ -100,7 +100,8 @@ class BatchWriter:
             arrays = [batch.column(field.name).cast(field.type) for field in self.schema]
         except pa.ArrowException as error:
             raise SmolfastError(
-                f"can't write {self.path}: the inputs' columns have different types ({one_line(error)}); process them one by one"
+                f"can't write {self.path}: the inputs' columns have different types ({one_line(error)}); "
+                "process them one by one"
             ) from error
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
