@@ -37,29 +37,30 @@ class Blocks(NamedTuple):
     descriptor: bool = False
 
 
-# family → kernel → bytes of a padded row → the default, then what SMOLFAST_AUTOTUNE=1 also times. All are chosen by
-# ahead-of-time figures (benchmarks/aot.py: no spills, shared memory within the device's limit), not yet by GPU timings.
+# family → kernel → padded width (four times it for float32, whose exact dots run without matrix units) → the default,
+# then what SMOLFAST_AUTOTUNE=1 also times. All were chosen by ahead-of-time figures (benchmarks/aot.py: no spills,
+# shared memory within the device's limit), not yet by timings on a GPU.
 BLOCKS: dict[str, dict[str, dict[int, list[Blocks]]]] = {
     "interpreter": {name: {0: [Blocks(32, 16, 4, 1)]} for name in ("forward", "dkv", "dq")},
     "sm_80": {
-        "forward": {128: [Blocks(128, 64, 4, 3)], 256: [Blocks(128, 64, 8, 2)], 512: [Blocks(64, 32, 8, 2)]},
-        "dkv": {128: [Blocks(64, 64, 4, 2)], 256: [Blocks(32, 128, 8, 2)], 512: [Blocks(16, 64, 8, 1)]},
-        "dq": {128: [Blocks(64, 64, 4, 2)], 256: [Blocks(128, 32, 8, 2)], 512: [Blocks(64, 16, 8, 1)]},
+        "forward": {64: [Blocks(128, 64, 4, 3)], 128: [Blocks(128, 64, 8, 2)], 256: [Blocks(64, 32, 8, 2)]},
+        "dkv": {64: [Blocks(64, 64, 4, 2)], 128: [Blocks(32, 128, 8, 2)], 256: [Blocks(16, 64, 8, 1)]},
+        "dq": {64: [Blocks(64, 64, 4, 2)], 128: [Blocks(128, 32, 8, 2)], 256: [Blocks(64, 16, 8, 1)]},
     },
     "sm_90": {
-        "forward": {128: [Blocks(128, 64, 4, 3)], 256: [Blocks(128, 64, 8, 3, True)], 512: [Blocks(64, 32, 8, 2)]},
-        "dkv": {128: [Blocks(64, 128, 8, 2)], 256: [Blocks(32, 128, 8, 2)], 512: [Blocks(16, 64, 8, 1)]},
-        "dq": {128: [Blocks(128, 64, 8, 2)], 256: [Blocks(128, 64, 8, 2)], 512: [Blocks(64, 16, 8, 1)]},
+        "forward": {64: [Blocks(128, 64, 4, 3)], 128: [Blocks(128, 64, 8, 3, True)], 256: [Blocks(64, 32, 8, 2)]},
+        "dkv": {64: [Blocks(64, 128, 8, 2)], 128: [Blocks(32, 128, 8, 2)], 256: [Blocks(16, 64, 8, 1)]},
+        "dq": {64: [Blocks(128, 64, 8, 2)], 128: [Blocks(128, 64, 8, 2)], 256: [Blocks(64, 16, 8, 1)]},
     },
     "sm_100": {
-        "forward": {128: [Blocks(128, 64, 4, 3)], 256: [Blocks(128, 64, 8, 3, True)], 512: [Blocks(64, 32, 8, 2)]},
-        "dkv": {128: [Blocks(64, 128, 8, 2)], 256: [Blocks(32, 128, 8, 2)], 512: [Blocks(16, 64, 8, 1)]},
-        "dq": {128: [Blocks(128, 64, 8, 2)], 256: [Blocks(128, 64, 8, 2)], 512: [Blocks(64, 16, 8, 1)]},
+        "forward": {64: [Blocks(128, 64, 4, 3)], 128: [Blocks(128, 64, 8, 3, True)], 256: [Blocks(64, 32, 8, 2)]},
+        "dkv": {64: [Blocks(64, 128, 8, 2)], 128: [Blocks(32, 128, 8, 2)], 256: [Blocks(16, 64, 8, 1)]},
+        "dq": {64: [Blocks(128, 64, 8, 2)], 128: [Blocks(128, 64, 8, 2)], 256: [Blocks(64, 16, 8, 1)]},
     },
     "gfx942": {
-        "forward": {128: [Blocks(128, 64, 4, 1)], 256: [Blocks(128, 64, 4, 1)], 512: [Blocks(64, 32, 4, 1)]},
-        "dkv": {128: [Blocks(32, 64, 4, 1)], 256: [Blocks(32, 64, 4, 1)], 512: [Blocks(16, 64, 4, 1)]},
-        "dq": {128: [Blocks(64, 32, 4, 1)], 256: [Blocks(64, 32, 4, 1)], 512: [Blocks(64, 16, 4, 1)]},
+        "forward": {64: [Blocks(128, 64, 4, 1)], 128: [Blocks(128, 64, 4, 1)], 256: [Blocks(64, 32, 4, 1)]},
+        "dkv": {64: [Blocks(32, 64, 4, 1)], 128: [Blocks(32, 64, 4, 1)], 256: [Blocks(16, 64, 4, 1)]},
+        "dq": {64: [Blocks(64, 32, 4, 1)], 128: [Blocks(64, 32, 4, 1)], 256: [Blocks(64, 16, 4, 1)]},
     },
 }
 
@@ -74,9 +75,13 @@ def device_family(device: torch.device) -> str:
     return {9: "sm_90", 10: "sm_100"}.get(major, "sm_80")  # sm_12x has sm_8x's shared memory and no wgmma
 
 
-def _choices(name: str, q: Tensor, width: int) -> list[Blocks]:
+def _choices(name: str, q: Tensor, width: int, describable: bool = True) -> list[Blocks]:
+    size = width * (4 if q.dtype == torch.float32 else 1)
     rows = BLOCKS[device_family(q.device)][name]
-    size = width * q.element_size()
+    choices = rows[min((key for key in rows if key >= size), default=max(rows))]
+    if describable or not any(c.descriptor for c in choices):
+        return choices
+    rows = BLOCKS["sm_80"][name]  # by pointers the blocks meant for descriptors spill
     return rows[min((key for key in rows if key >= size), default=max(rows))]
 
 
@@ -147,9 +152,7 @@ def _describable(*tensors: Tensor) -> bool:
 def _launch(kernel: Any, name: str, q: Tensor, longest: int, parts: int, arguments: tuple[Any, ...],
             constants: dict[str, Any], walked: tuple[Tensor, ...]) -> None:  # fmt: skip
     """Run a kernel, a program per block of the longest sequence (of rows, or for dkv of keys) and part."""
-    choices = _choices(name, q, constants["BLOCK_D"])
-    if constants["SPLIT"] or not _describable(*walked):
-        choices = [c._replace(descriptor=False) for c in choices]
+    choices = _choices(name, q, constants["BLOCK_D"], not constants["SPLIT"] and _describable(*walked))
     if any(c.descriptor for c in choices):
         triton.set_allocator(lambda size, _align, _stream: torch.empty(size, dtype=torch.int8, device=q.device))
     axis = "BLOCK_N" if name == "dkv" else "BLOCK_M"
@@ -196,7 +199,7 @@ def attention_forward(
     lse = torch.empty(shape, dtype=torch.float32, device=q.device)
     block_max = None
     if want_max_logit:  # of every block of rows, in any block shape that may be chosen
-        least = min(c.m for c in _choices("forward", q, constants["BLOCK_D"]))
+        least = min(c.m for d in (True, False) for c in _choices("forward", q, constants["BLOCK_D"], d))
         rows = batch * triton.cdiv(problem.max_q, least) + 1
         block_max = torch.full((rows, heads), -math.inf, dtype=torch.float32, device=q.device)
     k = _rotated(k, problem, constants, of_keys=True)

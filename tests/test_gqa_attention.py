@@ -16,6 +16,8 @@ import torch  # noqa: E402
 from smolfast.kernels import gqa_attention as kernel  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from smolfast import ops  # noqa: E402
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -282,3 +284,32 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
     q, k = torch.zeros(1, 9, 4, 16, dtype=dtype), torch.zeros(1, 9, kv_heads, 16, dtype=dtype)
     with pytest.raises(ValueError, match=message):
         kernel.gqa_attention(q, k, k, **change)
+
+
+@pytest.mark.parametrize("packed_batch", [False, True])
+def test_the_op_hands_the_kernels_what_it_was_given(packed_batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`smolfast.ops` on a device that the kernels serve gives what it gives by the reference."""
+    q, k, v = (randn(2, 21, heads, 16, seed=i, dtype=torch.float32) for i, heads in enumerate((4, 2, 2)))
+    options = {"window_size": (9, -1), "softcap": 2.0, "rope": rope_tables(21, 8)}
+    if packed_batch:
+        q, k, v = (x.flatten(0, 1) for x in (q, k, v))
+        options["rope"] = rope_tables(42, 8)
+        cu = packed([12, 0, 30])
+    leaves = [q, k, v, randn(4, seed=7, dtype=torch.float32)]
+
+    def attention(*qkv: Tensor, **chosen: Any) -> Any:
+        asked = {**chosen, "return_lse": True, "return_max_logit": True}
+        return (
+            ops.gqa_attention_varlen(*qkv, cu, cu, 30, 30, **asked)
+            if packed_batch
+            else ops.gqa_attention(*qkv, **asked)
+        )
+
+    expected = differentiate(attention, leaves, options, seed=3)
+    monkeypatch.setattr("smolfast.ops.attention._USE_KERNEL_ON", {"cpu"})
+    called = []
+    monkeypatch.setattr(kernel, "attention_backward", lambda *a, f=kernel.attention_backward: called.append(1) or f(*a))
+    ours = differentiate(attention, leaves, options, seed=3)
+    assert called
+    for mine, reference in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=2e-5, atol=2e-6)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -204,6 +206,14 @@ def _attention(
     deterministic: bool,
     want_max_logit: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    kernel = _kernel(q)
+    if kernel is not None:
+        problem = _problem(
+            kernel, q, k, cu_seqlens_q, cu_seqlens_k, cos, sin, max_seqlen_q, max_seqlen_k, causal, softmax_scale,
+            window_left, window_right, softcap,
+        )  # fmt: skip
+        out, lse, max_logit = kernel.attention_forward(*_rows(q, k, v), sinks, problem, want_max_logit)
+        return out, lse, max_logit if want_max_logit else lse.new_full(q.shape[-2:-1], -torch.inf)
     if cu_seqlens_q is not None and cu_seqlens_k is not None:
         _check_cumulative("cu_seqlens_q", cu_seqlens_q, q.shape[0])
         _check_cumulative("cu_seqlens_k", cu_seqlens_k, k.shape[0])
@@ -212,6 +222,37 @@ def _attention(
         return reference.attention_forward(
             q, k, v, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options, want_max_logit
         )
+
+
+_USE_KERNEL_ON = {"cuda"}  # torch's name for ROCm too; the tests add "cpu", where Triton's interpreter runs the kernels
+
+
+def _kernel(q: Tensor) -> ModuleType | None:
+    """The Triton kernels, where they serve the device and dtype."""
+    if q.device.type not in _USE_KERNEL_ON or q.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return None
+    try:
+        return importlib.import_module("smolfast.kernels.gqa_attention")
+    except ModuleNotFoundError:  # no Triton for this platform
+        return None
+
+
+def _rows(*tensors: Tensor) -> list[Tensor]:
+    """What the kernels read: a contiguous last dimension."""
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in tensors]
+
+
+def _problem(
+    kernel: ModuleType, q: Tensor, k: Tensor, cu_seqlens_q: Tensor | None, cu_seqlens_k: Tensor | None,
+    cos: Tensor | None, sin: Tensor | None, max_seqlen_q: int, max_seqlen_k: int, causal: bool, softmax_scale: float,
+    window_left: int, window_right: int, softcap: float,
+) -> Any:  # fmt: skip
+    varlen = cu_seqlens_q is not None and cu_seqlens_k is not None
+    return kernel.make_problem(
+        q, k, causal=causal, softmax_scale=softmax_scale, window_size=(window_left, window_right), softcap=softcap,
+        rope=None if cos is None else (cos, sin),
+        varlen=(cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k) if varlen else None,
+    )  # fmt: skip
 
 
 def _check_cumulative(name: str, cumulative: Tensor, tokens: int) -> None:
@@ -255,6 +296,16 @@ def _attention_backward(
     softcap: float,
     deterministic: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    kernel = _kernel(q)
+    if kernel is not None:
+        problem = _problem(
+            kernel, q, k, cu_seqlens_q, cu_seqlens_k, cos, sin, max_seqlen_q, max_seqlen_k, causal, softmax_scale,
+            window_left, window_right, softcap,
+        )  # fmt: skip
+        dq, dk, dv, grad_sinks = kernel.attention_backward(
+            grad_out, grad_lse, *_rows(q, k, v), out, lse, sinks, problem
+        )
+        return dq, dk, dv, q.new_zeros(0) if grad_sinks is None else grad_sinks
     options = reference.AttentionOptions(causal, softmax_scale, window_left, window_right, softcap)
     with without_autocast(q):
         return reference.attention_backward(
