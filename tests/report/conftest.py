@@ -133,7 +133,7 @@ def build_run(folder: Path) -> Path:
             23_998_000,
             3456,
             20_100_000,
-            {"exact_duplicates": 221, "near_duplicates": 325, "clusters": 3456},
+            {"exact_duplicates": 221, "near_duplicates": 325, "clusters": 3456, "skipped": 0},
         ),
         "split": (3456, 20_100_000, 3456, 20_100_000, {"train_documents": 3283, "held_out_documents": 173}),
     }

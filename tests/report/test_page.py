@@ -169,3 +169,13 @@ def test_inputs_and_other_settings_are_in_the_command(own_run: Path, fake: Simpl
     page = fake.page((own_run / "report.html").read_text(encoding="utf-8"))
     command = r"--config config.toml \ --text-column body \ --errors skip \ --input 'a b.jsonl'"
     assert command in page.words and "a quiet machine" in page.words
+
+
+def test_time_of_a_resumed_stage_counts_all_its_sessions(own_run: Path, fake: SimpleNamespace) -> None:
+    path = own_run / "stages" / "train.json"
+    manifest = json.loads(path.read_text())
+    fake.write_json(path, manifest | {"seconds": 10.0, "summary": manifest["summary"] | {"seconds": 400.0}})
+    write_report(own_run, own_run / "report.html")
+    words = fake.page((own_run / "report.html").read_text(encoding="utf-8")).words
+    assert "train 6:40" in words and "7:30 in all" in words  # 400 s, and 50.25 s of the others
+    assert "0 skipped" not in words

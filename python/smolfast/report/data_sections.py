@@ -107,11 +107,11 @@ def _numbers(name: str, summary: dict[str, Any]) -> list[object]:
 
 
 def _also(summary: dict[str, Any]) -> str:
-    """The other whole numbers that a stage reported: `221 exact duplicates, 325 near duplicates`."""
+    """The other whole numbers above zero that a stage reported: `221 exact duplicates, 325 near duplicates`."""
     return ", ".join(
         f"{count(value)} {words(key)}"
         for key, value in summary.items()
-        if key not in _COUNTS and isinstance(value, int) and not isinstance(value, bool)
+        if key not in _COUNTS and value and isinstance(value, int) and not isinstance(value, bool)
     )
 
 

@@ -87,8 +87,7 @@ def _figures(run: Run) -> list[tuple[str, str]]:
             figures.append(("tokens trained on", count(tokens)))
             figures.append(("tokens a second", count(tokens / seconds)))
     if run.stages:
-        seconds = sum(numeric(stage.get("seconds")) or 0.0 for stage in run.stages)
-        figures.append(("time, all stages", format_seconds(seconds)))
+        figures.append(("time, all stages", format_seconds(sum(run.seconds.values()))))
         peak = max(numeric(stage.get("peak_rss_bytes")) or 0.0 for stage in run.stages)
         if peak:
             figures.append(("peak memory", format_bytes(peak)))

@@ -51,6 +51,11 @@ class Run:
         """The configuration as nested dicts, or nothing."""
         return _dict(self.about.get("config"))
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock seconds by stage; of a resumed stage all of its sessions, where it counts them itself."""
+        return {s["stage"]: max(_seconds(s), _seconds(_dict(s.get("summary")))) for s in self.stages}
+
     def summary(self, stage: str) -> dict[str, Any]:
         """What a stage said of itself, or nothing."""
         return next((_dict(s.get("summary")) for s in self.stages if s["stage"] == stage), {})
@@ -84,6 +89,11 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    value = record.get("seconds")
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _merged(about: dict[str, Any]) -> dict[str, Any]:

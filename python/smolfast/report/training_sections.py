@@ -89,10 +89,8 @@ def stages(run: Run) -> Section:
     title = "Time and memory"
     if not run.stages:
         return Section("stages", title, Markup(), ["No stage has left its record in this run (stages/*.json)."])
-    seconds = [(str(s["stage"]), numeric(s.get("seconds")) or 0.0) for s in run.stages]
     memory = [(str(s["stage"]), numeric(s.get("peak_rss_bytes")) or 0.0) for s in run.stages]
-    total = sum(value for _, value in seconds)
-    time_chart = _stage_bars("stage-time", "Time of each stage", seconds, format_seconds, 0)
+    time_chart = _stage_bars("stage-time", "Time of each stage", list(run.seconds.items()), format_seconds, 0)
     memory_chart = _stage_bars(
         "stage-memory", "Peak memory of each stage", memory, lambda v: format_bytes(v) if v else "not known", 3
     )
@@ -106,7 +104,8 @@ def stages(run: Run) -> Section:
             for key, value in stage["summary"].items()
         ],
     )
-    intro = tag("p", f"{format_seconds(total)} in all. Memory is the peak of the whole process while the stage ran.")
+    total = format_seconds(sum(run.seconds.values()))
+    intro = tag("p", f"{total} in all. Memory is the peak of the whole process while the stage ran.")
     return Section(
         "stages",
         title,
