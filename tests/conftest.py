@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import heapq
+import inspect
+import json.decoder
 import os
+import pathlib
+import shlex
+import textwrap
+from types import SimpleNamespace
 
 import hypothesis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
@@ -12,3 +24,27 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 # Triton reads this when its kernels are defined. Without a GPU they run in its interpreter; TRITON_INTERPRET=0 says no.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """What the data stages make of a few sources of the standard library: folders `tokenizer` and `tokens`, and the
+    documents in `held_out`."""
+    pytest.importorskip("tokenizers")
+    from smolfast.config import TokenizerConfig
+    from smolfast.tokenizer import train_tokenizer
+    from smolfast.tokens import tokenize
+
+    folder = tmp_path_factory.mktemp("corpus")
+    files = {}
+    for name, modules in (
+        ("train", (argparse, dataclasses, json.decoder, pathlib, textwrap)),
+        ("held_out", (heapq, shlex)),
+    ):
+        texts = [part for module in modules for part in inspect.getsource(module).split("\n\n\n") if len(part) > 200]
+        files[name] = folder / f"{name}.parquet"
+        table = {"id": [f"{name}-{index}" for index in range(len(texts))], "text": texts}
+        pq.write_table(pa.table(table), files[name])
+    train_tokenizer([files["train"]], folder / "tokenizer", TokenizerConfig(vocab_size=512))
+    tokenize(files, folder / "tokenizer", folder / "tokens")
+    return SimpleNamespace(tokenizer=folder / "tokenizer", tokens=folder / "tokens", held_out=files["held_out"])

@@ -421,9 +421,6 @@ def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, "evaluate", _evaluate, "Held-out bits per byte, beside a unigram model, zlib and xz.")
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
     parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="token files with a held-out part")
-    parser.add_argument(
-        "--train", type=Path, required=True, metavar="FILE", help="training documents, for the unigram model"
-    )
     parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
     _add_output(parser, "folder for evaluation.json")
     _add_threads(parser)
@@ -440,7 +437,6 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
         inputs={
             "model": arguments.model,
             "tokens": arguments.tokens,
-            "train": arguments.train,
             "held_out": arguments.held_out,
         },
         parameters=config.evaluate.model_dump(),
@@ -449,7 +445,6 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
             arguments.tokens,
             path,
             config.evaluate,
-            train_documents=arguments.train,
             held_out_documents=arguments.held_out,
             threads=arguments.threads,
             progress=progress,

@@ -154,7 +154,7 @@ def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]
             {"train": train_documents, "held_out": held_out_documents}, out / "tokenizer", path, progress=progress
         ),
     )
-    yield from _model_stages(config, options, started, section, train_documents, held_out_documents)
+    yield from _model_stages(config, options, started, section, held_out_documents)
 
 
 def _model_stages(
@@ -162,7 +162,6 @@ def _model_stages(
     options: Options,
     started: float,
     section: Mapping[str, Any],
-    train_documents: Path,
     held_out_documents: Path,
 ) -> Iterator[Stage]:
     from smolfast import evaluate, export, generate, train
@@ -201,7 +200,7 @@ def _model_stages(
     model = out / "train" / "model"
     yield Stage(
         "evaluate",
-        inputs={"model": model, "tokens": out / "tokens", "train": train_documents, "held_out": held_out_documents},
+        inputs={"model": model, "tokens": out / "tokens", "held_out": held_out_documents},
         output=out / "evaluate",
         parameters=section["evaluate"],
         work=lambda path, progress: evaluate.evaluate(
@@ -209,7 +208,6 @@ def _model_stages(
             out / "tokens",
             path,
             config.evaluate,
-            train_documents=train_documents,
             held_out_documents=held_out_documents,
             threads=options.threads,
             progress=progress,

@@ -1,0 +1,103 @@
+"""Continue a prompt with an exported model: a key/value cache, greedy or sampled, the same text for the same seed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smolfast.config import GenerateConfig
+from smolfast.errors import SmolfastError
+from smolfast.files import write_json
+from smolfast.model import KeyValueCache, SmolLM
+from smolfast.pretrained import load_pretrained
+from smolfast.tokenizer import END_OF_DOCUMENT, load_tokenizer
+from smolfast.workers import Workers
+
+
+def generate(
+    export: str | os.PathLike[str], output: str | os.PathLike[str], config: GenerateConfig, *, seed: int = 0
+) -> dict[str, Any]:
+    """`complete` a prompt and write the result into a folder as `sample.json`."""
+    result = complete(export, config, seed=seed)
+    write_json(Path(output) / "sample.json", result)
+    return result
+
+
+def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: int = 0) -> dict[str, Any]:
+    """Continue `config.prompt`.
+
+    Args:
+        export: the folder that `smolfast.export.export` wrote.
+
+    Returns:
+        prompt, text (the continuation alone), seed, temperature.
+
+    Raises:
+        SmolfastError: unreadable files, an empty prompt, or one as long as the model's context.
+    """
+    tokenizer = load_tokenizer(export)
+    # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
+    with Workers(threads=1):
+        model = load_pretrained(Path(export))
+        new = generate_tokens(
+            model,
+            tokenizer.encode(config.prompt, add_special_tokens=False).ids,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=seed,
+            end_of_document=tokenizer.token_to_id(END_OF_DOCUMENT),
+        )
+    return {"prompt": config.prompt, "text": tokenizer.decode(new), "seed": seed, "temperature": config.temperature}
+
+
+@torch.no_grad()
+def generate_tokens(
+    model: SmolLM,
+    prompt: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    end_of_document: int | None = None,
+) -> list[int]:
+    """Tokens after the prompt, up to the end of the document (left out), `max_new_tokens`, or the model's context.
+
+    Args:
+        temperature: logits are divided by it; 0 takes the likeliest token each time.
+
+    Raises:
+        SmolfastError: an empty prompt (there is nothing to predict from), or one that fills the context.
+    """
+    context = model.config.max_position_embeddings
+    if not prompt:
+        raise SmolfastError("the prompt is empty; give at least one character")
+    if len(prompt) >= context:
+        raise SmolfastError(
+            f"the prompt has {len(prompt)} tokens and the model's context {context}; shorten the prompt"
+        )
+    weight = model.unembedding
+    capacity = min(context, len(prompt) + max_new_tokens)
+    cache = KeyValueCache(model.config, capacity, weight.device, weight.dtype)
+    generator = torch.Generator().manual_seed(seed)
+    pending = list(prompt)
+    new: list[int] = []
+    while len(new) < capacity - len(prompt):
+        logits = model.extend(torch.tensor(pending, device=weight.device), cache).double().cpu()
+        token = draw_token(logits, temperature, generator)
+        if token == end_of_document:
+            break
+        new.append(token)
+        pending = [token]
+    return new
+
+
+def draw_token(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """The likeliest token at temperature 0, else one drawn from softmax(logits [V] / temperature)."""
+    if temperature == 0:
+        return int(logits.argmax())
+    return int(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator))

@@ -1,0 +1,143 @@
+"""Bits per byte against a token-by-token computation of the protocol, and the comparisons beside it."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from smolfast.config import EvaluateConfig, ModelConfig
+from smolfast.errors import SmolfastError
+from smolfast.evaluate import choose_documents, code_lengths, evaluate, unigram_bits_per_byte
+from smolfast.model import PackedBatch, SmolLM
+from smolfast.pretrained import save_pretrained
+from smolfast.tokens import TokenFile
+from smolfast.workers import Workers
+
+CONFIG = ModelConfig(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=1,
+    head_dim=8,
+    no_rope_layer_interval=2,
+    max_position_embeddings=16,
+    initializer_range=0.3,
+)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    save_pretrained(SmolLM(CONFIG, 512, seed=1), folder, end_of_document=0)
+    return folder
+
+
+def code_length_by_hand(model: SmolLM, document: np.ndarray, context: int) -> float:
+    """Each target from the first window, at strides of half a window, that reaches it."""
+    nats = math.log(model.vocab_size)
+    for target in range(1, len(document)):
+        start = 0
+        while start + context < target:
+            start += context // 2
+        logits = model.logits(PackedBatch.from_documents([document[start:target]]))[-1]
+        nats -= float(torch.log_softmax(logits, -1)[document[target]])
+    return nats
+
+
+@pytest.mark.parametrize("context", [16, 7])
+@torch.no_grad()
+def test_every_token_is_coded_once_with_the_stated_context(context: int) -> None:
+    config = CONFIG.model_copy(update={"max_position_embeddings": context})
+    model = SmolLM(config, 512, seed=1).double()
+    generator = np.random.default_rng(0)
+    lengths = (1, 2, context + 1, context + 2, 40)
+    documents = [generator.integers(0, 512, length) for length in lengths]
+    expected = sum(code_length_by_hand(model, document, context) for document in documents)
+    with Workers(1) as workers:
+        assert code_lengths(model, documents, workers) == pytest.approx(expected, rel=1e-9)
+
+
+@torch.no_grad()
+def test_a_model_that_knows_nothing_pays_the_vocabulary_for_each_token() -> None:
+    model = SmolLM(CONFIG, 512)
+    model.unembedding.zero_()
+    documents = [np.arange(length) % 512 for length in (1, 5, 100, 3000)]
+    with Workers(2) as workers:
+        assert code_lengths(model, documents, workers) == pytest.approx(3106 * math.log(512), rel=1e-6)
+
+
+def test_figures_of_a_held_out_set(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    seen = []
+    result = evaluate(
+        model_folder,
+        corpus.tokens,
+        tmp_path,
+        EvaluateConfig(),
+        held_out_documents=corpus.held_out,
+        progress=lambda done, total, note: seen.append((done, total)),
+    )
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == result
+    text = "".join(pq.read_table(corpus.held_out)["text"].to_pylist()).encode()
+    file = TokenFile.open(corpus.tokens, "held_out")
+    assert (result["bytes"], result["tokens"], result["documents"]) == (len(text), len(file.tokens), file.documents)
+    assert result["bits_per_byte"] * len(text) * math.log(2) == pytest.approx(
+        result["nats_per_token"] * len(file.tokens)
+    )
+    assert result["zlib_bits_per_byte"] == 8 * len(zlib.compress(text, 9)) / len(text)
+    assert result["xz_bits_per_byte"] == 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
+    assert result["unigram_bits_per_byte"] == unigram_bits_per_byte(text)
+    assert seen[-1] == (len(seen), len(seen))
+
+
+def test_threads_change_nothing(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    results = [
+        evaluate(
+            model_folder,
+            corpus.tokens,
+            tmp_path,
+            EvaluateConfig(max_bytes=9000),
+            held_out_documents=corpus.held_out,
+            threads=threads,
+        )
+        for threads in (1, 2)
+    ]
+    assert results[0] == results[1]
+    assert 0 < results[0]["bytes"] <= 9000
+
+
+def test_unigram_is_the_entropy_of_the_bytes() -> None:
+    assert unigram_bits_per_byte(b"abab") == pytest.approx(1.0)
+    assert unigram_bits_per_byte(b"aaab") == pytest.approx(0.25 * 2 + 0.75 * math.log2(4 / 3))
+    assert unigram_bits_per_byte(bytes(range(256)) * 3) == pytest.approx(8.0)
+
+
+def test_documents_are_drawn_by_hash_whatever_their_order() -> None:
+    texts = [bytes([65 + index]) * (10 + index) for index in range(20)]
+    chosen = choose_documents(texts, 100)
+    assert chosen == sorted(chosen)
+    assert 0 < sum(len(texts[index]) for index in chosen) <= 100
+    backwards = choose_documents(texts[::-1], 100)
+    assert {texts[index] for index in chosen} == {texts[::-1][index] for index in backwards}
+    assert choose_documents(texts, 10**6) == list(range(20))
+    assert len(choose_documents(texts, 1)) == 1
+
+
+def test_parts_that_do_not_belong_together(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    pq.write_table(pq.read_table(corpus.held_out).slice(1), other)
+    with pytest.raises(SmolfastError, match=r"was not made from .*other\.parquet; tokenize again"):
+        evaluate(model_folder, corpus.tokens, tmp_path, EvaluateConfig(), held_out_documents=other)
+    save_pretrained(SmolLM(CONFIG, 300), tmp_path / "small", end_of_document=0)
+    with pytest.raises(SmolfastError, match=r"a vocabulary of 300, .* one of 512; tokenize with"):
+        evaluate(tmp_path / "small", corpus.tokens, tmp_path, EvaluateConfig(), held_out_documents=corpus.held_out)
+    assert not (tmp_path / "evaluation.json").exists()

@@ -1,0 +1,161 @@
+"""The exported folder, read by transformers as it stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from smolfast.config import GenerateConfig, ModelConfig
+from smolfast.errors import SmolfastError
+from smolfast.export import export
+from smolfast.generate import complete
+from smolfast.model import PackedBatch, SmolLM
+from smolfast.pretrained import load_pretrained, save_pretrained
+
+transformers = pytest.importorskip("transformers")
+
+CONFIG = ModelConfig(
+    hidden_size=48,
+    intermediate_size=64,
+    num_hidden_layers=4,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+    head_dim=8,
+    rope_theta=77_000.0,
+    max_position_embeddings=128,
+    initializer_range=0.2,
+)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    save_pretrained(SmolLM(CONFIG, 512, seed=2), folder, end_of_document=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(corpus: SimpleNamespace, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    summary = export(model_folder, corpus.tokenizer, folder)
+    model = load_pretrained(model_folder)
+    assert summary["mtp_parameters"] == sum(parameter.numel() for parameter in model.mtp_heads.parameters()) > 0
+    assert summary["parameters"] + summary["mtp_parameters"] == sum(
+        parameter.numel() for parameter in model.parameters()
+    )
+    assert summary["files"] == sorted(path.name for path in folder.iterdir())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def oracle(exported: Path) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(exported).eval()
+
+
+def test_transformers_reads_every_setting(exported: Path, oracle: Any) -> None:
+    assert type(oracle).__name__ == "SmolLM3ForCausalLM"
+    assert oracle.dtype == torch.float32
+    assert oracle.config.no_rope_layers == [1, 1, 1, 0]
+    assert oracle.config.rope_parameters["rope_theta"] == 77_000.0
+    assert oracle.config.tie_word_embeddings
+    assert oracle.generation_config.eos_token_id == 0
+    assert oracle.generation_config.pad_token_id == 1
+    written = json.loads((exported / "config.json").read_text())
+    for key, value in written.items():
+        if key not in ("architectures", "rope_theta", "rope_scaling", "torch_dtype", "dtype"):
+            assert getattr(oracle.config, key) == value, key
+    # Those that transformers 4 looks for.
+    assert written["rope_theta"] == 77_000.0 and written["torch_dtype"] == "float32"
+
+
+@torch.no_grad()
+def test_logits_of_text_equal_transformers(exported: Path, oracle: Any) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
+    text = "def main(argv: list[str]) -> int:\n    return len(argv)  # naïve ✓\n"
+    encoded = tokenizer(text, return_tensors="pt")
+    assert tokenizer.decode(encoded.input_ids[0]) == text
+    actual = load_pretrained(exported).logits(PackedBatch.from_documents([encoded.input_ids[0].numpy()]))
+    torch.testing.assert_close(actual, oracle(**encoded).logits[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_packed_batch_equals_transformers(exported: Path, oracle: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    documents = [torch.randint(2, 512, (length,), generator=generator).numpy() for length in (30, 3, 17)]
+    batch = PackedBatch.from_documents(documents)
+    expected = oracle(batch.tokens[None], position_ids=batch.position_ids[None], use_cache=False).logits[0]
+    torch.testing.assert_close(load_pretrained(exported).logits(batch), expected, atol=1e-5, rtol=0)
+
+
+def test_greedy_text_equals_transformers(exported: Path, oracle: Any) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
+    for prompt in ("def main(", "import os\n", "x"):
+        encoded = tokenizer(prompt, return_tensors="pt")
+        new = oracle.generate(**encoded, max_new_tokens=40, do_sample=False)[0, encoded.input_ids.shape[1] :]
+        sample = complete(exported, GenerateConfig(prompt=prompt, max_new_tokens=40, temperature=0))
+        assert sample["text"] == tokenizer.decode(new, skip_special_tokens=True)
+
+
+def test_multi_token_heads_lie_beside_the_model(exported: Path, model_folder: Path) -> None:
+    extra = safetensors.torch.load_file(exported / "mtp_heads.safetensors")
+    assert {name.split(".")[0] for name in extra} == {"mtp_heads"}
+    model, original = load_pretrained(exported), load_pretrained(model_folder)
+    assert model.config == original.config and model.config.mtp_heads == 2
+    for name, parameter in original.named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name)), name
+
+
+def test_without_the_heads_file_the_model_is_whole(exported: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    model = load_pretrained(tmp_path)
+    assert model.config.mtp_heads == 1
+    batch = PackedBatch.from_documents([torch.arange(2, 20).numpy()])
+    with torch.no_grad():
+        assert torch.equal(model.logits(batch), load_pretrained(exported).logits(batch))
+
+
+def test_untied_models_too(corpus: SimpleNamespace, tmp_path: Path) -> None:
+    model = SmolLM(CONFIG.model_copy(update={"tie_word_embeddings": False, "mtp_heads": 1}), 512, seed=3)
+    save_pretrained(model, tmp_path / "model", end_of_document=0)
+    assert "mtp_heads.safetensors" not in export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")["files"]
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+    assert not torch.equal(loaded.lm_head.weight, loaded.model.embed_tokens.weight)
+
+
+def test_a_tokenizer_of_another_size_is_refused(corpus: SimpleNamespace, tmp_path: Path) -> None:
+    save_pretrained(SmolLM(CONFIG, 511), tmp_path / "model", end_of_document=0)
+    with pytest.raises(SmolfastError, match=r"has 512 tokens, .* a vocabulary of 511; give the tokenizer that"):
+        export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not valid JSON"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+            "not the configuration of a smollm3",
+        ),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "smollm3"}'), "has no hidden_size"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 99), "model.safetensors is damaged"),
+        (
+            lambda folder: safetensors.torch.save_file({"x": torch.ones(2)}, folder / "model.safetensors"),
+            "model.safetensors does not fit",
+        ),
+    ],
+)
+def test_damaged_folders(damage: Any, message: str, model_folder: Path, tmp_path: Path) -> None:
+    for path in model_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    damage(tmp_path)
+    with pytest.raises(SmolfastError, match=message):
+        load_pretrained(tmp_path)

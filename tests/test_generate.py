@@ -1,0 +1,86 @@
+"""Sampling: seeded, from the distribution it says, within its bounds. (Greedy text is tested against transformers.)"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from smolfast.config import GenerateConfig, ModelConfig
+from smolfast.errors import SmolfastError
+from smolfast.export import export
+from smolfast.generate import draw_token, generate, generate_tokens
+from smolfast.model import PackedBatch, SmolLM
+from smolfast.pretrained import save_pretrained
+
+CONFIG = ModelConfig(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=1,
+    head_dim=8,
+    max_position_embeddings=24,
+    initializer_range=0.2,
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> SmolLM:
+    return SmolLM(CONFIG, 20, seed=0)
+
+
+@torch.no_grad()
+def test_greedy_takes_the_likeliest_token_each_time(model: SmolLM) -> None:
+    tokens = [3, 1, 4, 1, 5]
+    for _ in range(12):
+        tokens.append(int(model.logits(PackedBatch.from_documents([np.array(tokens)]))[-1].argmax()))
+    assert generate_tokens(model, tokens[:5], max_new_tokens=12, temperature=0, seed=0) == tokens[5:]
+
+
+def test_draws_follow_the_tempered_distribution() -> None:
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.9, -0.4, 1.1], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    for temperature in (0.6, 2.0):
+        weights = np.exp(logits.numpy() / temperature)
+        expected = weights / weights.sum()
+        draws = [draw_token(logits, temperature, generator) for _ in range(5000)]
+        shares = np.bincount(draws, minlength=6) / len(draws)
+        assert np.all(np.abs(shares - expected) < 5 * np.sqrt(expected / len(draws)))  # five standard errors
+    assert {draw_token(logits, 0, generator) for _ in range(20)} == {2}
+
+
+def test_the_seed_decides(model: SmolLM) -> None:
+    first, again, other = (
+        generate_tokens(model, [1], max_new_tokens=20, temperature=1.0, seed=seed) for seed in (4, 4, 5)
+    )
+    assert first == again != other
+
+
+def test_it_ends_at_the_context_and_at_the_end_of_the_document(model: SmolLM) -> None:
+    assert len(generate_tokens(model, [1] * 10, max_new_tokens=100, temperature=1.0, seed=0)) == 14
+    free = generate_tokens(model, [1], max_new_tokens=20, temperature=1.0, seed=0)
+    ended = generate_tokens(model, [1], max_new_tokens=20, temperature=1.0, seed=0, end_of_document=free[7])
+    assert ended == free[: free.index(free[7])]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"), [([], "the prompt is empty"), ([1] * 24, "has 24 tokens and .* 24; shorten")]
+)
+def test_bad_prompts(model: SmolLM, prompt: list[int], message: str) -> None:
+    with pytest.raises(SmolfastError, match=message):
+        generate_tokens(model, prompt, max_new_tokens=1, temperature=0, seed=0)
+
+
+def test_the_sample_file(corpus: SimpleNamespace, tmp_path: Path) -> None:
+    save_pretrained(SmolLM(CONFIG, 512), tmp_path / "model", end_of_document=0)
+    export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")
+    config = GenerateConfig(prompt="def f(x):", max_new_tokens=12, temperature=0.8)
+    result = generate(tmp_path / "export", tmp_path, config, seed=6)
+    assert json.loads((tmp_path / "sample.json").read_text(encoding="utf-8")) == result
+    assert (result["prompt"], result["seed"], result["temperature"]) == ("def f(x):", 6, 0.8)
+    assert result["text"] and not result["text"].startswith("def f(x):")
