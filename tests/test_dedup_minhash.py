@@ -135,20 +135,34 @@ def mix(h: int) -> int:
     return h
 
 
-def fast_sketch(shingles: list[int], size: int) -> list[int]:
-    """Algorithm 1 of arXiv 1704.04370 as it stands there."""
+def splitmix64(state: int) -> Iterator[int]:
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) & MASK
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & MASK
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+        yield z ^ z >> 31
+
+
+def fast_sketch(shingles: list[int], size: int, seed: int = 1) -> list[int]:
+    """Algorithm 1 of arXiv 1704.04370 with four random rounds, then a permutation for each bucket still empty."""
+    parameters = splitmix64(seed ^ 0x636C6173736963)
+    permutations = [(next(parameters) & 0xFFFFFFFF | 1, next(parameters) & 0xFFFFFFFF) for _ in range(size)]
     buckets: list[tuple[int, int] | None] = [None] * size
-    for i in range(2 * size):
+    for i in range(4):
         for shingle in shingles:
             h = shingle if i == 0 else mix((shingle + i * 0x9E3779B97F4A7C15) & MASK)
-            place = (h >> 32) * size >> 32 if i < size else i - size
+            place = (h >> 32) * size >> 32
             value = (i, h & 0xFFFFFFFF)
             held = buckets[place]
             if held is None or value < held:
                 buckets[place] = value
         if None not in buckets:
             break
-    return [0xFFFFFFFF if bucket is None else bucket[1] for bucket in buckets]
+    last = [mix((shingle + 4 * 0x9E3779B97F4A7C15) & MASK) & 0xFFFFFFFF for shingle in shingles]
+    return [
+        min((a * h + b & 0xFFFFFFFF for h in last), default=0xFFFFFFFF) if bucket is None else bucket[1]
+        for bucket, (a, b) in zip(buckets, permutations, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 112])

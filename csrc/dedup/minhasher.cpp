@@ -12,6 +12,11 @@
 namespace smolfast::dedup {
 namespace {
 
+// Random rounds of Fast Similarity Sketching before the buckets still empty get a permutation each. The paper has as
+// many as buckets; from four on the error no longer falls measurably (112 buckets, J = 0.8, root mean square error at
+// 26 / 120 / 700 shingles: one permutation a bucket 0.037 / 0.039 / 0.036, four rounds 0.029 / 0.028 / 0.034, 112
+// rounds 0.027 / 0.029 / 0.035), and the permutations vectorise where the rounds scatter.
+constexpr uint32_t kRandomRounds = 4;
 constexpr uint64_t kEmptyBucket = std::numeric_limits<uint64_t>::max();
 constexpr int kMaxNgram = 64;
 constexpr uint32_t kMaxSize = 1u << 16;
@@ -45,14 +50,14 @@ MinHasher::MinHasher(MinHashConfig config) : config_(std::move(config)), secret_
   if (config_.size < 1 || config_.size > kMaxSize) {
     throw Error("num_perm = " + std::to_string(config_.size) + ": expected 1 to " + std::to_string(kMaxSize));
   }
-  if (config_.scheme == Scheme::kClassic) {
+  if (config_.scheme == Scheme::kFast || config_.scheme == Scheme::kClassic) {
     uint64_t state = config_.seed ^ 0x636C6173736963u;
     for (uint32_t k = 0; k < config_.size; ++k) {
       // Odd multipliers permute the 32-bit numbers.
       a32_.push_back(static_cast<uint32_t>(splitmix64(state)) | 1);
       b32_.push_back(static_cast<uint32_t>(splitmix64(state)));
     }
-  } else if (config_.scheme != Scheme::kFast) {
+  } else {
     if (config_.a.size() != config_.size || config_.b.size() != config_.size) {
       throw Error("this scheme needs num_perm permutation parameters a and b");
     }
@@ -143,25 +148,18 @@ void MinHasher::each_block(std::string_view text, Workspace& workspace, Take&& t
   }
 }
 
-// Fast Similarity Sketching (Dahlgaard, Knudsen, Thorup, FOCS 2017, arXiv 1704.04370, algorithm 1). Round 0 runs while
-// the text is read and fills all buckets of most documents; the later rounds need the shingles again, so they are kept
-// until every bucket is full. A key's low 32 bits are the value; its round needn't be part of it, since values of
-// different rounds agree by chance only.
+// Fast Similarity Sketching (Dahlgaard, Knudsen, Thorup, FOCS 2017, arXiv 1704.04370, algorithm 1) with kRandomRounds
+// random rounds. A bucket's value comes from the first round that reaches it, so it is unbiased whatever their number:
+// of the union of two sets, any shingle is as likely as any other to hold the bucket. Round 0 runs while the text is
+// read and fills all buckets of most documents; the later rounds need the shingles again, so they are kept until every
+// bucket is full. The round needn't be part of the value, since values of different rounds agree by chance only.
 void MinHasher::sign_fast(std::string_view text, Workspace& workspace, uint32_t* signature) const {
   const Kernels& kernel = kernels();
   std::vector<uint64_t>& buckets = workspace.buckets;
   std::vector<uint64_t>& kept = workspace.kept;
   buckets.assign(config_.size, kEmptyBucket);
   kept.clear();
-  const auto full = [&] {
-    uint64_t greatest = 0;
-    for (const uint64_t bucket : buckets) greatest = std::max(greatest, bucket);
-    return greatest != kEmptyBucket;
-  };
-  const auto distinct = [&] {
-    std::sort(kept.begin(), kept.end());
-    kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
-  };
+  const auto full = [&] { return std::find(buckets.begin(), buckets.end(), kEmptyBucket) == buckets.end(); };
   std::size_t review = std::max<std::size_t>(4096, 16 * std::size_t{config_.size});
   bool keep = true;
   hashed_shingles(text, workspace, [&](uint64_t* shingles, std::size_t count) {
@@ -173,15 +171,47 @@ void MinHasher::sign_fast(std::string_view text, Workspace& workspace, uint32_t*
       keep = false;
       return;
     }
-    distinct();  // A long text with empty buckets repeats itself.
+    // A long text with empty buckets repeats itself.
+    std::sort(kept.begin(), kept.end());
+    kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
     review = std::max(review, 2 * kept.size());
   });
-  if (keep && !kept.empty() && !full()) {
-    for (uint32_t round = 1; round < 2 * config_.size && !full(); ++round) {
-      kernel.fast_round(kept.data(), kept.size(), round, config_.size, buckets.data());
-    }
-  }
+  if (keep && !kept.empty() && !full()) fill_empty(workspace);
   for (uint32_t k = 0; k < config_.size; ++k) signature[k] = static_cast<uint32_t>(buckets[k]);
+}
+
+void MinHasher::fill_empty(Workspace& workspace) const {
+  const Kernels& kernel = kernels();
+  std::vector<uint64_t>& buckets = workspace.buckets;
+  const std::vector<uint64_t>& shingles = workspace.kept;
+  // Rounds beyond the one that fills the last bucket change nothing: their keys are greater.
+  for (uint32_t round = 1; round < kRandomRounds; ++round) {
+    kernel.fast_round(shingles.data(), shingles.size(), round, config_.size, buckets.data());
+  }
+  // Without a branch: which buckets are empty can't be predicted.
+  std::vector<uint32_t>& empty = workspace.empty;
+  empty.resize(config_.size);
+  std::size_t count = 0;
+  for (uint32_t k = 0; k < config_.size; ++k) {
+    empty[count] = k;
+    count += buckets[k] == kEmptyBucket;
+  }
+  if (count == 0) return;
+  workspace.hashes.resize(shingles.size());
+  kernel.round_hashes(shingles.data(), shingles.size(), kRandomRounds, workspace.hashes.data());
+  constexpr std::size_t kLanes = 16;  // whole vectors, whatever is left over
+  const std::size_t padded = (count + kLanes - 1) / kLanes * kLanes;
+  workspace.lanes.assign(3 * padded, 0);
+  uint32_t* a = workspace.lanes.data();
+  uint32_t* b = a + padded;
+  uint32_t* minima = b + padded;
+  for (std::size_t i = 0; i < count; ++i) {
+    a[i] = a32_[empty[i]];
+    b[i] = b32_[empty[i]];
+  }
+  std::fill(minima, minima + padded, std::numeric_limits<uint32_t>::max());
+  kernel.affine32(workspace.hashes.data(), shingles.size(), a, b, padded, minima);
+  for (std::size_t i = 0; i < count; ++i) buckets[empty[i]] = minima[i];
 }
 
 void MinHasher::sign(std::string_view text, Workspace& workspace, void* signature) const {

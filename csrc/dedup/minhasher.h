@@ -57,6 +57,7 @@ class MinHasher {
   template <typename Take>
   void each_block(std::string_view text, Workspace& workspace, Take&& take) const;
   void sign_fast(std::string_view text, Workspace& workspace, uint32_t* signature) const;
+  void fill_empty(Workspace& workspace) const;
 
   MinHashConfig config_;
   Secret secret_;
@@ -71,6 +72,8 @@ class Workspace {
   std::vector<uint64_t> shingles;  // of one batch
   std::vector<uint32_t> hashes;    // the same, 32 bits
   std::vector<uint64_t> buckets;
+  std::vector<uint32_t> empty;     // numbers of buckets without a key
+  std::vector<uint32_t> lanes;     // permutations and minima of those
   std::vector<char> joined;  // tokens with one space between
   std::vector<std::size_t> starts;
   TokenBatch batch;
