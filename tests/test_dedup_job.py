@@ -234,11 +234,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(parquet: Path, tmp_path: Path) -
 
 def test_a_run_goes_on_after_any_commit(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops after every possible number of commits, with half-written columns beyond the last."""
-    from smolfast.dedup import job, store
+    from smolfast.dedup import job, signing, store
 
     monkeypatch.setattr(job, "MIN_MEMORY", 1)
-    read_batches = job.read_batches
-    monkeypatch.setattr(job, "read_batches", lambda *a, **k: read_batches(*a, **k, batch_bytes=50_000))
+    read_batches = signing.read_batches
+    monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **k, batch_bytes=50_000))
     deduplicate([parquet], tmp_path / "whole", memory=1)
     spill = store.DocumentStore._spill
     output = tmp_path / "out"

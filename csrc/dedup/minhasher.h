@@ -72,9 +72,9 @@ class Workspace {
   std::vector<uint64_t> shingles;  // of one batch
   std::vector<uint32_t> hashes;    // the same, 32 bits
   std::vector<uint64_t> buckets;
-  std::vector<uint32_t> empty;     // numbers of buckets without a key
-  std::vector<uint32_t> lanes;     // permutations and minima of those
-  std::vector<char> joined;  // tokens with one space between
+  std::vector<uint32_t> empty;  // numbers of buckets without a key
+  std::vector<uint32_t> lanes;  // permutations and minima of those
+  std::vector<char> joined;     // tokens with one space between
   std::vector<std::size_t> starts;
   TokenBatch batch;
 };

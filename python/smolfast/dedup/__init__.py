@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from smolfast.dedup.banding import band_probability, choose_bands
 from smolfast.dedup.command import add_arguments, run
+from smolfast.dedup.explain import Explanation, explain
 from smolfast.dedup.job import deduplicate
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.output import DedupSummary
 
 __all__ = [
     "DedupSummary",
+    "Explanation",
     "MinHasher",
     "add_arguments",
     "band_probability",
     "choose_bands",
     "deduplicate",
+    "explain",
     "run",
 ]

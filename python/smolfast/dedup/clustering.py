@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smolfast import _native
+from smolfast.dedup.index import JoinedStore
 from smolfast.dedup.store import DocumentStore
 
 Verify = Literal["none", "signature", "exact"]
@@ -40,7 +41,7 @@ class Clusters:
 
 
 def find_clusters(
-    store: DocumentStore,
+    store: DocumentStore | JoinedStore,
     *,
     bands: int,
     signature_size: int,
@@ -82,7 +83,7 @@ def find_clusters(
 
 
 def _choose(
-    store: DocumentStore,
+    store: DocumentStore | JoinedStore,
     roots: npt.NDArray[np.uint32],
     low: npt.NDArray[np.uint64],
     alike: _native.Pairs,
@@ -103,7 +104,7 @@ def _choose(
     stays = np.zeros(len(roots), np.uint32)
     stays[member_roots[order[starts]]] = members[order[starts]]
     kept = np.ones(len(roots), np.bool_)
-    kept[members] = stays[member_roots] == members
+    kept[members] = (stays[member_roots] == members) | (members < protected)
     removed = np.nonzero(~kept)[0].astype(np.uint32)
     kept_for = stays[roots[removed]]
     high = store.load("text-high")

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import os
-import queue
 import shutil
-import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
-from smolfast import __version__, _native
+from smolfast import __version__
 from smolfast.dedup.banding import choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
+from smolfast.dedup.index import Index, JoinedStore
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
-from smolfast.dedup.output import DedupSummary, IdCollector, Origin, write_kept, write_removed
-from smolfast.dedup.store import Column, DocumentStore, Position
-from smolfast.documents import ErrorPolicy, Source, find_sources, read_batches
+from smolfast.dedup.output import DedupSummary, Names, write_kept, write_removed
+from smolfast.dedup.signing import SIGNING_SHARE, Job, prefetch, read_all, sign_all, total_size
+from smolfast.dedup.store import DocumentStore
+from smolfast.documents import ErrorPolicy, Source, find_sources
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, fingerprint, read_json, write_json
 from smolfast.progress import ProgressCallback
@@ -37,46 +33,6 @@ WORK = ".work"
 DEFAULT_BANDS = 14
 DEFAULT_ROWS = 8
 MIN_MEMORY = 64 << 20
-
-
-@dataclass
-class _Job:
-    """One run's settings."""
-
-    sources: list[Source]
-    output: Path
-    hasher: MinHasher
-    text_column: str
-    id_column: str
-    bands: int
-    rows: int
-    threshold: float
-    verify: Verify
-    keep: str
-    errors: ErrorPolicy
-    threads: int
-    memory: int
-    progress: ProgressCallback
-    counts: Counter[str] = field(default_factory=Counter)
-    held: list[pa.RecordBatch] | None = field(default_factory=list)
-    """The text of the first pass, for the second, while it fits."""
-
-    @property
-    def score_column(self) -> str | None:
-        return None if self.keep in ("first", "longest") else self.keep
-
-    def layout(self) -> dict[str, Column]:
-        layout = {f"band-{band:03}": Column(np.dtype(np.uint64)) for band in range(self.bands)}
-        layout["text-high"] = layout["text-low"] = Column(np.dtype(np.uint64))
-        layout["length"] = Column(np.dtype(np.int64))
-        layout["source"] = Column(np.dtype(np.uint32))
-        layout["signature"] = Column(self.hasher.dtype, self.hasher.num_perm)
-        if self.score_column is not None:
-            layout["score"] = Column(np.dtype(np.float64))
-        if self.verify == "exact":
-            layout["shingle"] = Column(np.dtype(np.uint32), 0)
-            layout["shingle-end"] = Column(np.dtype(np.int64))
-        return layout
 
 
 def deduplicate(
@@ -99,6 +55,9 @@ def deduplicate(
     errors: ErrorPolicy = "fail",
     threads: int = 0,
     memory: int | None = None,
+    against: Sequence[str | os.PathLike[str]] = (),
+    index: str | os.PathLike[str] | None = None,
+    update_index: bool = False,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> DedupSummary:
@@ -128,6 +87,10 @@ def deduplicate(
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
         threads: 0 for every CPU this process may use.
         memory: bytes to use; half of the machine's by default. What doesn't fit goes to disk, inside `output`.
+        against: files, folders or URLs to compare with: what is like one of their documents goes, and they stay. Their
+            documents are numbered before those of `inputs`.
+        index: the folder of an index of documents, compared with in the same way.
+        update_index: add the kept documents to the index (made if it isn't there).
         overwrite: replace an output made from other inputs or parameters.
         progress: called with bytes of input done, bytes in all, and a note.
 
@@ -151,8 +114,14 @@ def deduplicate(
         raise SmolfastError(f"bands × rows = {bands} × {rows} must be from 1 to num_perm = {num_perm}")
     if memory is not None and memory < MIN_MEMORY:
         raise SmolfastError(f"memory = {memory}: give at least 64 MiB ({MIN_MEMORY})")
-    job = _Job(
-        sources=find_sources(inputs),
+    if index is None and update_index:
+        raise SmolfastError("update_index needs an index; give index = a folder")
+    if index is not None and verify == "exact":
+        raise SmolfastError("an index keeps no shingle sets, which verify = 'exact' compares; use 'signature'")
+    compared = find_sources(against) if against else []
+    job = Job(
+        sources=compared + find_sources(inputs),
+        against=len(compared),
         output=Path(output),
         hasher=hasher,
         text_column=text_column,
@@ -178,16 +147,25 @@ def deduplicate(
         "keep": keep,
         "errors": errors,
     }
-    return _run_or_skip(job, parameters, overwrite)
+    opened = None
+    if index is not None:
+        signed_by = {**hasher.parameters(), "bands": bands, "rows": rows}
+        opened = Index(Path(index), signed_by, job.layout())
+        if not opened.additions and not update_index:
+            raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
+    return _run_or_skip(job, parameters, opened, update_index, overwrite)
 
 
-def _run_or_skip(job: _Job, parameters: Mapping[str, Any], overwrite: bool) -> DedupSummary:
-    made_from = {
+def _run_or_skip(
+    job: Job, parameters: Mapping[str, Any], index: Index | None, update: bool, overwrite: bool
+) -> DedupSummary:
+    made_from: dict[str, Any] = {
         "smolfast": __version__,
         "parameters": dict(parameters),
-        "inputs": [{"path": source.path, "xxh3_128": _fingerprint(source)} for source in job.sources],
+        "against": [_described(source) for source in job.sources[: job.against]],
+        "inputs": [_described(source) for source in job.sources[job.against :]],
     }
-    key = xxhash.xxh3_128_hexdigest(repr(made_from).encode())
+    index, key = _resolve_index(index, update, made_from)
     output, manifest, work = job.output, job.output / MANIFEST, job.output / WORK
     if output.exists() and not output.is_dir():
         raise SmolfastError(f"{output} is a file; give a folder to write {KEPT} and {REMOVED} into")
@@ -207,7 +185,7 @@ def _run_or_skip(job: _Job, parameters: Mapping[str, Any], overwrite: bool) -> D
     if _work_key(work) != key:
         _clear(work)
         write_json(work / MANIFEST, {"key": key})
-    summary = _run(job, work)
+    summary = _run(job, work, index, key if update else None)
     try:
         # The manifest goes first and comes last: without it, a kill between the renames only means another run.
         manifest.unlink(missing_ok=True)
@@ -221,17 +199,35 @@ def _run_or_skip(job: _Job, parameters: Mapping[str, Any], overwrite: bool) -> D
     return summary
 
 
-def _run(job: _Job, work: Path) -> DedupSummary:
+def _resolve_index(index: Index | None, update: bool, made_from: dict[str, Any]) -> tuple[Index | None, str]:
+    """The index as it was before this run, should a killed one have added to it already; and the run's key."""
+
+    def key_with(base: Index | None) -> str:
+        made_from["index"] = None if base is None else {"added": base.keys(), "update": update}
+        return xxhash.xxh3_128_hexdigest(repr(made_from).encode())
+
+    if index is not None and update and index.additions:
+        earlier = index.without_last()
+        key = key_with(earlier)
+        if index.keys()[-1] == key:
+            return earlier, key
+    return index, key_with(index)
+
+
+def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> DedupSummary:
     store = DocumentStore(job.layout(), work / "columns", job.memory // 4)
-    total = float(sum(_size(source) for source in job.sources)) or 1.0
-    _sign_all(job, store, total)
+    sign_all(job, store)
     store.finish()
     if store.documents == 0:
         raise SmolfastError(f"no documents in {', '.join(source.path for source in job.sources[:3])}; give other input")
-    starts = np.searchsorted(store.load("source"), np.arange(len(job.sources))).tolist()
-    job.progress(0.6 * total, total, "joining near-duplicates")
+    total = total_size(job)
+    job.progress(SIGNING_SHARE * total, total, "joining near-duplicates")
+    before = 0 if index is None else index.documents
+    source_of = store.load("source")
+    starts = (before + np.searchsorted(source_of, np.arange(len(job.sources)))).tolist()
+    protected = before + int(np.searchsorted(source_of, job.against))
     clusters = find_clusters(
-        store,
+        store if index is None else JoinedStore(index, store),
         bands=job.bands,
         signature_size=job.hasher.num_perm,
         threshold=job.threshold,
@@ -239,16 +235,20 @@ def _run(job: _Job, work: Path) -> DedupSummary:
         keep="score" if job.score_column else job.keep,
         memory=job.memory // 4,
         threads=job.threads,
+        protected=protected,
     )
-    origin = Origin([source.path for source in job.sources], starts)
-    ids = IdCollector(clusters, job.id_column)
+    names = Names([source.path for source in job.sources], starts, clusters, job.id_column, index, all_ids=bool(add_as))
     documents_out, bytes_out = write_kept(
-        work / KEPT, _second_pass(job, clusters, starts, ids, total), clusters, job.text_column
+        work / KEPT, _second_pass(job, clusters, names, starts), clusters, job.text_column
     )
-    write_removed(work / REMOVED, clusters, origin, ids)
+    write_removed(work / REMOVED, clusters, names)
+    if index is not None and add_as is not None:
+        chosen = clusters.kept[before:].copy()
+        chosen[: protected - before] = False
+        index.add(add_as, store, chosen, names.table(np.nonzero(chosen)[0] + before))
     exact = int(clusters.exact.sum())
     return DedupSummary(
-        documents_in=store.documents,
+        documents_in=before + store.documents - protected,
         bytes_in=store.extra.get("bytes", 0),
         documents_out=documents_out,
         bytes_out=bytes_out,
@@ -259,172 +259,36 @@ def _run(job: _Job, work: Path) -> DedupSummary:
     )
 
 
-def _sign_all(job: _Job, store: DocumentStore, total: float) -> None:
-    """The first pass: fill the store from where it stands."""
-    at = store.position
-    done = dict(store.extra)
-    if at != Position():
-        job.held = None  # The second pass has to read what a killed run signed.
-    sizes = [_size(source) for source in job.sources]
-    rows_in_all = [_rows(source) for source in job.sources]
-    skipped = done.get("skipped-before", 0)  # in the sources before the one being read
-    done["skipped-before"] = skipped
-    read = 0
-    current = at.source
-    for index, batch, skipped_here in _prefetch(_read_all(job, at.source)):
-        if index != current:
-            current, read = index, 0
-        done["skipped"] = skipped + skipped_here
-        if batch is None:
-            skipped += skipped_here
-            done["skipped-before"] = skipped
-            store.extra = dict(done)
-            continue
-        first, read = read, read + batch.num_rows
-        known = at.row if index == at.source else 0
-        if read <= known:
-            continue
-        if first < known:
-            batch = batch.slice(known - first)
-        columns = _sign(job, batch, index, done)
-        store.append(columns, batch.num_rows, Position(index, read), done)
-        _hold(job, store, batch)
-        share = read / rows_in_all[index] if rows_in_all[index] else 0.0
-        job.progress(0.6 * (sum(sizes[:index]) + share * sizes[index]), total, f"{store.documents:,} documents signed")
+def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The input's batches with the number of their first document; `names` meets all of them."""
 
-
-def _read_all(job: _Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None, int]]:
-    """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
-    for index in range(first, len(job.sources)):
-        counts: Counter[str] = Counter()
-        for batch in read_batches(job.sources[index], text_column=job.text_column, errors=job.errors, counts=counts):
-            yield index, batch, counts["skipped"]
-        yield index, None, counts["skipped"]
-
-
-def _sign(job: _Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
-    """The columns of a batch; adds to the totals in `done`."""
-    text = batch.column(job.text_column)
-    signatures = job.hasher.signatures(text, threads=job.threads)
-    keys = _native.band_keys(signatures, job.bands, job.rows, job.threads)
-    hashes, lengths = _native.hash_texts(text, job.threads)
-    columns: dict[str, npt.NDArray[Any]] = {f"band-{band:03}": keys[band] for band in range(job.bands)}
-    columns |= {"text-high": hashes[0], "text-low": hashes[1], "length": lengths, "signature": signatures}
-    columns["source"] = np.full(batch.num_rows, source, np.uint32)
-    if job.score_column is not None:
-        columns["score"] = _scores(batch, job.score_column, job.sources[source])
-    if job.verify == "exact":
-        offsets, values = job.hasher.shingles(text, threads=job.threads)
-        # 32 bits a shingle: two of a document's fall together with a chance of its size in 2³², far below what
-        # Jaccard similarities are rounded to. datasketch's have no more.
-        shift = np.uint64(0 if job.hasher.scheme == "datasketch" else 32)
-        columns["shingle"] = (values >> shift).astype(np.uint32)
-        columns["shingle-end"] = offsets[1:] + done.get("shingles", 0)
-        done["shingles"] = done.get("shingles", 0) + len(values)
-    done["bytes"] = done.get("bytes", 0) + int(lengths.sum())
-    return columns
-
-
-def _scores(batch: pa.RecordBatch, column: str, source: Source) -> npt.NDArray[np.float64]:
-    if column not in batch.schema.names:
-        raise SmolfastError(
-            f"{source.path} has no column '{column}' to keep the highest of; there are: {', '.join(batch.schema.names)}"
-        )
-    scores = batch.column(column)
-    if not (pa.types.is_integer(scores.type) or pa.types.is_floating(scores.type)):
-        raise SmolfastError(f"{source.path}: column '{column}' holds {scores.type}, not numbers; name another")
-    values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return cast("npt.NDArray[np.float64]", np.where(np.isnan(values), -np.inf, values))
-
-
-def _hold(job: _Job, store: DocumentStore, batch: pa.RecordBatch) -> None:
-    """Keep the text for the second pass, unless it and the store outgrow a quarter of the memory."""
-    if job.held is None:
-        return
-    job.held.append(batch)
-    job.counts["held"] += batch.nbytes
-    if store.on_disk or job.counts["held"] > job.memory // 4:
-        job.held = None
-
-
-def _second_pass(
-    job: _Job, clusters: Clusters, starts: list[int], ids: IdCollector, total: float
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    def read() -> Iterator[tuple[int, pa.RecordBatch]]:
-        first = 0
+    def read() -> Iterator[pa.RecordBatch]:
         if job.held is not None:
-            batches: Iterator[pa.RecordBatch] = iter(job.held)
+            yield from job.held
         else:
-            batches = (batch for _, batch, _ in _prefetch(_read_all(job, 0)) if batch is not None)
-        for batch in batches:
-            yield first, batch
-            first += batch.num_rows
+            yield from (batch for _, batch, _ in prefetch(read_all(job, 0)) if batch is not None)
 
+    total = total_size(job)
     documents = len(clusters.kept)
     where = np.asarray(starts)
-    for first, batch in read():
+    first = starts[0]
+    for batch in read():
         if first + batch.num_rows > documents:
             raise SmolfastError("the input grew while it was read; run again when nothing writes to it")
         source = int(np.searchsorted(where, first, side="right")) - 1
-        ids.add(first, batch, job.sources[source].path, first - starts[source])
-        yield first, batch
-        job.progress((0.65 + 0.35 * (first + batch.num_rows) / documents) * total, total, "writing")
+        names.meet(first, batch, job.sources[source].path, first - starts[source])
+        if source >= job.against:
+            yield first, batch
+        first += batch.num_rows
+        job.progress((0.65 + 0.35 * first / documents) * total, total, "writing")
 
 
-Item = TypeVar("Item")
-
-
-def _prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """Read ahead in a thread: decoding and signing overlap."""
-    ready: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Item | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, name="smolfast-read", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
+def _described(source: Source) -> dict[str, str]:
+    return {"path": source.path, "xxh3_128": _fingerprint(source)}
 
 
 def _fingerprint(source: Source) -> str:
     return source.path if "://" in source.path else fingerprint(source.path)
-
-
-def _size(source: Source) -> int:
-    return 1 if "://" in source.path else Path(source.path).stat().st_size
-
-
-def _rows(source: Source) -> int:
-    """Rows of a local parquet file, for progress; 0 where that isn't known."""
-    if source.kind != "parquet" or "://" in source.path:
-        return 0
-    try:
-        return int(pq.read_metadata(source.path).num_rows)
-    except (OSError, pa.ArrowException):
-        return 0
 
 
 def _work_key(work: Path) -> str | None:

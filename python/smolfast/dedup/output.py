@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast.dedup.clustering import Clusters
+from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
 from smolfast.documents import BatchWriter
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
@@ -53,33 +54,39 @@ class DedupSummary:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where document numbers come from: source i holds the numbers from starts[i] to starts[i + 1]."""
+class Names:
+    """What documents are called: file, row and id, of those that a run has to name."""
 
-    files: list[str]
-    starts: list[int]
+    def __init__(
+        self,
+        files: list[str],
+        starts: list[int],
+        clusters: Clusters,
+        id_column: str,
+        index: Index | None,
+        *,
+        all_ids: bool = False,
+    ) -> None:
+        """Source i is `files[i]` and holds the documents from starts[i] to starts[i + 1]; those before are the index's.
 
-    def locate(self, documents: np.ndarray[Any, Any]) -> tuple[pa.Array, np.ndarray[Any, Any]]:
-        """The file and the row of each document."""
-        starts = np.asarray(self.starts, np.int64)
-        source = np.searchsorted(starts, documents, side="right") - 1
-        files = pa.DictionaryArray.from_arrays(pa.array(source, pa.int32()), pa.array(self.files, pa.string()))
-        return files.cast(pa.string()), documents.astype(np.int64) - starts[source]
-
-
-class IdCollector:
-    """Ids of the documents that are in a cluster with others, met in ascending order."""
-
-    def __init__(self, clusters: Clusters, id_column: str) -> None:
+        Args:
+            all_ids: remember the id of every document, not only of those in a cluster with others.
+        """
+        self._files = files
+        self._starts = np.asarray(starts, np.int64)
         self._clusters = clusters
         self._column = id_column
+        self._index = index
+        self._all = all_ids
         self._documents: list[np.ndarray[Any, Any]] = []
         self._ids: list[pa.Array] = []
 
-    def add(self, first: int, batch: pa.RecordBatch, file: str, row: int) -> None:
-        """A batch that begins with document `first`, which is row `row` of `file`."""
-        where = np.nonzero(self._clusters.sizes[first : first + batch.num_rows] > 1)[0]
+    def meet(self, first: int, batch: pa.RecordBatch, file: str, row: int) -> None:
+        """Note the ids of a batch, in ascending order; its first row is document `first`, row `row` of `file`."""
+        if self._all:
+            where = np.arange(batch.num_rows)
+        else:
+            where = np.nonzero(self._clusters.sizes[first : first + batch.num_rows] > 1)[0]
         if not len(where):
             return
         self._documents.append(where + first)
@@ -89,12 +96,26 @@ class IdCollector:
             ids = pa.array([f"{file}:{row + int(at)}" for at in where], pa.string())
         self._ids.append(ids)
 
-    def lookup(self, documents: np.ndarray[Any, Any]) -> pa.Array:
-        """The ids of some of the documents."""
-        if not self._documents:
-            return pa.array([], pa.string())
-        known = np.concatenate(self._documents)
-        return pa.concat_arrays(self._ids).take(pa.array(np.searchsorted(known, documents)))
+    def table(self, documents: np.ndarray[Any, Any]) -> pa.Table:
+        """File, row and id of some documents, in their order."""
+        documents = documents.astype(np.int64)
+        parts, places = [], []
+        indexed = documents < self._starts[0]
+        if indexed.any():
+            assert self._index is not None
+            parts.append(self._index.names(documents[indexed]))
+            places.append(np.nonzero(indexed)[0])
+        own = documents[~indexed]
+        if len(own):
+            source = np.searchsorted(self._starts, own, side="right") - 1
+            files = pa.DictionaryArray.from_arrays(pa.array(source, pa.int32()), pa.array(self._files, pa.string()))
+            known = np.concatenate(self._documents)
+            ids = pa.concat_arrays(self._ids).take(pa.array(np.searchsorted(known, own)))
+            parts.append(names_table(files, own - self._starts[source], ids))
+            places.append(np.nonzero(~indexed)[0])
+        if len(parts) < 2:
+            return parts[0] if parts else NAMES_SCHEMA.empty_table()
+        return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
 
 
 def write_kept(
@@ -126,32 +147,23 @@ def write_kept(
     return documents, size
 
 
-def write_removed(path: Path, clusters: Clusters, origin: Origin, ids: IdCollector) -> None:
+def write_removed(path: Path, clusters: Clusters, names: Names) -> None:
     """Write one row for each removed document, in input order."""
     with BatchWriter(path, schema=REMOVED_SCHEMA) as writer:
-        for batch in _removed_batches(clusters, origin, ids):
+        for batch in _removed_batches(clusters, names):
             writer.write(batch)
 
 
-def _removed_batches(clusters: Clusters, origin: Origin, ids: IdCollector) -> Iterator[pa.RecordBatch]:
+def _removed_batches(clusters: Clusters, names: Names) -> Iterator[pa.RecordBatch]:
     step = 1 << 16
     for start in range(0, len(clusters.removed), step):
         part = slice(start, start + step)
         removed, kept_for = clusters.removed[part], clusters.kept_for[part]
-        file, row = origin.locate(removed)
-        kept_file, kept_row = origin.locate(kept_for)
-        kind = pa.array(np.where(clusters.exact[part], "exact", "near").tolist(), pa.string())
-        yield pa.RecordBatch.from_arrays(
-            [
-                file,
-                pa.array(row),
-                ids.lookup(removed),
-                kept_file,
-                pa.array(kept_row),
-                ids.lookup(kept_for),
-                pa.array(clusters.jaccard[part]),
-                pa.array(clusters.roots[removed].astype(np.int64)),
-                kind,
-            ],
-            schema=REMOVED_SCHEMA,
-        )
+        columns = [
+            *names.table(removed).columns,
+            *names.table(kept_for).columns,
+            pa.array(clusters.jaccard[part]),
+            pa.array(clusters.roots[removed].astype(np.int64)),
+            pa.array(np.where(clusters.exact[part], "exact", "near").tolist(), pa.string()),
+        ]
+        yield from pa.table(columns, schema=REMOVED_SCHEMA).combine_chunks().to_batches()

@@ -1,0 +1,86 @@
+"""Why a document went: the two texts and what differs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from smolfast.dedup.job import MANIFEST, REMOVED
+from smolfast.documents import find_sources, read_batches
+from smolfast.errors import SmolfastError
+from smolfast.files import read_json
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One removed document beside the one kept in its place."""
+
+    id: str
+    file: str
+    row: int
+    kept_id: str
+    kept_file: str
+    kept_row: int
+    kind: str
+    jaccard: float
+    cluster_id: int
+    text: str
+    kept_text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    def report(self, context: int = 2) -> str:
+        """For people: what is what, then the lines that differ, `-` of the kept text and `+` of the removed one."""
+        head = (
+            f"removed  {self.id}  ({self.file}, row {self.row})\n"
+            f"kept     {self.kept_id}  ({self.kept_file}, row {self.kept_row})\n"
+            f"kind     {self.kind}, Jaccard similarity {self.jaccard:.3f}, cluster {self.cluster_id}\n"
+        )
+        if self.text == self.kept_text:
+            return f"{head}\nthe texts are equal:\n{self.text}\n"
+        lines = difflib.unified_diff(
+            self.kept_text.splitlines(), self.text.splitlines(), "kept", "removed", lineterm="", n=context
+        )
+        return f"{head}\n" + "\n".join(lines) + "\n"
+
+
+def explain(output: str | os.PathLike[str], document_id: str) -> Explanation:
+    """Say why `deduplicate` removed a document; reads the inputs of that run again.
+
+    Args:
+        output: the folder that `deduplicate` wrote.
+        document_id: an id in removed.parquet.
+
+    Raises:
+        SmolfastError: no such output or document, or an input that has changed or moved.
+    """
+    folder = Path(output)
+    manifest = read_json(folder / MANIFEST)
+    removed = pq.read_table(folder / REMOVED, filters=pc.field("id") == document_id)
+    if not removed.num_rows:
+        raise SmolfastError(f"{folder / REMOVED} has no document {document_id!r}: it was kept, or is not of this run")
+    row = removed.slice(0, 1).to_pylist()[0]
+    parameters = manifest["parameters"]
+    options = {"text_column": parameters["text_column"], "errors": parameters["errors"]}
+    return Explanation(
+        **row,
+        text=_text_at(row["file"], row["row"], options),
+        kept_text=_text_at(row["kept_file"], row["kept_row"], options),
+    )
+
+
+def _text_at(file: str, row: int, options: dict[str, Any]) -> str:
+    first = 0
+    for batch in read_batches(find_sources([file])[0], columns=[], **options):
+        if row < first + batch.num_rows:
+            return str(batch.column(options["text_column"])[row - first].as_py())
+        first += batch.num_rows
+    raise SmolfastError(f"{file} has {first} rows, so no row {row}; it has changed since")

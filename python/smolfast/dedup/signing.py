@@ -1,0 +1,224 @@
+"""The first pass over the text: everything later needs of a document, in columns of numbers."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smolfast import _native
+from smolfast.dedup.clustering import Verify
+from smolfast.dedup.minhash import MinHasher
+from smolfast.dedup.store import Column, DocumentStore, Position
+from smolfast.documents import ErrorPolicy, Source, read_batches
+from smolfast.errors import SmolfastError
+from smolfast.progress import ProgressCallback
+
+SIGNING_SHARE = 0.6
+"""Of a run's progress; the rest is joining and writing."""
+
+
+@dataclass
+class Job:
+    """One run's settings."""
+
+    sources: list[Source]
+    """What is compared against, then the input."""
+    against: int
+    """How many of the sources are only compared against."""
+    output: Path
+    hasher: MinHasher
+    text_column: str
+    id_column: str
+    bands: int
+    rows: int
+    threshold: float
+    verify: Verify
+    keep: str
+    errors: ErrorPolicy
+    threads: int
+    memory: int
+    progress: ProgressCallback
+    held: list[pa.RecordBatch] | None = field(default_factory=list)
+    """The text of the first pass, for the second, while it fits."""
+    held_bytes: int = 0
+
+    @property
+    def score_column(self) -> str | None:
+        """The column whose highest value stays, if one was named."""
+        return None if self.keep in ("first", "longest") else self.keep
+
+    def layout(self) -> dict[str, Column]:
+        """The columns that this run needs."""
+        layout = {f"band-{band:03}": Column(np.dtype(np.uint64)) for band in range(self.bands)}
+        layout["text-high"] = layout["text-low"] = Column(np.dtype(np.uint64))
+        layout["length"] = Column(np.dtype(np.int64))
+        layout["source"] = Column(np.dtype(np.uint32))
+        layout["signature"] = Column(self.hasher.dtype, self.hasher.num_perm)
+        if self.score_column is not None:
+            layout["score"] = Column(np.dtype(np.float64))
+        if self.verify == "exact":
+            layout["shingle"] = Column(np.dtype(np.uint32), 0)
+            layout["shingle-end"] = Column(np.dtype(np.int64))
+        return layout
+
+
+def sign_all(job: Job, store: DocumentStore) -> None:
+    """Fill the store from where it stands."""
+    at = store.position
+    done = dict(store.extra)
+    if at != Position():
+        job.held = None  # The second pass has to read what a killed run signed.
+    sizes = [source_size(source) for source in job.sources]
+    total = total_size(job)
+    rows_in_all = [_rows(source) for source in job.sources]
+    skipped = done.get("skipped-before", 0)  # in the sources before the one being read
+    done["skipped-before"] = skipped
+    read = 0
+    current = at.source
+    for index, batch, skipped_here in prefetch(read_all(job, at.source)):
+        if index != current:
+            current, read = index, 0
+        if index >= job.against:
+            done["skipped"] = skipped + skipped_here
+        if batch is None:
+            skipped += skipped_here if index >= job.against else 0
+            done["skipped-before"] = skipped
+            store.extra = dict(done)
+            continue
+        first, read = read, read + batch.num_rows
+        known = at.row if index == at.source else 0
+        if read <= known:
+            continue
+        if first < known:
+            batch = batch.slice(known - first)
+        columns = _sign(job, batch, index, done)
+        store.append(columns, batch.num_rows, Position(index, read), done)
+        _hold(job, store, batch)
+        share = read / rows_in_all[index] if rows_in_all[index] else 0.0
+        reached = SIGNING_SHARE * (sum(sizes[:index]) + share * sizes[index])
+        job.progress(reached, total, f"{store.documents:,} documents signed")
+
+
+def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None, int]]:
+    """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
+    for index in range(first, len(job.sources)):
+        counts: Counter[str] = Counter()
+        for batch in read_batches(job.sources[index], text_column=job.text_column, errors=job.errors, counts=counts):
+            yield index, batch, counts["skipped"]
+        yield index, None, counts["skipped"]
+
+
+def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a batch; adds to the totals in `done`."""
+    text = batch.column(job.text_column)
+    signatures = job.hasher.signatures(text, threads=job.threads)
+    keys = _native.band_keys(signatures, job.bands, job.rows, job.threads)
+    hashes, lengths = _native.hash_texts(text, job.threads)
+    columns: dict[str, npt.NDArray[Any]] = {f"band-{band:03}": keys[band] for band in range(job.bands)}
+    columns |= {"text-high": hashes[0], "text-low": hashes[1], "length": lengths, "signature": signatures}
+    columns["source"] = np.full(batch.num_rows, source, np.uint32)
+    if job.score_column is not None:
+        columns["score"] = _scores(batch, job.score_column, job.sources[source], source < job.against)
+    if job.verify == "exact":
+        offsets, values = job.hasher.shingles(text, threads=job.threads)
+        # 32 bits a shingle: two of a document's fall together with a chance of its size in 2³², far below what
+        # Jaccard similarities are rounded to. datasketch's have no more.
+        shift = np.uint64(0 if job.hasher.scheme == "datasketch" else 32)
+        columns["shingle"] = (values >> shift).astype(np.uint32)
+        columns["shingle-end"] = offsets[1:] + done.get("shingles", 0)
+        done["shingles"] = done.get("shingles", 0) + len(values)
+    if source >= job.against:
+        done["bytes"] = done.get("bytes", 0) + int(lengths.sum())
+    return columns
+
+
+def _scores(batch: pa.RecordBatch, column: str, source: Source, against: bool) -> npt.NDArray[np.float64]:
+    if against:  # They stay whatever their score.
+        return np.zeros(batch.num_rows)
+    if column not in batch.schema.names:
+        raise SmolfastError(
+            f"{source.path} has no column '{column}' to keep the highest of; there are: {', '.join(batch.schema.names)}"
+        )
+    scores = batch.column(column)
+    if not (pa.types.is_integer(scores.type) or pa.types.is_floating(scores.type)):
+        raise SmolfastError(f"{source.path}: column '{column}' holds {scores.type}, not numbers; name another")
+    values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return cast("npt.NDArray[np.float64]", np.where(np.isnan(values), -np.inf, values))
+
+
+def _hold(job: Job, store: DocumentStore, batch: pa.RecordBatch) -> None:
+    """Keep the text for the second pass, unless it or the store outgrow a quarter of the memory."""
+    if job.held is None:
+        return
+    job.held.append(batch)
+    job.held_bytes += batch.nbytes
+    if store.on_disk or job.held_bytes > job.memory // 4:
+        job.held = None
+
+
+Item = TypeVar("Item")
+
+
+def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """Read ahead in a thread: decoding and signing overlap."""
+    ready: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Item | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name="smolfast-read", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def source_size(source: Source) -> int:
+    """Bytes of a local file, for progress; 1 of a URL."""
+    return 1 if "://" in source.path else Path(source.path).stat().st_size
+
+
+def total_size(job: Job) -> float:
+    """Bytes of all sources, for progress."""
+    return float(sum(source_size(source) for source in job.sources)) or 1.0
+
+
+def _rows(source: Source) -> int:
+    """Rows of a local parquet file, for progress; 0 where that isn't known."""
+    if source.kind != "parquet" or "://" in source.path:
+        return 0
+    try:
+        return int(pq.read_metadata(source.path).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0
