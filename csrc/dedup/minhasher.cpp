@@ -82,7 +82,8 @@ void MinHasher::hashed_shingles(std::string_view text, Workspace& workspace, Tak
   TokenBatch& batch = workspace.batch;
   while (stream.next(batch)) {
     for (std::size_t i = 0; i < batch.size; ++i) {
-      words[held + i] = hash_word(text.data() + batch.begin[i], batch.end[i] - batch.begin[i], limit, secret_);
+      const text::Word token = batch.tokens[i];
+      words[held + i] = hash_word(text.data() + token.begin, token.end - token.begin, limit, secret_);
     }
     held += batch.size;
     if (held > context) {
@@ -114,7 +115,7 @@ void MinHasher::digested_shingles(std::string_view text, Workspace& workspace, T
   while (stream.next(batch)) {
     for (std::size_t i = 0; i < batch.size; ++i) {
       starts.push_back(joined.size());
-      joined.insert(joined.end(), text.data() + batch.begin[i], text.data() + batch.end[i]);
+      joined.insert(joined.end(), text.data() + batch.tokens[i].begin, text.data() + batch.tokens[i].end);
       if (gap != 0) joined.push_back(' ');
     }
   }

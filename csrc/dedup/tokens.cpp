@@ -1,7 +1,9 @@
 #include "dedup/tokens.h"
 
 #include <bit>
+#include <cstddef>
 #include <cstring>
+#include <string>
 
 #include "base/cpu.h"
 #include "base/error.h"
@@ -120,20 +122,11 @@ BlockFunction space_block() {
 #endif
 }
 
-// Letters, digits, the low line and everything above ASCII.
-BlockMasks word_block(const char* at) {
-  BlockMasks masks{0, 0};
-  for (int i = 0; i < 64; ++i) {
-    const auto c = static_cast<unsigned char>(at[i]);
-    const bool word = c >= 0x80 || (c | 0x20u) - 'a' <= 25u || c - unsigned{'0'} <= 9u || c == '_';
-    masks.separators |= uint64_t{!word} << i;
-  }
-  return masks;
-}
-
+// Writes the positions of a mask's bits to every second number from `out` on: the begins or the ends of words.
 uint32_t* write_positions(uint64_t mask, uint32_t base, uint32_t* out) {
   while (mask != 0) {
-    *out++ = base + static_cast<uint32_t>(std::countr_zero(mask));
+    *out = base + static_cast<uint32_t>(std::countr_zero(mask));
+    out += 2;
     mask &= mask - 1;
   }
   return out;
@@ -146,28 +139,34 @@ TokenStream::TokenStream(TokenKind kind, std::string_view text) : kind_(kind), t
     throw Error("a document has " + std::to_string(text.size()) +
                 " bytes; documents may have up to 4 GiB: split it into several");
   }
+  if (kind == TokenKind::kUnicode) words_.emplace(text);
 }
 
 bool TokenStream::next(TokenBatch& batch) {
   batch.size = 0;
-  if (at_ >= text_.size()) return false;
-  if (kind_ == TokenKind::kChar) {
-    next_chars(batch);
-  } else {
-    next_separated(batch);
+  if (kind_ == TokenKind::kUnicode) {
+    batch.size = words_->next(batch.tokens, TokenBatch::kCapacity);
+  } else if (at_ < text_.size()) {
+    kind_ == TokenKind::kChar ? next_chars(batch) : next_spaced(batch);
   }
   return batch.size != 0;
 }
 
-void TokenStream::next_separated(TokenBatch& batch) {
-  const BlockFunction classify = kind_ == TokenKind::kWhitespace ? space_block() : word_block;
+void TokenStream::next_spaced(TokenBatch& batch) {
+  static_assert(sizeof(text::Word) == 2 * sizeof(uint32_t) && offsetof(text::Word, end) == sizeof(uint32_t));
+  const BlockFunction classify = space_block();
   const char* text = text_.data();
-  uint32_t* begin = batch.begin;
-  uint32_t* end = batch.end;
-  if (open_ != kNone) *begin++ = open_;
+  uint32_t* const begins = &batch.tokens[0].begin;
+  uint32_t* const ends = &batch.tokens[0].end;
+  uint32_t* begin = begins;
+  uint32_t* end = ends;
+  if (open_ != kNone) {
+    *begin = open_;
+    begin += 2;
+  }
   bool inside = open_ != kNone;
   std::size_t at = at_;
-  while (at < text_.size() && end < batch.end + TokenBatch::kCapacity) {
+  while (at < text_.size() && end < ends + 2 * TokenBatch::kCapacity) {
     BlockMasks masks;
     if (text_.size() - at >= 64) {
       masks = classify(text + at);
@@ -194,9 +193,12 @@ void TokenStream::next_separated(TokenBatch& batch) {
     at += 64;
   }
   at_ = at;
-  if (at >= text_.size() && begin - batch.begin > end - batch.end) *end++ = static_cast<uint32_t>(text_.size());
-  batch.size = static_cast<std::size_t>(end - batch.end);
-  open_ = static_cast<std::size_t>(begin - batch.begin) > batch.size ? batch.begin[batch.size] : kNone;
+  if (at >= text_.size() && begin - begins > end - ends) {
+    *end = static_cast<uint32_t>(text_.size());
+    end += 2;
+  }
+  batch.size = static_cast<std::size_t>(end - ends) / 2;
+  open_ = begin - begins > end - ends ? batch.tokens[batch.size].begin : kNone;
 }
 
 void TokenStream::next_chars(TokenBatch& batch) {
@@ -204,8 +206,7 @@ void TokenStream::next_chars(TokenBatch& batch) {
   while (at < text_.size() && batch.size < TokenBatch::kCapacity) {
     const std::size_t begin = at++;
     while (at < text_.size() && (static_cast<unsigned char>(text_[at]) & 0xC0) == 0x80) ++at;
-    batch.begin[batch.size] = static_cast<uint32_t>(begin);
-    batch.end[batch.size++] = static_cast<uint32_t>(at);
+    batch.tokens[batch.size++] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(at)};
   }
   at_ = at;
 }

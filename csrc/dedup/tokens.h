@@ -3,12 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
+
+#include "text/words.h"
 
 namespace smolfast::dedup {
 
 enum class TokenKind : uint8_t {
-  kUnicode,     // words
+  kUnicode,     // words, by text/words.h
   kWhitespace,  // what Python's str.split() gives
   kChar,        // code points
 };
@@ -19,8 +22,7 @@ struct TokenBatch {
   static constexpr std::size_t kSlack = 64;  // one 64-byte block may add up to 64 tokens past the goal
 
   std::size_t size = 0;
-  uint32_t begin[kCapacity + kSlack];
-  uint32_t end[kCapacity + kSlack];
+  text::Word tokens[kCapacity + kSlack];
 };
 
 // Gives a document's tokens batch by batch. The text must be UTF-8.
@@ -35,10 +37,11 @@ class TokenStream {
  private:
   static constexpr uint32_t kNone = 0xFFFFFFFFu;
 
-  void next_separated(TokenBatch& batch);
+  void next_spaced(TokenBatch& batch);
   void next_chars(TokenBatch& batch);
 
   TokenKind kind_;
+  std::optional<text::WordScanner> words_;
   std::string_view text_;
   std::size_t at_ = 0;     // bytes read
   uint32_t open_ = kNone;  // where a token that reaches at_ began
