@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
@@ -174,6 +175,16 @@ def _call(
         raise SmolfastError(f"gqa_attention: softcap = {softcap} must be positive, or 0 for none")
     left, right = (-1 if side is None or side < 0 else int(side) for side in window_size)
     scale = q.shape[-1] ** -0.5 if softmax_scale is None else float(softmax_scale)
+    extras = return_lse or return_max_logit or softcap or sinks is not None or cos is not None
+    options = reference.AttentionOptions(causal, scale, left, right, float(softcap))
+    rows = all(x.stride(-1) == 1 for x in qkv)
+    if lengths[0] is None and rows and not extras and reference.torch_fuses(q, options, q.shape[1], k.shape[1]):
+        # torch's own call, without the 0.15 ms that an op defined in Python costs: 8 % of 256 tokens' attention.
+        out = scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=causal and q.shape[1] > 1, scale=scale,
+            enable_gqa=q.shape[2] != k.shape[2],
+        )  # fmt: skip
+        return out.transpose(1, 2)
     out, lse, max_logit = _attention(
         q, k, v, lengths[0], lengths[1], cos, sin, sinks, lengths[2], lengths[3], causal, scale, left, right,
         float(softcap), deterministic, return_max_logit,

@@ -5,7 +5,7 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 
 from __future__ import annotations
 
-from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward
+from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_fuses
 from smolfast.reference.loss import MAX_STORED_COLUMNS, LossOptions, token_losses_backward, token_losses_forward
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
@@ -28,4 +28,5 @@ __all__ = [
     "resolve_coefficients",
     "token_losses_backward",
     "token_losses_forward",
+    "torch_fuses",
 ]

@@ -85,8 +85,8 @@ def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[_Run]:
         yield run
 
 
-def _fused(q: Tensor, options: AttentionOptions, query_length: int, key_length: int) -> bool:
-    """torch's fused CPU kernel aligns a causal mask top-left, so it serves squares, single queries and no mask."""
+def torch_fuses(q: Tensor, options: AttentionOptions, query_length: int, key_length: int) -> bool:
+    """Whether torch's fused CPU kernel computes it: it aligns a causal mask top-left, so squares and single queries."""
     return (
         q.device.type == "cpu"
         and options.softcap == 0.0
@@ -220,7 +220,7 @@ def _rotate_queries_and_keys(
 def _dense_forward(
     q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, options: AttentionOptions, max_logit: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    if not _fused(q, options, q.shape[1], k.shape[1]):
+    if not torch_fuses(q, options, q.shape[1], k.shape[1]):
         return _blocks_forward(q, k, v, sinks, options, max_logit)
     heads_first = [_heads_first(x) for x in (q, k, v)]
     causal = options.causal and q.shape[1] > 1
@@ -266,7 +266,7 @@ def _dense_backward(
             delta = delta - grad_lse
         weight = torch.exp(sinks.to(compute)[:, None] - _finite(lse))
         grad_sinks.sub_((weight * delta).sum((0, 2)).to(grad_sinks.dtype))
-    if grad_lse is not None or not _fused(q, options, q.shape[1], k.shape[1]):
+    if grad_lse is not None or not torch_fuses(q, options, q.shape[1], k.shape[1]):
         return _blocks_backward(grad_out, grad_lse, q, k, v, out, lse, options)
     # The kernel takes probabilities from exp(score − lse) and its row sums from out · grad_out: right with sinks too.
     heads_first = [_heads_first(x) for x in (grad_out, q, k, v, out)]
