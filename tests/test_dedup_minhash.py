@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from smolfast import SmolfastError, _native
 from smolfast.dedup import MinHasher
+from smolfast.text import words as find_words
 
 MASK = (1 << 64) - 1
 WORDS = "the of and Straße naïve 東京 данные код x1 snake_case 12345 مرحبا internationalization seventeen-letters"
@@ -73,11 +74,21 @@ def test_whitespace_tokens_are_those_of_str_split(texts: list[str]) -> None:
         assert values[offsets[index] : offsets[index + 1]].tolist() == expected
 
 
+@given(st.text(alphabet=st.sampled_from(list("ab1 _.,:'\"é東ア\u0308😀")), max_size=300))
+def test_unicode_tokens_are_the_words_of_the_text_core(string: str) -> None:
+    data = string.encode()
+    words = [data[begin:end] for begin, end in find_words([string])[0].as_py()]
+    _, values = MinHasher(4, 1, scheme="datatrove").shingles([string])
+    assert values.tolist() == sorted({xxhash.xxh64_intdigest(word) for word in words})
+
+
 @given(st.text(max_size=200), st.integers(1, 6))
-def test_char_tokens_are_code_points(text: str, n: int) -> None:
+def test_char_tokens_are_code_points(string: str, n: int) -> None:
     hasher = MinHasher(4, n, tokens="char", scheme="datatrove")
-    _, values = hasher.shingles([text])
-    assert values.tolist() == sorted({xxhash.xxh64_intdigest(gram) for gram in ngrams(list(text), n, "", short=False)})
+    _, values = hasher.shingles([string])
+    assert values.tolist() == sorted(
+        {xxhash.xxh64_intdigest(gram) for gram in ngrams(list(string), n, "", short=False)}
+    )
 
 
 # -- schemes made to agree with others ---------------------------------------------------------------------------------
@@ -292,3 +303,6 @@ def test_bad_strings_are_named() -> None:
         MinHasher().signatures(["a", "\ud800"])
     with pytest.raises(SmolfastError, match="expected a string column"):
         MinHasher().signatures(pa.array([1, 2]))
+    torn = pa.array([b"whole", b"word \xe4\xb8"], pa.binary()).view(pa.string())
+    with pytest.raises(SmolfastError, match="row 1 is not UTF-8 at byte 5"):
+        MinHasher().signatures(torn)

@@ -114,3 +114,14 @@ def test_broken_utf8_is_named() -> None:
     column = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"no\xff"], pa.binary()).buffers())
     with pytest.raises(SmolfastError, match="row 1 is not UTF-8 at byte 2;"):
         text.words(column)
+
+
+@given(st.text(alphabet=st.sampled_from(list("aZ09__.,:;' \"-\n\té東\u0308\u200d")), min_size=40, max_size=400))
+def test_implementations_agree_across_block_edges(string: str) -> None:
+    words = []
+    for name in _native.implementations():
+        _native.force_implementation(name)
+        words.append(found(string))
+    assert all(other == words[0] for other in words)
+    # A leading CJK character is a word of its own and shifts everything by three bytes.
+    assert found("東" + string.lstrip("\u0308\u200d")) == ["東", *found(string.lstrip("\u0308\u200d"))]

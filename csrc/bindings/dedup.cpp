@@ -17,6 +17,7 @@
 #include "dedup/digests.h"
 #include "dedup/minhasher.h"
 #include "dedup/pairs.h"
+#include "text/utf8.h"
 
 namespace smolfast::bindings {
 namespace {
@@ -46,6 +47,16 @@ std::vector<Block> blocks_of(const ImportedStrings& strings) {
     first += column.size();
   }
   return blocks;
+}
+
+// A row of the caller's, whose bytes nobody has checked unless they come from str objects.
+std::string_view checked_row(const ImportedStrings& strings, const Block& block, int64_t row) {
+  const std::string_view text = (*block.column)[row];
+  if (!strings.decoded() && !text::is_valid_utf8(text)) {
+    throw Error("strings: row " + std::to_string(block.first + row - block.begin) + " is not UTF-8 at byte " +
+                std::to_string(text::first_invalid_byte(text)) + "; repair the column");
+  }
+  return text;
 }
 
 dedup::Scheme parse_scheme(const std::string& name) {
@@ -102,7 +113,7 @@ py::array sign(const MinHasher& hasher, const py::object& source, int threads) {
       const Block& block = blocks[i];
       for (int64_t row = block.begin; row < block.end; ++row) {
         const auto at = static_cast<std::size_t>(block.first + row - block.begin);
-        hasher.sign((*block.column)[row], workspace, out + at * stride);
+        hasher.sign(checked_row(strings, block, row), workspace, out + at * stride);
       }
     });
   }
@@ -123,7 +134,7 @@ py::tuple shingles(const MinHasher& hasher, const py::object& source, int thread
       const Block& block = blocks[i];
       for (int64_t row = block.begin; row < block.end; ++row) {
         sets[static_cast<std::size_t>(block.first + row - block.begin)] =
-            hasher.shingles((*block.column)[row], workspace);
+            hasher.shingles(checked_row(strings, block, row), workspace);
       }
     });
     starts[0] = 0;

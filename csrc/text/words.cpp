@@ -1,5 +1,6 @@
 #include "text/words.h"
 
+#include "text/ascii_words.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 
@@ -114,6 +115,13 @@ std::size_t scan_baseline(std::string_view text, std::size_t& position, Word* wo
   const char* at = begin + position;
   std::size_t found = 0;
   while (at < end && found < capacity) {
+    if (capacity - found < kAsciiBlockWords && found != 0) break;
+    if (static_cast<unsigned char>(*at) < 0x80) {
+      auto offset = static_cast<std::size_t>(at - begin);
+      found += scan_ascii_words(text, offset, words + found, capacity - found);
+      at = begin + offset;
+      if (at == end || capacity - found < kAsciiBlockWords) break;
+    }
     const Segment next = segment(at, end);
     if (next.word) {
       words[found++] = {static_cast<uint32_t>(at - begin), static_cast<uint32_t>(next.end - begin)};
