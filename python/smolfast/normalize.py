@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolfast import text
-from smolfast.documents import BatchWriter, find_sources, read_batches
+from smolfast.documents import BatchWriter, ErrorPolicy, find_sources, read_batches
 from smolfast.progress import ProgressCallback
 
 
@@ -19,7 +19,7 @@ def normalize_documents(
     *,
     form: str = "NFC",
     text_column: str = "text",
-    errors: str = "fail",
+    errors: ErrorPolicy = "fail",
     threads: int = 0,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
