@@ -67,7 +67,10 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         return
     width = max((len(key) for key in result), default=0)
     for key, value in result.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+        if isinstance(value, float):
+            shown = f"{value:.4f}"
+        else:
+            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
         print(f"{key.replace('_', ' '):<{width}}  {shown}")
 
 

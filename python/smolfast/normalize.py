@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from smolfast import text
-from smolfast.documents import BatchWriter, ErrorPolicy, find_sources, read_batches
+from smolfast.documents import BatchWriter, ErrorPolicy, find_sources, read_batches, utf8_bytes
 from smolfast.progress import ProgressCallback
 
 
@@ -46,9 +47,9 @@ def normalize_documents(
                 writer.write(batch.set_column(position, pa.field(text_column, after.type), after))
                 counts["documents_in"] += batch.num_rows
                 counts["documents_out"] += batch.num_rows
-                counts["bytes_in"] += text.utf8_bytes(before)
-                counts["bytes_out"] += text.utf8_bytes(after)
-                counts["documents_changed"] += text.count_changed(before, after)
+                counts["bytes_in"] += utf8_bytes(before)
+                counts["bytes_out"] += utf8_bytes(after)
+                counts["documents_changed"] += pc.sum(pc.not_equal(before, after.cast(before.type))).as_py() or 0
                 if progress is not None:
                     progress(index, len(sources), f"{counts['documents_in']:,} documents")
     return counts
