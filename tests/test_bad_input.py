@@ -115,15 +115,23 @@ def test_broken_json_line(tmp_path: Path, fails: Run) -> None:
     assert "a.jsonl" in error and "2" in error
 
 
-def test_too_little_text(tmp_path: Path, fails: Run) -> None:
-    (tmp_path / "a.txt").write_text(PROSE)
-    (tmp_path / "b.txt").write_text(PROSE.replace("nothing", "something else entirely")[::-1])
-    assert "too little" in fails(*quickstart(tmp_path, tmp_path / "a.txt", tmp_path / "b.txt")).lower()
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ((), "give more --input or lower tokenizer.vocab_size"),
+        (("--set", "tokenizer.vocab_size=300"), "too little text"),
+    ],
+    ids=["for the tokenizer", "for training"],
+)
+def test_too_little_text(tmp_path: Path, fails: Run, options: tuple[str, ...], remedy: str) -> None:
+    rows = [json.dumps({"text": " ".join(hex(i * 7919 + j * 104729) for j in range(30))}) for i in range(60)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    assert remedy in fails(*quickstart(tmp_path, tmp_path / "a.jsonl", options=options))
 
 
 def test_output_of_another_configuration(tmp_path: Path, fails: Run) -> None:
     (tmp_path / "a.txt").write_text(PROSE)
-    fails(*quickstart(tmp_path, tmp_path / "a.txt"))  # too little text, but the folder is now that run's
+    fails(*quickstart(tmp_path, tmp_path / "a.txt"))  # one document can't be split, but the folder is now that run's
     before = snapshot(tmp_path / "run")
     error = fails(*quickstart(tmp_path, tmp_path / "a.txt", options=("--set", "train.steps=7")))
     assert "train.steps = " in error and "not 7" in error and "--overwrite" in error
