@@ -117,14 +117,12 @@ def test_broken_json_line(tmp_path: Path, fails: Run) -> None:
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
-    [
-        ((), "give more --input or lower tokenizer.vocab_size"),
-        (("--set", "tokenizer.vocab_size=300"), "too little text"),
-    ],
+    [((), "too little text for tokenizer.vocab_size"), (("tokenizer.vocab_size=300",), "too little text to train on")],
     ids=["for the tokenizer", "for training"],
 )
 def test_too_little_text(tmp_path: Path, fails: Run, options: tuple[str, ...], remedy: str) -> None:
-    rows = [json.dumps({"text": " ".join(hex(i * 7919 + j * 104729) for j in range(30))}) for i in range(60)]
+    options = tuple(word for setting in (*options, "split.held_out_fraction=0.3") for word in ("--set", setting))
+    rows = [json.dumps({"text": " ".join(hex(i * 7919 + j * 104729) for j in range(20))}) for i in range(24)]
     (tmp_path / "a.jsonl").write_text("\n".join(rows))
     assert remedy in fails(*quickstart(tmp_path, tmp_path / "a.jsonl", options=options))
 

@@ -12,7 +12,7 @@ import pytest
 
 import smolfast
 
-BASE_MODULES = ["smolfast", "smolfast.files", "smolfast.documents", "smolfast.cli"]
+BASE_MODULES = ["smolfast", "smolfast.text", "smolfast.dedup", "smolfast.documents", "smolfast.files", "smolfast.cli"]
 KERNELS = sorted(path for path in (Path(__file__).parents[1] / "kernels").glob("*.py") if path.name != "__init__.py")
 
 

@@ -18,7 +18,7 @@ def normalize_documents(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    form: str = "NFC",
+    form: text.Form = "NFC",
     text_column: str = "text",
     errors: ErrorPolicy = "fail",
     threads: int = 0,

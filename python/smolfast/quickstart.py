@@ -54,13 +54,19 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
     with open_run(options.out, identity, notes, overwrite=options.overwrite):
         runner = Runner(options.out / "stages", console)
         summaries = {stage.name: runner.run(stage) for stage in _stages(config, options, started)}
+    found = summaries["evaluate"]
     return {
-        "out": str(options.out),
         "documents": summaries["dedup"]["documents_out"],
-        "parameters": summaries["train"].get("parameters"),
-        **summaries["evaluate"],
-        "report": str(options.out / "report.html"),
+        "parameters": summaries["train"]["parameters"],
+        "training_tokens": summaries["train"]["tokens"],
+        "held_out_bytes": found["bytes"],
+        "bits_per_byte": found["bits_per_byte"],
+        "xz_bits_per_byte": found["xz_bits_per_byte"],
+        "zlib_bits_per_byte": found["zlib_bits_per_byte"],
+        "unigram_bits_per_byte": found["unigram_bits_per_byte"],
         "seconds": round(time.monotonic() - started, 1),
+        "export": str(options.out / "export"),
+        "report": str(options.out / "report.html"),
     }
 
 
