@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Literal
 
 import torch
@@ -67,6 +68,16 @@ def newton_schulz(
     return result
 
 
+def _kernels() -> Any:
+    """The Triton kernels, or None where Triton has no build."""
+    try:
+        return importlib.import_module("smolfast.kernels.newton_schulz")
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        return None
+
+
 def _triples(flat: list[float]) -> list[tuple[float, float, float]]:
     return list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
 
@@ -76,6 +87,16 @@ def _newton_schulz(G: Tensor, coefficients: list[float], form: str, dtype: str |
     compute = None if dtype is None else _DTYPES[dtype]
     with without_autocast(G):
         return reference.newton_schulz(G, _triples(coefficients), form, compute, eps)
+
+
+@_newton_schulz.register_kernel("cuda")
+def _(G: Tensor, coefficients: list[float], form: str, dtype: str | None, eps: float) -> Tensor:
+    kernels, compute = _kernels(), None if dtype is None else _DTYPES[dtype]
+    # Triton has no fp64 matrix product, and fp64 input asks for more than 16 bits.
+    implementation = reference if kernels is None or torch.float64 in (compute, G.dtype) else kernels
+    with without_autocast(G):
+        result: Tensor = implementation.newton_schulz(G, _triples(coefficients), form, compute, eps)
+    return result
 
 
 @_newton_schulz.register_fake

@@ -128,3 +128,14 @@ def _in_turn(layout: Layout, updates: Sequence[Tensor], work: Callable[[list[Ten
     gathered = mine.new_empty(world * turns, *layout.shape)
     dist.all_gather_into_tensor(gathered, mine, group=layout.group)
     return [gathered[index % world * turns + index // world] for index in range(len(updates))]
+
+
+def replicated_like(like: Tensor, value: Tensor) -> Tensor:
+    """A value that every rank holds whole, as an operand for a tensor that may be a DTensor."""
+    if not _is_dtensor(like):
+        return value
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh = like.device_mesh  # type: ignore[attr-defined]
+    replicated: Tensor = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return replicated
