@@ -18,19 +18,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# Everything a user keeps. Not here: stages/ and report.html tell times, and checkpoints before the last are pruned.
-ARTEFACTS = (
-    "collect",
-    "normalize",
-    "dedup",
-    "split",
-    "tokenizer",
-    "tokens",
-    "train/model",
-    "evaluate",
-    "export",
-    "generate",
-)
+# Everything a user keeps. Not here: stages/, dedup/dedup.json and report.html tell times or paths, and checkpoints
+# before the last are pruned.
+FOLDERS = ("collect", "normalize", "split", "tokenizer", "tokens", "train/model", "evaluate", "export", "generate")
+FILES = ("dedup/kept.parquet", "dedup/removed.parquet")
 
 
 def command(out: Path, options: Sequence[str]) -> list[str]:
@@ -39,12 +30,8 @@ def command(out: Path, options: Sequence[str]) -> list[str]:
 
 def artefacts(out: Path) -> dict[str, bytes]:
     """Relative path to bytes of every artefact file; the metrics without their wall-clock seconds."""
-    found = {
-        str(file.relative_to(out)): file.read_bytes()
-        for part in ARTEFACTS
-        for file in sorted((out / part).rglob("*"))
-        if file.is_file()
-    }
+    files = [file for folder in FOLDERS for file in (out / folder).rglob("*") if file.is_file()]
+    found = {str(file.relative_to(out)): file.read_bytes() for file in [*files, *(out / name for name in FILES)]}
     rows = [json.loads(line) for line in (out / "train" / "metrics.jsonl").read_text().splitlines()]
     found["train/metrics.jsonl"] = json.dumps([{**row, "seconds": None} for row in rows]).encode()
     return found

@@ -117,7 +117,10 @@ def test_broken_json_line(tmp_path: Path, fails: Run) -> None:
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
-    [((), "too little text for tokenizer.vocab_size"), (("tokenizer.vocab_size=300",), "too little text to train on")],
+    [
+        ((), "too little text for tokenizer.vocab_size"),
+        (("tokenizer.vocab_size=300",), "training tokens where at least"),
+    ],
     ids=["for the tokenizer", "for training"],
 )
 def test_too_little_text(tmp_path: Path, fails: Run, options: tuple[str, ...], remedy: str) -> None:
