@@ -155,11 +155,11 @@ def splitmix64(state: int) -> Iterator[int]:
 
 
 def fast_sketch(shingles: list[int], size: int, seed: int = 1) -> list[int]:
-    """Algorithm 1 of arXiv 1704.04370 with four random rounds, then a permutation for each bucket still empty."""
+    """Algorithm 1 of arXiv 1704.04370 with two random rounds, then a permutation for each bucket still empty."""
     parameters = splitmix64(seed ^ 0x636C6173736963)
     permutations = [(next(parameters) & 0xFFFFFFFF | 1, next(parameters) & 0xFFFFFFFF) for _ in range(size)]
     buckets: list[tuple[int, int] | None] = [None] * size
-    for i in range(4):
+    for i in range(2):
         for shingle in shingles:
             h = shingle if i == 0 else mix((shingle + i * 0x9E3779B97F4A7C15) & MASK)
             place = (h >> 32) * size >> 32
@@ -169,7 +169,7 @@ def fast_sketch(shingles: list[int], size: int, seed: int = 1) -> list[int]:
                 buckets[place] = value
         if None not in buckets:
             break
-    last = [mix((shingle + 4 * 0x9E3779B97F4A7C15) & MASK) & 0xFFFFFFFF for shingle in shingles]
+    last = [mix((shingle + 2 * 0x9E3779B97F4A7C15) & MASK) & 0xFFFFFFFF for shingle in shingles]
     return [
         min((a * h + b & 0xFFFFFFFF for h in last), default=0xFFFFFFFF) if bucket is None else bucket[1]
         for bucket, (a, b) in zip(buckets, permutations, strict=True)
