@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,15 +165,15 @@ def test_kill_changes_nothing(corpus: SimpleNamespace, uninterrupted: Path, tmp_
     assert_same_run(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 7), (signal.SIGINT, 1), (signal.SIGTERM, 12)])
 def test_a_signal_saves_a_checkpoint_first(
-    number: int, corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path
+    number: int, step: int, corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path
 ) -> None:
     def handler(received: int, frame: Any) -> None:
         raise Stop(received)
 
     def progress(done: float, total: float, note: str) -> None:
-        if done == 7:
+        if done == step:
             signal.raise_signal(number)
 
     before = signal.signal(number, handler)
@@ -182,8 +183,8 @@ def test_a_signal_saves_a_checkpoint_first(
         assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
-    assert len(metrics(tmp_path)) == 7
-    assert run(corpus, tmp_path)["resumed_from_step"] == 7
+    assert len(metrics(tmp_path)) == step
+    assert run(corpus, tmp_path)["resumed_from_step"] == step
     assert_same_run(tmp_path, uninterrupted)
 
 
@@ -202,6 +203,22 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_a_finished_run_returns_at_once(corpus: SimpleNamespace, tmp_path: Path) -> None:
     summary = run(corpus, tmp_path)
     assert run(corpus, tmp_path, progress=stop_after(1)) == summary
+
+
+def test_a_lost_model_is_written_again(corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path) -> None:
+    summary = run(corpus, tmp_path)
+    shutil.rmtree(tmp_path / "model")
+    again = run(corpus, tmp_path, progress=stop_after(1))
+    assert again == summary | {"resumed_from_step": 12}
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_lost_metrics_are_an_error(corpus: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        run(corpus, tmp_path, progress=stop_after(7))
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(SmolfastError, match=r"metrics\.jsonl has 0 lines and the checkpoint 5 steps; delete "):
+        run(corpus, tmp_path)
 
 
 def test_an_output_of_another_run_is_refused(corpus: SimpleNamespace, uninterrupted: Path) -> None:

@@ -152,7 +152,7 @@ class _Run:
                 progress(step, steps, f"loss {last['loss']:.3f}")
                 if step == steps or step % self.config.checkpoint_every == 0 or signals.received:
                     self._save_checkpoint(step, metrics, time.perf_counter() - started)
-                if signals.received and step < steps:
+                if signals.received:
                     signals.raise_again()
         with atomic_path(self.output / "model") as temporary:
             save_pretrained(self.model, temporary, end_of_document=self.train_tokens.end_of_document)
@@ -178,7 +178,7 @@ class _Run:
                 raise SmolfastError(
                     f"{self.output} holds a run with another {different}; choose another output or delete that folder"
                 )
-            return int(record["steps"]), record.get("summary")
+            return int(record["steps"]), record.get("summary") if (self.output / "model").exists() else None
         steps = self.config.steps
         if time_budget_seconds is not None:
             steps = self._steps_within(time_budget_seconds)
@@ -297,6 +297,10 @@ def _set_rates(optimizer: MuonAdamW, config: TrainConfig, scale: float) -> dict[
 def _cut_metrics(path: Path, step: int) -> dict[str, Any]:
     """Leave the lines of the first `step` steps; return the last of them."""
     lines = path.read_text(encoding="utf-8").splitlines()[:step] if path.exists() else []
+    if len(lines) < step:
+        raise SmolfastError(
+            f"{path} has {len(lines)} lines and the checkpoint {step} steps; delete {path.parent} to start over"
+        )
     write_text(path, "".join(line + "\n" for line in lines))
     return dict(json.loads(lines[-1])) if lines else {}
 
