@@ -116,12 +116,26 @@ def test_broken_utf8_is_named() -> None:
         text.words(column)
 
 
-@given(st.text(alphabet=st.sampled_from(list("aZ09__.,:;' \"-\n\té東\u0308\u200d")), min_size=40, max_size=400))
-def test_implementations_agree_across_block_edges(string: str) -> None:
-    words = []
-    for name in _native.implementations():
-        _native.force_implementation(name)
-        words.append(found(string))
-    assert all(other == words[0] for other in words)
-    # A leading CJK character is a word of its own and shifts everything by three bytes.
-    assert found("東" + string.lstrip("\u0308\u200d")) == ["東", *found(string.lstrip("\u0308\u200d"))]
+# Characters that are read 64 bytes at a time, and others of the same class that are read one by one.
+SAME_CLASS = str.maketrans(
+    "aZéČžжЯѿ09_.':,; \n-×÷東龥䀀䷀",
+    "αΩάνωβΔγ٠٩‿․’·٬٬\u2003\u2028‐⊗⊘𠀀𠀁𠀂☰",
+)
+
+
+@given(st.text(st.sampled_from([*map(chr, SAME_CLASS), *"aa00__..'  東", "\u0308", "\u200d"]), max_size=400))
+def test_blocks_give_the_words_of_one_by_one(string: str) -> None:
+    assert [word.translate(SAME_CLASS) for word in found(string)] == found(string.translate(SAME_CLASS))
+
+
+def test_every_character_that_blocks_take_for_plain() -> None:
+    chars = [chr(c) for part in (range(0xC0, 0x180), range(0x400, 0x480), range(0x4000, 0xA000)) for c in part]
+    expected = []
+    for char in chars:
+        if unicodedata2.category(char) == "So" or char in "×÷":
+            expected.append(["a", "a"])
+        else:
+            expected.append(["a", char, "a"] if char >= "\u4000" else [f"a{char}a"])
+    rows = text.words([f"a{char}a" for char in chars]).to_pylist()
+    got = [[f"a{char}a".encode()[b:e].decode() for b, e in row] for char, row in zip(chars, rows, strict=True)]
+    assert got == expected

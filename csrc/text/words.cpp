@@ -1,6 +1,6 @@
 #include "text/words.h"
 
-#include "text/ascii_words.h"
+#include "text/plain_words.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 
@@ -115,12 +115,12 @@ std::size_t scan_baseline(std::string_view text, std::size_t& position, Word* wo
   const char* at = begin + position;
   std::size_t found = 0;
   while (at < end && found < capacity) {
-    if (capacity - found < kAsciiBlockWords && found != 0) break;
-    if (static_cast<unsigned char>(*at) < 0x80) {
+    if (capacity - found < kPlainBlockWords && found != 0) break;
+    if (may_be_plain(*at)) {
       auto offset = static_cast<std::size_t>(at - begin);
-      found += scan_ascii_words(text, offset, words + found, capacity - found);
+      found += scan_plain_words(text, offset, words + found, capacity - found);
       at = begin + offset;
-      if (at == end || capacity - found < kAsciiBlockWords) break;
+      if (at == end || capacity - found < kPlainBlockWords) break;
     }
     const Segment next = segment(at, end);
     if (next.word) {

@@ -1,4 +1,4 @@
-#include "text/ascii_words.h"
+#include "text/plain_words.h"
 
 #include <algorithm>
 #include <bit>
@@ -23,6 +23,11 @@ struct BlockClasses {
   uint64_t dots;         // MidNumLet and Single_Quote: the full stop and the apostrophe
   uint64_t commas;       // MidNum: the comma and the semicolon
   uint64_t above;        // not ASCII
+  uint64_t pairs;        // first bytes of two whose characters are letters, save for × and ÷
+  uint64_t latin;        // 0xC3, the first byte of those two
+  uint64_t signs;        // 0x97 and 0xB7, their second bytes
+  uint64_t han;          // first bytes of three whose characters are Han, save for those after 0xE4 0xB7
+  uint64_t exceptions;   // 0xE4
 };
 using Classify = BlockClasses (*)(const char*);
 
@@ -47,6 +52,11 @@ BlockClasses classify_sse2(const char* block) {
     all.dots |= mask(_mm_or_si128(is('.'), is('\'')));
     all.commas |= mask(_mm_or_si128(is(','), is(';')));
     all.above |= mask(x);
+    all.latin |= mask(is('\xC3'));
+    all.pairs |= mask(_mm_or_si128(in(x, '\xC3', 2), in(x, '\xD0', 1)));
+    all.signs |= mask(_mm_cmpeq_epi8(_mm_and_si128(x, _mm_set1_epi8('\xDF')), _mm_set1_epi8('\x97')));
+    all.han |= mask(in(x, '\xE4', 5));
+    all.exceptions |= mask(is('\xE4'));
   }
   return all;
 }
@@ -68,6 +78,12 @@ SMOLFAST_TARGET_AVX2 BlockClasses classify_avx2(const char* block) {
     all.dots |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IS('.'), SMOLFAST_IS('\'')));
     all.commas |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IS(','), SMOLFAST_IS(';')));
     all.above |= SMOLFAST_MASK(x);
+    all.latin |= SMOLFAST_MASK(SMOLFAST_IS('\xC3'));
+    all.pairs |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IN(x, '\xC3', 2), SMOLFAST_IN(x, '\xD0', 1)));
+    all.signs |=
+        SMOLFAST_MASK(_mm256_cmpeq_epi8(_mm256_and_si256(x, _mm256_set1_epi8('\xDF')), _mm256_set1_epi8('\x97')));
+    all.han |= SMOLFAST_MASK(SMOLFAST_IN(x, '\xE4', 5));
+    all.exceptions |= SMOLFAST_MASK(SMOLFAST_IS('\xE4'));
   }
   return all;
 }
@@ -86,7 +102,12 @@ SMOLFAST_TARGET_AVX512 BlockClasses classify_avx512(const char* block) {
           SMOLFAST_IS(':'),
           SMOLFAST_IS('.') | SMOLFAST_IS('\''),
           SMOLFAST_IS(',') | SMOLFAST_IS(';'),
-          _mm512_movepi8_mask(x)};
+          _mm512_movepi8_mask(x),
+          SMOLFAST_IN(x, '\xC3', 2) | SMOLFAST_IN(x, '\xD0', 1),
+          SMOLFAST_IS('\xC3'),
+          _mm512_cmpeq_epi8_mask(_mm512_and_si512(x, _mm512_set1_epi8('\xDF')), _mm512_set1_epi8('\x97')),
+          SMOLFAST_IN(x, '\xE4', 5),
+          SMOLFAST_IS('\xE4')};
 }
 #undef SMOLFAST_IS
 #undef SMOLFAST_IN
@@ -104,6 +125,11 @@ BlockClasses classify_portable(const char* block) {
     all.dots |= uint64_t{c == '.' || c == '\''} << i;
     all.commas |= uint64_t{c == ',' || c == ';'} << i;
     all.above |= uint64_t{c >= 0x80} << i;
+    all.latin |= uint64_t{c == 0xC3} << i;
+    all.pairs |= uint64_t{(c >= 0xC3 && c <= 0xC5) || c == 0xD0 || c == 0xD1} << i;
+    all.signs |= uint64_t{(c & 0xDF) == 0x97} << i;
+    all.han |= uint64_t{c >= 0xE4 && c <= 0xE9} << i;
+    all.exceptions |= uint64_t{c == 0xE4} << i;
   }
   return all;
 }
@@ -139,11 +165,11 @@ inline void write_positions(uint64_t mask, int count, uint32_t base, uint32_t* o
 
 }  // namespace
 
-std::size_t scan_ascii_words(std::string_view text, std::size_t& at, Word* words, std::size_t capacity) {
+std::size_t scan_plain_words(std::string_view text, std::size_t& at, Word* words, std::size_t capacity) {
   static_assert(sizeof(Word) == 2 * sizeof(uint32_t) && offsetof(Word, end) == sizeof(uint32_t));
   const Classify classes_of = classify();
   std::size_t found = 0;
-  while (at < text.size() && found + kAsciiBlockWords <= capacity) {
+  while (at < text.size() && found + kPlainBlockWords <= capacity) {
     const std::size_t left = text.size() - at;
     BlockClasses c;
     if (left >= 64) {
@@ -154,25 +180,32 @@ std::size_t scan_ascii_words(std::string_view text, std::size_t& at, Word* words
       std::memcpy(block, text.data() + at, left);
       c = classes_of(block);
     }
+    // Characters above ASCII that are plain and whole inside the block.
+    const uint64_t pairs = c.pairs & ~(c.latin & c.signs >> 1) & ~(uint64_t{1} << 63);
+    const uint64_t han = c.han & ~(c.exceptions & c.signs >> 1) & ~(uint64_t{3} << 62);
+    const uint64_t letters = c.letters | pairs | pairs << 1;
+    const uint64_t han_bytes = han | han << 1 | han << 2;
     // WB5, WB8 to WB10, WB13a and WB13b join letters, digits and low lines; WB6, WB7, WB11 and WB12 a mark between two
     // letters or two digits.
-    const uint64_t core = c.letters | c.digits | c.underscores;
+    const uint64_t core = letters | c.digits | c.underscores;
     const uint64_t middle =
-        ((c.colons | c.dots) & c.letters << 1 & c.letters >> 1) | ((c.commas | c.dots) & c.digits << 1 & c.digits >> 1);
+        ((c.colons | c.dots) & letters << 1 & letters >> 1) | ((c.commas | c.dots) & c.digits << 1 & c.digits >> 1);
     const uint64_t inside = core | middle;
-    // Nothing is certain from the first byte above ASCII on (it may belong to the word before it), nor a mark that
-    // stands before it or at the block's end. The last certain separator starts a segment: go on from there.
-    const int limit = c.above != 0 ? std::countr_zero(c.above) : 64;
+    // Nothing is certain from the first byte on that isn't plain (it may belong to the word before it), nor a mark that
+    // stands before it or at the block's end. The last certain start of a segment is a separator or a Han character: go
+    // on from there.
+    const uint64_t above = c.above & ~(letters | han_bytes);
+    const int limit = above != 0 ? std::countr_zero(above) : 64;
     if (limit == 0) break;
     const uint64_t known = limit == 64 ? ~uint64_t{0} : (uint64_t{1} << limit) - 1;
     const uint64_t last = (c.colons | c.dots | c.commas) & uint64_t{1} << (limit - 1);
-    const uint64_t separators = ~inside & known & ~last;
-    if (separators == 0) break;
-    const int stop = 63 - std::countl_zero(separators);
+    const uint64_t starts = ((~inside & ~han_bytes & ~last) | han) & known;
+    if (starts == 0) break;
+    const int stop = 63 - std::countl_zero(starts);
     if (stop == 0) break;
     const uint64_t before = (uint64_t{1} << stop) - 1;
-    uint64_t begins = inside & ~(inside << 1) & before;
-    uint64_t ends = ~inside & inside << 1 & (before << 1 | 1);
+    uint64_t begins = ((inside & ~(inside << 1)) | han) & before;
+    uint64_t ends = ((~inside & inside << 1) | (han & before) << 3) & (before << 1 | 1);
     // Low lines alone are no word.
     for (uint64_t low = begins & c.underscores; low != 0; low &= low - 1) {
       const int begin = std::countr_zero(low);
