@@ -7,6 +7,7 @@ form computes the same polynomial from R = XXᵀ alone (Dao AI Lab, "Gram Newton
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,21 +84,32 @@ _MIN_SYMMETRIC = 384
 # as one by one, and 71 ms in one batch; 64 of 64 × 64 take 7.9 ms, 9.8 one by one and 10.5 in one batch.
 _CPU_CHUNK = 1 << 15
 
-# In fp32 the Gram form's error stays below 1e-3 for up to this many steps; after more of them R is taken afresh.
-_GRAM_STEPS = 5
+# A step multiplies the error of a small eigenvalue of R by up to a². Where these factors pass this, R is taken afresh
+# from X: five "muon" steps (2e4) go unbroken, five "polar_express" ones (2e5) don't: their error would pass 1e-3.
+_GRAM_GROWTH = 5e4
 
 
-def gram_pays(rows: int, columns: int, steps: int) -> bool:
+def gram_parts(coefficients: Sequence[Triple]) -> list[Sequence[Triple]]:
+    """The steps in as few equal parts as keep the Gram form's error small, each of which starts from X."""
+    steps = len(coefficients)
+    parts: list[Sequence[Triple]] = []
+    for count in range(1, steps + 1):
+        parts = [coefficients[steps * part // count : steps * (part + 1) // count] for part in range(count)]
+        if all(math.prod(a * a for a, _, _ in part[:-1]) <= _GRAM_GROWTH for part in parts):
+            break
+    return parts
+
+
+def gram_pays(rows: int, columns: int, steps: int, parts: int) -> bool:
     """Whether the Gram form needs fewer operations, for rows ≤ columns.
 
-    Plain takes XXᵀ, A² and BX each step. Gram takes XXᵀ and QX once for every `_GRAM_STEPS` steps, R² each step, and
-    PR, PRP and PQ in all but one of them.
+    Plain takes XXᵀ, A² and BX each step. Gram takes XXᵀ and QX once for each part, R² each step, and PR, PRP and
+    PQ in all of a part's steps but one.
     """
     n, m = rows, columns
     share = 2.0
     if n >= _MIN_SYMMETRIC:
         share = 1.0 + _SYMMETRIC_ROWS / n  # of a symmetric product, where a whole one is 2
-    parts = -(-steps // _GRAM_STEPS)
     plain = steps * ((share + 2) * n * n * m + share * n**3)
     gram = parts * (share + 2) * n * n * m + (steps * share + (steps - parts) * (share + 4)) * n**3
     return gram < plain
@@ -159,11 +171,10 @@ def newton_schulz(
 def _iterate(X: Tensor, coefficients: Sequence[Triple], form: str) -> Tensor:
     """X [n, m] or [batch, n, m] of norm 1, n ≤ m."""
     n, m = X.shape[-2:]
-    if coefficients and (form == "gram" or (form == "auto" and gram_pays(n, m, len(coefficients)))):
-        parts = -(-len(coefficients) // _GRAM_STEPS)
-        for part in range(parts):
-            steps = slice(len(coefficients) * part // parts, len(coefficients) * (part + 1) // parts)
-            X = _gram_iterations(X, coefficients[steps])
+    parts = gram_parts(coefficients)
+    if form == "gram" or (form == "auto" and gram_pays(n, m, len(coefficients), len(parts))):
+        for part in parts:
+            X = _gram_iterations(X, part)
     else:
         for a, b, c in coefficients:
             X = _add_product(X, a, _polynomial(_symmetric(X, X), b, c), X)
