@@ -10,7 +10,9 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
+#include "text/casing.h"
 #include "text/normalize.h"
+#include "text/simplify.h"
 #include "text/transform.h"
 #include "text/utf8.h"
 #include "text/words.h"
@@ -197,6 +199,29 @@ void register_text(py::module_& m) {
         return transform(strings, [form] { return std::make_unique<text::Normalizer>(form); }, threads, errors);
       },
       py::arg("strings"), py::arg("form"), py::arg("threads"), py::arg("errors"));
+  const auto def_case = [&m](const char* name, text::CaseMapper::Mapping mapping) {
+    m.def(
+        name,
+        [mapping](const py::object& strings, int threads, const std::string& errors) {
+          return transform(strings, [mapping] { return std::make_unique<text::CaseMapper>(mapping); }, threads, errors);
+        },
+        py::arg("strings"), py::arg("threads"), py::arg("errors"));
+  };
+  def_case("lower", text::CaseMapper::Mapping::kLower);
+  def_case("casefold", text::CaseMapper::Mapping::kFold);
+  m.def(
+      "simplify",
+      [](const py::object& strings, bool lowercase, bool norm_numbers, bool norm_weekdays, bool norm_monthnames,
+         bool remove_punctuation, bool norm_whitespace, bool norm_unicode_diacritics, int threads,
+         const std::string& errors) {
+        const text::SimplifyOptions options{
+            lowercase,          norm_numbers,    norm_weekdays,          norm_monthnames,
+            remove_punctuation, norm_whitespace, norm_unicode_diacritics};
+        return transform(strings, [options] { return std::make_unique<text::Simplifier>(options); }, threads, errors);
+      },
+      py::arg("strings"), py::kw_only(), py::arg("lowercase"), py::arg("norm_numbers"), py::arg("norm_weekdays"),
+      py::arg("norm_monthnames"), py::arg("remove_punctuation"), py::arg("norm_whitespace"),
+      py::arg("norm_unicode_diacritics"), py::arg("threads"), py::arg("errors"));
   m.def("words", &words, py::arg("strings"), py::arg("threads"));
   m.def("is_normalized", &is_normalized, py::arg("strings"), py::arg("form"), py::arg("threads"));
 }

@@ -298,6 +298,7 @@ def write_case(out: Writer, name: str, mapping: dict[int, tuple[int, ...]]) -> N
         assert len(data) <= 7
         values.append(records.setdefault(data, len(records)))
     out.trie(name, values, "uint16_t")
+    write_scan_tables(out, name, {code for code in mapping if code >= 0x80})
     out.structs("CaseRecord", f"k{name}Records", [",".join(map(str, (*r.ljust(7, b"\0"), len(r)))) for r in records])
 
 
@@ -312,7 +313,16 @@ def word_break(code: int, sets: dict[str, set[int]], classes: dict[int, int]) ->
     return found
 
 
-def write_characters(out: Writer, properties: Properties) -> None:
+# What datatrove 0.10.1 turns into spaces (datatrove.utils.text.PUNCTUATION, a fact to be compatible with), and the
+# decimal separators of its NUMBERS_PATTERN.
+DATATROVE_PUNCTUATION = {
+    *map(ord, "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"),
+    *range(10), *range(11, 32), *range(127, 160),
+}  # fmt: skip
+NUMBER_SEPARATORS = {*map(ord, ".,،٫⎖⎗⎘")}
+
+
+def write_characters(out: Writer, properties: Properties, normalization: Normalization) -> None:
     sets = properties.sets
     classes: dict[int, int] = {}
     for index, name in enumerate(WORD_BREAKS):
@@ -324,17 +334,23 @@ def write_characters(out: Writer, properties: Properties) -> None:
     kinds = []
     for code in range(CODE_POINTS):
         category = unicodedata.category(chr(code))
-        kinds.append(
-            (category == "Nd")
-            | (category == "Mn") << 1
-            | (code in sets["White_Space"] or 0x1C <= code <= 0x1F) << 2  # as Python's str.isspace
-            | (code in sets["Cased"]) << 3
-            | (code in sets["Case_Ignorable"]) << 4
-            | (category[0] in "LN") << 5
-            | (category == "Cf") << 6
-            | (code in sets["Extended_Pictographic"]) << 7
+        bits = (
+            category == "Nd",
+            category == "Mn",
+            code in sets["White_Space"] or 0x1C <= code <= 0x1F,  # as Python's str.isspace
+            code in sets["Cased"],
+            code in sets["Case_Ignorable"],
+            category[0] in "LN",
+            category == "Cc",
+            code in sets["Extended_Pictographic"],
+            code in DATATROVE_PUNCTUATION,
+            code in NUMBER_SEPARATORS,
+            code in properties.mappings["lower"],
+            code in normalization.decomposed["NFD"],
+            normalization.ccc[code] != 0,
         )
-    out.trie("Kind", kinds, "uint8_t")
+        kinds.append(sum(bit << i for i, bit in enumerate(bits)))
+    out.trie("Kind", kinds, "uint16_t")
 
 
 def main() -> None:
@@ -345,10 +361,11 @@ def main() -> None:
         )
     out = Writer()
     out.parts.append(f'const char kUnicodeVersion[] = "{properties.version}";\n')
-    Normalization().write(out)
+    normalization = Normalization()
+    normalization.write(out)
     write_case(out, "Lower", properties.mappings["lower"])
     write_case(out, "Fold", properties.mappings["fold"])
-    write_characters(out, properties)
+    write_characters(out, properties, normalization)
     out.parts.append("}  // namespace smolfast::text\n")
     Path(sys.argv[2]).write_text("\n".join(out.parts), "utf-8")
 

@@ -44,9 +44,41 @@ const char* find_stop_baseline(const char* at, const char* end, int form, const 
   return end;
 }
 
+// Whether the character at `at`, of at least two bytes, is one that the tables hit.
+bool is_hit(const char* at, const ScanTables& tables) {
+  const auto* p = reinterpret_cast<const uint8_t*>(at);
+  const auto shared = [](const uint8_t (&t)[4][16], uint8_t a, uint8_t b) {
+    return (t[0][a >> 4] & t[1][a & 15] & t[2][b >> 4] & t[3][b & 15]) != 0;
+  };
+  return p[0] == 0xE3 ? shared(tables.kana, p[1], p[2]) : shared(tables.pair, p[0], p[1]);
+}
+
+bool is_ascii_upper(char c) {
+  return static_cast<uint8_t>(c - 'A') < 26;
+}
+
+const char* copy_lowered_baseline(const char* at, const char* end, char*& out, const ScanTables& tables) {
+  char* to = out;
+  for (; at < end; ++at) {
+    const char c = *at;
+    if (static_cast<uint8_t>(c) >= 0xC0 && is_hit(at, tables)) break;
+    *to++ = static_cast<char>(c + (is_ascii_upper(c) ? 'a' - 'A' : 0));
+  }
+  out = to;
+  return at;
+}
+
+const char* find_upper_baseline(const char* at, const char* end, const ScanTables& tables) {
+  for (; at < end; ++at) {
+    if (is_ascii_upper(*at) || (static_cast<uint8_t>(*at) >= 0xC0 && is_hit(at, tables))) return at;
+  }
+  return end;
+}
+
 }  // namespace
 
-const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_stop_baseline};
+const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_stop_baseline, copy_lowered_baseline,
+                                   find_upper_baseline};
 
 const ScanKernels& scan_kernels() {
 #if defined(SMOLFAST_X86) && defined(__GNUC__)

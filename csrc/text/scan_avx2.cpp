@@ -18,6 +18,15 @@ using Vector = __m256i;
 SMOLFAST_TARGET_AVX2 inline Vector load(const char* at) {
   return _mm256_loadu_si256(reinterpret_cast<const Vector*>(at));
 }
+SMOLFAST_TARGET_AVX2 inline void store(char* at, Vector a) {
+  _mm256_storeu_si256(reinterpret_cast<Vector*>(at), a);
+}
+SMOLFAST_TARGET_AVX2 inline Vector add(Vector a, Vector b) {
+  return _mm256_add_epi8(a, b);
+}
+SMOLFAST_TARGET_AVX2 inline Vector signed_less(Vector a, Vector b) {
+  return _mm256_cmpgt_epi8(b, a);
+}
 SMOLFAST_TARGET_AVX2 inline Vector table(const uint8_t (&bytes)[16]) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
 }
@@ -66,7 +75,7 @@ SMOLFAST_TARGET_AVX2 inline Vector earlier(Vector now, Vector before) {
 
 }  // namespace
 
-const ScanKernels kScanAvx2 = {is_valid_utf8, find_stop};
+const ScanKernels kScanAvx2 = {is_valid_utf8, find_stop, copy_lowered, find_upper};
 
 }  // namespace smolfast::text
 #endif

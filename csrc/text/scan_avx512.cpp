@@ -18,6 +18,15 @@ using Vector = __m512i;
 SMOLFAST_TARGET_AVX512 inline Vector load(const char* at) {
   return _mm512_loadu_si512(at);
 }
+SMOLFAST_TARGET_AVX512 inline void store(char* at, Vector a) {
+  _mm512_storeu_si512(at, a);
+}
+SMOLFAST_TARGET_AVX512 inline Vector add(Vector a, Vector b) {
+  return _mm512_add_epi8(a, b);
+}
+SMOLFAST_TARGET_AVX512 inline Vector signed_less(Vector a, Vector b) {
+  return _mm512_movm_epi8(_mm512_cmplt_epi8_mask(a, b));
+}
 SMOLFAST_TARGET_AVX512 inline Vector table(const uint8_t (&bytes)[16]) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
 }
@@ -67,7 +76,7 @@ SMOLFAST_TARGET_AVX512 inline Vector earlier(Vector now, Vector before) {
 
 }  // namespace
 
-const ScanKernels kScanAvx512 = {is_valid_utf8, find_stop};
+const ScanKernels kScanAvx512 = {is_valid_utf8, find_stop, copy_lowered, find_upper};
 
 }  // namespace smolfast::text
 #endif

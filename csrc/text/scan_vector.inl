@@ -124,25 +124,72 @@ SMOLFAST_TARGET inline uint64_t candidates(const char* at, const StopTables& tab
   return found;
 }
 
-SMOLFAST_TARGET const char* find_stop(const char* at, const char* end, int form, const ScanTables& tables) {
-  const StopTables wide{{table(tables.pair[0]), table(tables.pair[1]), table(tables.pair[2]), table(tables.pair[3])},
-                        {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])}};
+// All ones where the byte is A to Z.
+SMOLFAST_TARGET inline Vector ascii_upper(Vector bytes) {
+  return signed_less(add(bytes, splat(63)), splat(-128 + 26));
+}
+
+// The text from `at` on, padded with zeros if it ends within `kWidth + 2` bytes.
+struct Block {
+  char tail[kWidth + 2];
+  const char* data;
+};
+SMOLFAST_TARGET inline void read_block(const char* at, const char* end, Block& block) {
+  block.data = at;
+  if (end - at >= kWidth + 2) return;
+  std::memset(block.tail, 0, sizeof(block.tail));
+  std::memcpy(block.tail, at, static_cast<std::size_t>(end - at));
+  block.data = block.tail;
+}
+
+SMOLFAST_TARGET inline StopTables widen(const ScanTables& tables) {
+  return {{table(tables.pair[0]), table(tables.pair[1]), table(tables.pair[2]), table(tables.pair[3])},
+          {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])}};
+}
+
+SMOLFAST_TARGET const char* copy_lowered(const char* at, const char* end, char*& out, const ScanTables& tables) {
+  const StopTables wide = widen(tables);
+  Block block;
   while (at < end) {
-    char tail[kWidth + 2];
-    const char* block = at;
-    if (end - at < kWidth + 2) {
-      std::memset(tail, 0, sizeof(tail));
-      std::memcpy(tail, at, static_cast<std::size_t>(end - at));
-      block = tail;
+    read_block(at, end, block);
+    const Vector bytes = load(block.data);
+    store(out, add(bytes, both(ascii_upper(bytes), splat('a' - 'A'))));
+    const uint64_t found = candidates(block.data, wide);
+    if (found != 0) {
+      const int place = __builtin_ctzll(found);
+      out += place;
+      return at + place;
     }
-    uint64_t found = candidates(block, wide);
+    const std::ptrdiff_t step = end - at < kWidth ? end - at : kWidth;
+    out += step;
+    at += step;
+  }
+  return end;
+}
+
+SMOLFAST_TARGET const char* find_upper(const char* at, const char* end, const ScanTables& tables) {
+  const StopTables wide = widen(tables);
+  Block block;
+  for (; at < end; at += kWidth) {
+    read_block(at, end, block);
+    const uint64_t found = candidates(block.data, wide) | sign_mask(ascii_upper(load(block.data)));
+    if (found != 0) return at + __builtin_ctzll(found);
+  }
+  return end;
+}
+
+SMOLFAST_TARGET const char* find_stop(const char* at, const char* end, int form, const ScanTables& tables) {
+  const StopTables wide = widen(tables);
+  Block block;
+  for (; at < end; at += kWidth) {
+    read_block(at, end, block);
+    uint64_t found = candidates(block.data, wide);
     while (found != 0) {
       const int place = __builtin_ctzll(found);
-      const Decoded c = decode(block + place);
+      const Decoded c = decode(block.data + place);
       if (is_stop(norm_record(c.code), form)) return at + place;
       found &= found - 1;
     }
-    at += kWidth;
   }
   return end;
 }

@@ -89,6 +89,9 @@ struct CaseRecord {
 extern const uint16_t kLowerIndex[];
 extern const uint16_t kLowerValues[];
 extern const CaseRecord kLowerRecords[];
+// Where non-ASCII characters stand that the mapping changes, as ScanTables say.
+extern const ScanTables kScanLower;
+extern const ScanTables kScanFold;
 extern const uint16_t kFoldIndex[];
 extern const uint16_t kFoldValues[];
 extern const CaseRecord kFoldRecords[];
@@ -124,18 +127,23 @@ inline WordBreak word_break(uint32_t code) {
 }
 
 // Bits of kKindValues.
-constexpr uint8_t kDecimalDigit = 1;    // general category Nd
-constexpr uint8_t kNonspacingMark = 2;  // general category Mn
-constexpr uint8_t kSpace = 4;           // as Python's str.isspace
-constexpr uint8_t kCased = 8;
-constexpr uint8_t kCaseIgnorable = 16;
-constexpr uint8_t kAlphanumeric = 32;   // general category L* or N*, as Python's str.isalnum nearly
-constexpr uint8_t kFormatControl = 64;  // general category Cf
-constexpr uint8_t kPictographic = 128;  // Extended_Pictographic
+constexpr uint16_t kDecimalDigit = 1 << 0;    // general category Nd
+constexpr uint16_t kNonspacingMark = 1 << 1;  // general category Mn
+constexpr uint16_t kSpace = 1 << 2;           // as Python's str.isspace
+constexpr uint16_t kCased = 1 << 3;
+constexpr uint16_t kCaseIgnorable = 1 << 4;
+constexpr uint16_t kAlphanumeric = 1 << 5;          // general category L* or N*
+constexpr uint16_t kControl = 1 << 6;               // general category Cc
+constexpr uint16_t kPictographic = 1 << 7;          // Extended_Pictographic
+constexpr uint16_t kDatatrovePunctuation = 1 << 8;  // what datatrove's simplify_text makes a space
+constexpr uint16_t kNumberSeparator = 1 << 9;       // between the two parts of a number, for the same
+constexpr uint16_t kLowers = 1 << 10;               // changes in lower case
+constexpr uint16_t kDecomposes = 1 << 11;           // changes in NFD
+constexpr uint16_t kReordered = 1 << 12;            // has a combining class
 extern const uint16_t kKindIndex[];
-extern const uint8_t kKindValues[];
+extern const uint16_t kKindValues[];
 
-inline uint8_t kind(uint32_t code) {
+inline uint16_t kind(uint32_t code) {
   return lookup(kKindIndex, kKindValues, code);
 }
 

@@ -67,4 +67,19 @@ unicode_version: str
 
 def normalize(strings: object, form: str, threads: int, errors: str) -> list[ArrowStrings | None]: ...
 def is_normalized(strings: object, form: str, threads: int) -> bytes: ...
+def lower(strings: object, threads: int, errors: str) -> list[ArrowStrings | None]: ...
+def casefold(strings: object, threads: int, errors: str) -> list[ArrowStrings | None]: ...
+def simplify(
+    strings: object,
+    *,
+    lowercase: bool,
+    norm_numbers: bool,
+    norm_weekdays: bool,
+    norm_monthnames: bool,
+    remove_punctuation: bool,
+    norm_whitespace: bool,
+    norm_unicode_diacritics: bool,
+    threads: int,
+    errors: str,
+) -> list[ArrowStrings | None]: ...
 def words(strings: object, threads: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]]: ...

@@ -22,7 +22,7 @@ from smolfast import _native
 from smolfast._native import unicode_version
 from smolfast.errors import SmolfastError
 
-__all__ = ["is_normalized", "normalize", "unicode_version", "words"]
+__all__ = ["casefold", "is_normalized", "lower", "normalize", "simplify", "unicode_version", "words"]
 
 Strings: TypeAlias = Any  # an Arrow string column of any library, or a list of str and None
 Errors: TypeAlias = Literal["fail", "replace"]
@@ -44,6 +44,54 @@ def is_normalized(strings: Strings, form: Form = "NFC", *, threads: int = 0) -> 
     """For each string whether it is in the form already; null for null. Raises as `normalize` with errors="fail"."""
     verdicts = np.frombuffer(_native.is_normalized(_importable(strings), form, threads), np.uint8)
     return pa.array(verdicts == 1, mask=verdicts == 2)
+
+
+def lower(strings: Strings, *, threads: int = 0, errors: Errors = "fail") -> pa.Array | pa.ChunkedArray:
+    """Full lower case without locale, as `str.lower`: Unicode §3.13, with its one context, the final sigma."""
+    return _apply(lambda source: _native.lower(source, threads, errors), strings, errors)
+
+
+def casefold(strings: Strings, *, threads: int = 0, errors: Errors = "fail") -> pa.Array | pa.ChunkedArray:
+    """Full case folding, as `str.casefold`: C and F of Unicode's CaseFolding."""
+    return _apply(lambda source: _native.casefold(source, threads, errors), strings, errors)
+
+
+def simplify(
+    strings: Strings,
+    *,
+    lowercase: bool = True,
+    norm_numbers: bool = True,
+    norm_weekdays: bool = False,
+    norm_monthnames: bool = False,
+    remove_punctuation: bool = True,
+    norm_whitespace: bool = True,
+    norm_unicode_diacritics: bool = True,
+    threads: int = 0,
+    errors: Errors = "fail",
+) -> pa.Array | pa.ChunkedArray:
+    """The text that near-duplicates are compared by: datatrove 0.10.1's `simplify_text`, which FineWeb used.
+
+    The options and their order are those of its `TextNormConfig`: lower case; numbers of any script become 0; English
+    weekdays become WEEKDAY and months MONTH; punctuation and control characters become spaces; white space is collapsed
+    and stripped; characters are canonically decomposed and nonspacing marks dropped. Equal to it byte for byte for
+    characters that the Unicode version of its Python knows.
+    """
+    return _apply(
+        lambda source: _native.simplify(
+            source,
+            lowercase=lowercase,
+            norm_numbers=norm_numbers,
+            norm_weekdays=norm_weekdays,
+            norm_monthnames=norm_monthnames,
+            remove_punctuation=remove_punctuation,
+            norm_whitespace=norm_whitespace,
+            norm_unicode_diacritics=norm_unicode_diacritics,
+            threads=threads,
+            errors=errors,
+        ),
+        strings,
+        errors,
+    )
 
 
 def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.ChunkedArray:

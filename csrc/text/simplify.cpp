@@ -1,0 +1,267 @@
+#include "text/simplify.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "text/casing.h"
+#include "text/tables.h"
+#include "text/utf8.h"
+
+namespace smolfast::text {
+namespace {
+
+constexpr const char* kWeekdays[] = {"monday", "tuesday",  "wednesday", "thursday",
+                                     "friday", "saturday", "sunday",    nullptr};
+constexpr const char* kMonths[] = {"january", "february",  "march",   "april",    "may",      "june", "july",
+                                   "august",  "september", "october", "november", "december", nullptr};
+constexpr uint32_t kCapitalSigma = 0x3A3;
+// The most bytes that one input byte becomes, with room to spare: a Hangul syllable of 3 becomes 9, U+0390 of 2 stays
+// short.
+constexpr std::size_t kMostGrowth = 4;
+
+char lowered(char c) {
+  return static_cast<char>(c + (static_cast<uint8_t>(c - 'A') < 26 ? 'a' - 'A' : 0));
+}
+
+bool is_space(uint32_t code) {
+  return (kind(code) & kSpace) != 0;
+}
+
+}  // namespace
+
+Simplifier::Simplifier(const SimplifyOptions& options) : options_(options) {
+  interesting_ = static_cast<uint16_t>(
+      (options.lowercase ? kLowers : 0) | (options.norm_numbers ? kDecimalDigit : 0) |
+      (options.remove_punctuation ? kDatatrovePunctuation : 0) | (options.norm_whitespace ? kSpace : 0) |
+      (options.norm_unicode_diacritics ? kDecomposes | kNonspacingMark | kReordered : 0));
+  for (int c = 0; c < 128; ++c) {
+    const uint16_t k = kind(static_cast<uint32_t>(c));
+    mapped_[c] = options.lowercase ? lowered(static_cast<char>(c)) : static_cast<char>(c);
+    action_[c] = Action::kCopy;
+    if (options.remove_punctuation && (k & kDatatrovePunctuation) != 0) mapped_[c] = ' ';
+    if (options.norm_whitespace && ((k & kSpace) != 0 || mapped_[c] == ' ')) action_[c] = Action::kSpace;
+    if (options.norm_numbers && (k & kDecimalDigit) != 0) action_[c] = Action::kDigit;
+    const char letter = mapped_[c];
+    if ((options.norm_weekdays && letter != 0 && std::strchr("mtwfs", letter) != nullptr) ||
+        (options.norm_monthnames && letter != 0 && std::strchr("jfmasond", letter) != nullptr)) {
+      action_[c] = Action::kName;
+    }
+  }
+}
+
+bool Simplifier::run(std::string_view text, Buffer& out) {
+  const std::size_t before = out.size();
+  append(text, out);
+  if (out.view().substr(before) != text) return true;
+  out.commit(out.data() + before);
+  return false;
+}
+
+// Past digits, and past a separator and digits if they follow: \p{Nd}+([.,،٫⎖⎗⎘]\p{Nd}+)?
+const char* Simplifier::skip_number(const char* at, const char* end) const {
+  const auto digits = [&](const char* p) {
+    while (p < end) {
+      const Decoded c = decode(p);
+      if ((kind(c.code) & kDecimalDigit) == 0) break;
+      p += c.size;
+    }
+    return p;
+  };
+  at = digits(at);
+  if (at < end) {
+    const Decoded c = decode(at);
+    if ((kind(c.code) & kNumberSeparator) != 0) {
+      const char* const fraction = digits(at + c.size);
+      if (fraction != at + c.size) at = fraction;
+    }
+  }
+  return at;
+}
+
+std::size_t Simplifier::match(const char* at, const char* end, const char* const* names) const {
+  for (; *names != nullptr; ++names) {
+    const std::size_t size = std::strlen(*names);
+    if (static_cast<std::size_t>(end - at) < size) continue;
+    std::size_t i = 0;
+    while (i < size && (options_.lowercase ? lowered(at[i]) : at[i]) == (*names)[i]) ++i;
+    if (i == size) return size;
+  }
+  return 0;
+}
+
+std::size_t Simplifier::name_at(const char* at, const char* end, const char*& replacement) const {
+  if (options_.norm_weekdays) {
+    replacement = "WEEKDAY";
+    if (const std::size_t size = match(at, end, kWeekdays)) return size;
+  }
+  if (!options_.norm_monthnames) return 0;
+  replacement = "MONTH";
+  const std::size_t size = match(at, end, kMonths);
+  // Weekdays are replaced before months, so that one that starts inside a month's name breaks it.
+  for (std::size_t i = 1; options_.norm_weekdays && i < size; ++i) {
+    if (match(at + i, end, kWeekdays) != 0) return 0;
+  }
+  return size;
+}
+
+// Kept marks in canonical order. Only a few marks are not nonspacing, so that this is rarely more than one.
+char* Simplifier::flush_marks(char* to) {
+  if (marks_.size() > 1) {
+    std::stable_sort(marks_.begin(), marks_.end(), [](uint32_t a, uint32_t b) { return (a >> 24) < (b >> 24); });
+  }
+  for (const uint32_t mark : marks_) to = encode(mark & 0x1FFFFF, to);
+  marks_.clear();
+  return to;
+}
+
+// Writes the canonical decomposition of a character without nonspacing marks. Marks that stay wait for flush_marks.
+char* Simplifier::put_decomposed(uint32_t code, char* to) {
+  constexpr uint32_t kSyllableBase = 0xAC00;
+  if (code - kSyllableBase < 11172) {
+    const uint32_t index = code - kSyllableBase;
+    to = flush_marks(to);
+    to = encode(0x1100 + index / 588, to);
+    to = encode(0x1161 + index % 588 / 28, to);
+    return index % 28 != 0 ? encode(0x11A7 + index % 28, to) : to;
+  }
+  const NormRecord& record = norm_record(code);
+  const char* at = reinterpret_cast<const char*>(kDecompositions) + record.canonical;
+  const char* end = at + record.canonical_bytes;
+  char own[4];
+  if (record.canonical_bytes == 0) {
+    at = own;
+    end = encode(code, own);
+  }
+  while (at < end) {
+    const Decoded c = decode(at);
+    const uint16_t k = kind(c.code);
+    const uint32_t combining_class = (k & kReordered) != 0 ? norm_record(c.code).combining_class : 0;
+    if (combining_class == 0) to = flush_marks(to);
+    if ((k & kNonspacingMark) == 0) {
+      if (combining_class != 0) {
+        marks_.push_back(c.code | combining_class << 24);
+      } else {
+        std::memcpy(to, at, c.size);
+        to += c.size;
+      }
+    }
+    at += c.size;
+  }
+  return to;
+}
+
+void Simplifier::append(std::string_view text, Buffer& out) {
+  const char* const begin = text.data();
+  const char* end = begin + text.size();
+  const std::size_t start = out.size();
+  char* const first = out.room(text.size() * kMostGrowth);
+  char* to = first;
+  const char* at = begin;
+  // The last character, before marks were dropped, was a space: more are not written. True at the start, which strips
+  // it.
+  bool after_space = true;
+  while (at < end) {
+    const auto byte = static_cast<uint8_t>(*at);
+    if (byte < 0x80) {
+      if (!marks_.empty()) to = flush_marks(to);
+      switch (action_[byte]) {
+        case Action::kCopy:
+          *to++ = mapped_[byte];
+          after_space = false;
+          ++at;
+          continue;
+        case Action::kSpace:
+          *to = ' ';
+          to += !after_space;
+          after_space = true;
+          ++at;
+          continue;
+        case Action::kDigit:
+          at = skip_number(at, end);
+          *to++ = '0';
+          after_space = false;
+          continue;
+        case Action::kName: {
+          const char* replacement = nullptr;
+          after_space = false;
+          if (const std::size_t size = name_at(at, end, replacement)) {
+            const std::size_t bytes = std::strlen(replacement);
+            std::memcpy(to, replacement, bytes);
+            to += bytes;
+            at += size;
+          } else {
+            *to++ = mapped_[byte];
+            ++at;
+          }
+          continue;
+        }
+      }
+    }
+    const Decoded c = decode(at);
+    const uint16_t k = kind(c.code);
+    const uint16_t reasons = k & interesting_;
+    if (reasons == 0) {
+      if (!marks_.empty()) to = flush_marks(to);
+      std::memcpy(to, at, end - at >= 4 ? 4 : c.size);
+      to += c.size;
+      after_space = false;
+      at += c.size;
+      continue;
+    }
+    if ((reasons & kDecimalDigit) != 0) {
+      if (!marks_.empty()) to = flush_marks(to);
+      at = skip_number(at, end);
+      *to++ = '0';
+      after_space = false;
+      continue;
+    }
+    if ((reasons & (kDatatrovePunctuation | kSpace)) != 0) {
+      if (!marks_.empty()) to = flush_marks(to);
+      if (options_.norm_whitespace) {
+        *to = ' ';
+        to += !after_space;
+        after_space = true;
+      } else {
+        *to++ = ' ';
+      }
+      at += c.size;
+      continue;
+    }
+    after_space = false;
+    if ((reasons & kLowers) != 0) {
+      const CaseRecord& lower = kLowerRecords[lookup(kLowerIndex, kLowerValues, c.code)];
+      char bytes[8];
+      std::memcpy(bytes, lower.bytes, sizeof(lower.bytes));
+      if (c.code == kCapitalSigma && is_final_sigma(begin, at, end)) bytes[1] = '\x82';
+      for (const char* p = bytes; p < bytes + lower.size;) {
+        const Decoded l = decode(p);
+        if (options_.norm_unicode_diacritics) {
+          to = put_decomposed(l.code, to);
+        } else {
+          to = encode(l.code, to);
+        }
+        p += l.size;
+      }
+    } else {
+      to = put_decomposed(c.code, to);
+    }
+    at += c.size;
+  }
+  to = flush_marks(to);
+  // The last strip, of what dropped marks uncovered or, where white space isn't normalised, of all of it.
+  char* from = first;
+  while (from < to) {
+    const Decoded c = decode(from);
+    if (!is_space(c.code)) break;
+    from += c.size;
+  }
+  while (to > from) {
+    const char* const last = previous(to);
+    if (!is_space(decode(last).code)) break;
+    to = const_cast<char*>(last);
+  }
+  if (from != first) std::memmove(first, from, static_cast<std::size_t>(to - from));
+  out.commit(out.data() + start + (to - from));
+}
+
+}  // namespace smolfast::text

@@ -1,0 +1,49 @@
+// datatrove's simplify_text (0.10.1), the recipe that FineWeb's MinHash compares documents by, in one pass.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "text/transform.h"
+
+namespace smolfast::text {
+
+// The options of datatrove's TextNormConfig, applied in its order: lower case; numbers become 0; weekdays WEEKDAY;
+// month names MONTH (both English and in lower case); punctuation becomes spaces; white space is collapsed and
+// stripped; canonical decomposition without nonspacing marks; and a last strip.
+struct SimplifyOptions {
+  bool lowercase = true;
+  bool norm_numbers = true;
+  bool norm_weekdays = false;
+  bool norm_monthnames = false;
+  bool remove_punctuation = true;
+  bool norm_whitespace = true;
+  bool norm_unicode_diacritics = true;
+};
+
+class Simplifier final : public Transform {
+ public:
+  explicit Simplifier(const SimplifyOptions& options);
+  bool run(std::string_view text, Buffer& out) override;
+  // Appends the simplified text.
+  void append(std::string_view text, Buffer& out);
+
+ private:
+  // What to do with an ASCII byte.
+  enum class Action : uint8_t { kCopy, kSpace, kDigit, kName };
+
+  const char* skip_number(const char* at, const char* end) const;
+  // The weekday or month name at `at`: its length and what it becomes; 0 if there is none.
+  std::size_t name_at(const char* at, const char* end, const char*& replacement) const;
+  std::size_t match(const char* at, const char* end, const char* const* names) const;
+  char* put_decomposed(uint32_t code, char* to);
+  char* flush_marks(char* to);
+
+  const SimplifyOptions options_;
+  uint16_t interesting_;  // the kinds of characters that aren't just copied
+  Action action_[128];
+  char mapped_[128];
+  std::vector<uint32_t> marks_;  // kept marks waiting to be put in order, class in the top byte
+};
+
+}  // namespace smolfast::text
