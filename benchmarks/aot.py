@@ -2,7 +2,7 @@
 
     python benchmarks/aot.py                    # the whole table
     python benchmarks/aot.py --check            # also compare with tests/golden/aot.txt; a difference exits 1 as a diff
-    python benchmarks/aot.py --update           # rewrite the golden file
+    python benchmarks/aot.py --update           # rewrite the golden file's rows (with --match, those that match)
     python benchmarks/aot.py --target sm_90 --match 'gqa_attention/forward'
 
 A kernel file takes part by defining ``aot_launches()``: pairs of a label and a function without arguments that runs the
@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ from triton.runtime.jit import JITFunction
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "aot.txt"
 HEADER = (
-    f"{'device':8} {'kernel':56} {'warps':>5} {'stages':>6} {'registers':>9} {'spilled':>7} {'shared':>7}  "
-    "matrix instructions, loads from global memory"
+    f"{'device':8} {'kernel':56} {'warps':>5} {'stages':>6} {'registers':>9} {'spilled':>7} {'shared':>7} "
+    f"{'loads':>5}  matrix instructions"
 )
 
 
@@ -53,11 +54,11 @@ class Device:
 
 
 DEVICES = {
-    # 99 KiB, not the A100's 163: the same row serves sm_86, sm_89 and sm_120.
+    # 99 KiB, not the A100's 163: the same blocks serve sm_86, sm_89 and sm_120.
     "sm_80": Device(GPUTarget("cuda", 80, 32), 101_376, r"\bHMMA\b", r"\b(LDG|LDGSTS)\b"),
-    "sm_90": Device(GPUTarget("cuda", 90, 32), 232_448, r"\bHGMMA\b", r"\b(LDG|LDGSTS|UTMALDG)\b"),
-    "sm_100": Device(GPUTarget("cuda", 100, 32), 232_448, r"\bUTC\w*MMA\b", r"\b(LDG|LDGSTS|UTMALDG)\b"),
-    "gfx942": Device(GPUTarget("hip", "gfx942", 64), 65_536, r"\bv_mfma\w*", r"\b(buffer|global)_load_\w+"),
+    "sm_90": Device(GPUTarget("cuda", 90, 32), 232_448, r"\bHG?MMA\b", r"\b(LDG|LDGSTS|UTMALDG)\b"),
+    "sm_100": Device(GPUTarget("cuda", 100, 32), 232_448, r"\bUTC\w*MMA\b|\bHMMA\b", r"\b(LDG|LDGSTS|UTMALDG)\b"),
+    "gfx942": Device(GPUTarget("hip", "gfx942", 64), 65_536, r"\bv_mfma", r"\b(buffer|global)_load_\w+"),
 }
 
 
@@ -76,12 +77,14 @@ class Figures:
     registers: int
     spilled: int
     shared: int
-    matrix: int
+    matrix: dict[str, int]
+    """Matrix instructions by name."""
     loads: int
 
 
 def record(device: str, match: str = "") -> Iterator[Launch]:
-    """Every launch that the kernel files' ``aot_launches`` make for a device."""
+    """Every launch that the kernel files make for a device; of those that compile alike, the first."""
+    seen: set[str] = set()
     for module in kernel_modules():
         own_family = module.device_family
         module.device_family = lambda _device: device  # type: ignore[attr-defined]
@@ -89,8 +92,11 @@ def record(device: str, match: str = "") -> Iterator[Launch]:
             for label, launch in module.aot_launches():
                 name = f"{module.__name__.rsplit('.', 1)[-1]}/{label}"
                 for recorded in _recorded(name, launch):
-                    if re.search(match, recorded.label):
+                    compiled = repr((recorded.kernel.__name__, specialise(recorded, DEVICES[device].target).hash()))
+                    compiled += repr(recorded.options)
+                    if compiled not in seen and re.search(match, recorded.label):
                         yield recorded
+                    seen.add(compiled)
         finally:
             module.device_family = own_family  # type: ignore[attr-defined]
 
@@ -175,7 +181,7 @@ def measure(launch: Launch, device: Device) -> Figures:
         registers,
         spilled,
         compiled.metadata.shared,
-        len(re.findall(device.matrix, assembly)),
+        dict(sorted(Counter(re.findall(device.matrix, assembly)).items())),
         len(re.findall(device.loads, assembly)),
     )
 
@@ -190,9 +196,10 @@ def _cuobjdump(*arguments: str) -> str:
 
 
 def row(name: str, launch: Launch, figures: Figures) -> str:
+    matrix = " + ".join(f"{count} {kind}" for kind, count in figures.matrix.items()) or "none"
     return (
         f"{name:8} {launch.label:56} {launch.options.get('num_warps', 4):5} {launch.options.get('num_stages', 3):6} "
-        f"{figures.registers:9} {figures.spilled:7} {figures.shared:7}  {figures.matrix}, {figures.loads}"
+        f"{figures.registers:9} {figures.spilled:7} {figures.shared:7} {figures.loads:5}  {matrix}"
     )
 
 
@@ -203,7 +210,7 @@ def faults(name: str, launch: Launch, figures: Figures) -> Iterator[str]:
         yield f"{where}: spills {figures.spilled} bytes a thread"
     if figures.shared > DEVICES[name].shared_limit:
         yield f"{where}: needs {figures.shared} bytes of shared memory, the device has {DEVICES[name].shared_limit}"
-    if "float32" not in launch.label and figures.matrix == 0 and "tl.dot" in _source_of(launch.kernel):
+    if "float32" not in launch.label and not figures.matrix and "tl.dot" in _source_of(launch.kernel):
         yield f"{where}: no matrix instruction ({DEVICES[name].matrix})"
 
 
@@ -235,8 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows, wrong = table(options.target or DEVICES, options.match)
     text = [f"triton {triton.__version__}", *rows]
     if options.update:
-        GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_text("\n".join(text) + "\n")
+        GOLDEN.write_text("\n".join([*text[:2], *_merged(rows[1:], options)]) + "\n")
     if options.check:
         golden = GOLDEN.read_text().splitlines()
         if golden[0] != text[0]:
@@ -247,6 +253,14 @@ def main(arguments: list[str] | None = None) -> int:
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _merged(rows: list[str], options: argparse.Namespace) -> list[str]:
+    """The golden file's rows with those of this run in place of the ones asked for, in the order of a whole run."""
+    old = GOLDEN.read_text().splitlines()[2:] if GOLDEN.exists() else []
+    kept = {line[:65].rstrip(): line for line in [*(x for x in old if not _wanted(x, options)), *rows]}
+    order = [f"{device:8} {launch.label}" for device in DEVICES for launch in record(device)]
+    return [kept[name] for name in order if name in kept]
 
 
 def _wanted(line: str, options: argparse.Namespace) -> bool:

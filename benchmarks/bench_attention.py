@@ -162,7 +162,8 @@ def _flex(case: Case, device: str) -> Implementation:
 
     seen = visible(case, device)
     block_mask = create_block_mask(lambda _b, _h, i, j: seen[i, j], None, None, case.length, case.length, device=device)
-    compiled = torch.compile(flex_attention)
+    torch._dynamo.reset()  # else the second shape compiles with dynamic sizes, 17 × slower on a CPU
+    compiled = torch.compile(flex_attention, dynamic=False)
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         heads_first = (x.transpose(1, 2) for x in (q, k, v))

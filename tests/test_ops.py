@@ -305,6 +305,51 @@ def test_newton_schulz_is_the_polynomial_of_the_singular_values(shape: tuple[int
         torch.testing.assert_close(got, brute_newton_schulz(G, triples), rtol=1e-7, atol=1e-7)
 
 
+def with_singular_values(values: Tensor, columns: int) -> Tensor:
+    n = values.shape[0]
+    u, v = torch.linalg.qr(randn(n, n))[0], torch.linalg.qr(randn(columns, n, seed=1))[0]
+    return (u * values) @ v.T
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("muon", 0.67, 1.3), ("polar_express", 0.87, 1.13)])
+@pytest.mark.parametrize("form", ["plain", "gram"])
+def test_newton_schulz_in_fp32_ends_in_the_documented_range(name: str, low: float, high: float, form: Any) -> None:
+    """Singular values from 0.02 to 0.9 of the norm."""
+    values = torch.cat([torch.tensor([1.0], dtype=torch.float64), torch.logspace(-1.63, -0.9, 60, dtype=torch.float64)])
+    G = with_singular_values(values, 90)
+    assert 0.02 <= values.min() / G.norm() < 0.023
+    spectrum = torch.linalg.svdvals(ops.newton_schulz(G.float(), 5, name, form).double())
+    assert low <= spectrum.min()
+    assert spectrum.max() <= high
+
+
+@pytest.mark.parametrize("name", ["muon", "polar_express"])
+@pytest.mark.parametrize("steps", [5, 8])
+@pytest.mark.parametrize("shape", [(100, 300), (400, 900)], ids=str)  # whole products and mirrored ones
+def test_gram_is_plain_within_a_thousandth(name: str, steps: int, shape: tuple[int, int]) -> None:
+    n, m = shape
+    for values in (
+        torch.logspace(-6, 0, n, dtype=torch.float64),
+        torch.cat([torch.ones(1), torch.full((n - 1,), 2e-3)]).double(),
+        torch.cat([torch.ones(20), torch.zeros(n - 20)]).double(),
+    ):
+        G = with_singular_values(values, m).float()
+        plain, gram = (ops.newton_schulz(G, steps, name, form) for form in ("plain", "gram"))
+        assert (plain - gram).abs().max() < 1e-3
+
+
+def test_newton_schulz_on_zeros_nan_infinity_and_tiny_norms() -> None:
+    G = randn(5, 4, 6, dtype=torch.float32)
+    G[0], G[1, 2, 3], G[2, 0, 0], G[3] = 0, torch.nan, torch.inf, G[3] * 1e-30
+    for form in ("plain", "gram"):
+        got = ops.newton_schulz(G, form=form)  # type: ignore[arg-type]
+        assert not got[0].any()
+        assert got[1].isnan().all()
+        assert got[2].isnan().all()
+        assert got[3].abs().max() < 1e-15
+        torch.testing.assert_close(got[4], ops.newton_schulz(G[4], form=form))  # type: ignore[arg-type]
+
+
 def test_newton_schulz_gradcheck() -> None:
     for shape in ((3, 5), (5, 3), (2, 3, 3)):
         G = randn(*shape).requires_grad_()

@@ -39,8 +39,8 @@ def newton_schulz(
     Args:
         G: [n, m] or [..., n, m], each matrix on its own. Tall ones are worked on transposed.
         steps: polynomials applied, 0 to 99.
-        coefficients: "muon" (Jordan et al. 2024; singular values of at least 0.02 of the norm end in [0.67, 1.3] after
-            5 steps), "polar_express" (arXiv 2505.16932; [0.88, 1.12]), "taylor", a triple for every step, or a list of
+        coefficients: "muon" (Jordan et al. 2024; singular values of at least 0.02 of the norm end in [0.68, 1.14] after
+            5 steps), "polar_express" (arXiv 2505.16932; [0.87, 1.13]), "taylor", a triple for every step, or a list of
             triples whose last one repeats.
         form: "plain" iterates on the matrix, "gram" on the small XXᵀ with one multiplication at the end; "auto" takes
             the one with fewer operations.

@@ -125,9 +125,9 @@ def _in_turn(layout: Layout, updates: Sequence[Tensor], work: Callable[[list[Ten
     for turn, index in enumerate(owned):
         mine[turn] = updates[index]
     work([mine[turn] for turn, _ in enumerate(owned)])
-    gathered = mine.new_empty(world * turns, *layout.shape)
-    dist.all_gather_into_tensor(gathered, mine, group=layout.group)
-    return [gathered[index % world * turns + index // world] for index in range(len(updates))]
+    gathered = [torch.empty_like(mine) for _ in range(world)]
+    dist.all_gather(gathered, mine, group=layout.group)
+    return [gathered[index % world][index // world] for index in range(len(updates))]
 
 
 def replicated_like(like: Tensor, value: Tensor) -> Tensor:

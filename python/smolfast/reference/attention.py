@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smolfast.reference import windows
+
 # One block of scores holds at most this many numbers: 16 MiB in fp32, about where blocks stop fitting the caches.
 _BLOCK_SCORES = 1 << 22
 _MIN_ROWS, _MAX_ROWS = 16, 128
@@ -220,12 +222,15 @@ def _rotate_queries_and_keys(
 def _dense_forward(
     q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, options: AttentionOptions, max_logit: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    if not torch_fuses(q, options, q.shape[1], k.shape[1]):
+    if max_logit is None and _windowed(q, k, options):
+        out, lse = _window_forward(q, k, v, options)
+    elif torch_fuses(q, options, q.shape[1], k.shape[1]):
+        heads_first = [_heads_first(x) for x in (q, k, v)]
+        causal = options.causal and q.shape[1] > 1
+        out, lse = _flash_forward(*heads_first, 0.0, causal, scale=options.softmax_scale)
+        out = out.transpose(1, 2)
+    else:
         return _blocks_forward(q, k, v, sinks, options, max_logit)
-    heads_first = [_heads_first(x) for x in (q, k, v)]
-    causal = options.causal and q.shape[1] > 1
-    out, lse = _flash_forward(*heads_first, 0.0, causal, scale=options.softmax_scale)
-    out = out.transpose(1, 2)
     if bool((lse == 0).any()):
         # The kernel's maximum skips NaN: it takes a query row that holds one for a row that sees nothing.
         poisoned = q.isnan().any(-1)
@@ -266,6 +271,8 @@ def _dense_backward(
             delta = delta - grad_lse
         weight = torch.exp(sinks.to(compute)[:, None] - _finite(lse))
         grad_sinks.sub_((weight * delta).sum((0, 2)).to(grad_sinks.dtype))
+    if grad_lse is None and _windowed(q, k, options):
+        return _window_backward(grad_out, q, k, v, out, lse, options)
     if grad_lse is not None or not torch_fuses(q, options, q.shape[1], k.shape[1]):
         return _blocks_backward(grad_out, grad_lse, q, k, v, out, lse, options)
     # The kernel takes probabilities from exp(score − lse) and its row sums from out · grad_out: right with sinks too.
@@ -273,6 +280,59 @@ def _dense_backward(
     causal = options.causal and q.shape[1] > 1
     gradients = _flash_backward(*heads_first, lse, 0.0, causal, scale=options.softmax_scale)
     return gradients[0].transpose(1, 2), gradients[1].transpose(1, 2), gradients[2].transpose(1, 2)
+
+
+# Causal windows: interior rows by the fused kernel, the first and the last few by blocks
+
+
+def _windowed(q: Tensor, k: Tensor, options: AttentionOptions) -> bool:
+    """Whether `windows` serves it: a causal window of whole sequences, long enough to have a few interior blocks."""
+    length, left = q.shape[1], options.left
+    if left is None or options.right != 0 or options.softcap or q.device.type != "cpu" or length != k.shape[1]:
+        return False
+    start, stop = windows.interior(length, left)
+    return stop - start >= 2 * windows.ROWS and q.numel() > 0
+
+
+def _edges(length: int, left: int) -> Iterator[tuple[slice, slice]]:
+    """Rows outside the interior, with the keys that make the same windows of them."""
+    start, stop = windows.interior(length, left)
+    yield slice(0, start), slice(0, start)
+    yield slice(stop, length), slice(stop - left, length)
+
+
+def _window_forward(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> tuple[Tensor, Tensor]:
+    left = options.window_left
+    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    lse = torch.empty(q.shape[0], q.shape[2], q.shape[1], dtype=_accumulator_dtype(q.dtype))
+    inside = slice(*windows.interior(q.shape[1], left))
+    for row in range(q.shape[0]):
+        out[row, inside], lse[row, :, inside] = windows.forward(q[row], k[row], v[row], left, options.softmax_scale)
+    for rows, keys in _edges(q.shape[1], left):
+        out[:, rows], lse[:, :, rows] = _blocks_forward(q[:, rows], k[:, keys], v[:, keys], None, options, None)
+    return out, lse
+
+
+def _window_backward(
+    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, options: AttentionOptions
+) -> tuple[Tensor, Tensor, Tensor]:
+    left, compute = options.window_left, _accumulator_dtype(q.dtype)
+    grad_out, q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (grad_out, q, k, v))
+    dq = torch.empty_like(q, memory_format=torch.contiguous_format)
+    dk, dv = (torch.zeros(x.shape, dtype=compute) for x in (k, v))
+    inside = slice(*windows.interior(q.shape[1], left))
+    for row in range(q.shape[0]):
+        dq[row, inside] = windows.backward(
+            grad_out[row], q[row], k[row], v[row], out[row], lse[row], left, options.softmax_scale, dk[row], dv[row]
+        )
+    for rows, keys in _edges(q.shape[1], left):
+        dq[:, rows], edge_dk, edge_dv = _blocks_backward(
+            grad_out[:, rows], None, q[:, rows], k[:, keys], v[:, keys], out[:, rows], lse[:, :, rows], options
+        )
+        dk[:, keys] += edge_dk
+        dv[:, keys] += edge_dv
+    return dq, dk.to(k.dtype), dv.to(v.dtype)
 
 
 @dataclass(frozen=True)

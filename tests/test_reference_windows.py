@@ -1,0 +1,61 @@
+"""Causal windows through torch's fused kernel, against a mask over all pairs in fp64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from smolfast import ops
+from smolfast.reference import windows
+
+
+def masked(q: Tensor, k: Tensor, v: Tensor, left: int, sinks: Tensor | None) -> tuple[Tensor, Tensor]:
+    k, v = (x.repeat_interleave(q.shape[2] // k.shape[2], 2) for x in (k, v))
+    row, key = torch.arange(q.shape[1])[:, None], torch.arange(k.shape[1])
+    logits = torch.einsum("bshd,bthd->bhst", q, k) * q.shape[-1] ** -0.5
+    logits = logits.masked_fill((key > row) | (key < row - left), -torch.inf)
+    lse = torch.logsumexp(logits, -1)
+    if sinks is not None:
+        lse = torch.logaddexp(lse, sinks[:, None].to(lse))
+    return torch.einsum("bhst,bthd->bshd", torch.exp(logits - lse[..., None]), v), lse
+
+
+@pytest.mark.parametrize("sink", [False, True])
+@pytest.mark.parametrize(("batch", "length", "left"), [(1, 320, 64), (2, 291, 50), (1, 215, 1), (1, 193, 63)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_values_and_gradients(
+    dtype: torch.dtype, batch: int, length: int, left: int, sink: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(length)
+    fused = torch.randn(batch, length, 8, 16, generator=generator, dtype=torch.float64)
+    leaves = [x.to(dtype).requires_grad_() for x in fused.split([4, 2, 2], 2)]  # strided views
+    sinks = torch.randn(4, generator=generator) if sink else None
+    grad = torch.randn(batch, length, 4, 16, generator=generator, dtype=torch.float64).to(dtype)
+    calls: list[str] = []
+
+    def counted(name: str, function: Any) -> Any:
+        return lambda *arguments: calls.append(name) or function(*arguments)
+
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(windows, name, counted(name, getattr(windows, name)))
+    out, lse = ops.gqa_attention(*leaves, window_size=(left, 0), sinks=sinks, return_lse=True)
+    gradients = torch.autograd.grad(out, leaves, grad)
+    assert calls == ["forward"] * batch + ["backward"] * batch
+
+    exact = [x.detach().double().requires_grad_() for x in leaves]
+    expected, expected_lse = masked(*exact, left, sinks)
+    bound = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-4 if dtype != torch.float64 else 1e-12, atol=bound)
+    for got, truth in zip(
+        [out, *gradients], [expected, *torch.autograd.grad(expected, exact, grad.double())], strict=True
+    ):
+        torch.testing.assert_close(got.double(), truth, rtol=bound, atol=bound * truth.abs().max().item())
+
+
+def test_short_sequences_have_no_interior() -> None:
+    assert windows.interior(100, 90) == (128, 128)
+    assert windows.interior(300, 64) == (64, 256)
+    assert windows.interior(300, 65) == (128, 256)
