@@ -69,15 +69,15 @@ class TokenizerConfig(Section):
 class ModelConfig(Section):
     """A SmolLM3-shaped decoder (names as in the Hugging Face configuration)."""
 
-    hidden_size: int = Field(256, ge=8, description="width of the residual stream")
-    intermediate_size: int = Field(704, ge=8, description="width of the SwiGLU layer")
+    hidden_size: int = Field(128, ge=8, description="width of the residual stream")
+    intermediate_size: int = Field(416, ge=8, description="width of the SwiGLU layer")
     num_hidden_layers: int = Field(4, ge=1, description="decoder layers")
-    num_attention_heads: int = Field(8, ge=1, description="query heads")
-    num_key_value_heads: int = Field(2, ge=1, description="key/value heads; each serves a group of query heads")
+    num_attention_heads: int = Field(4, ge=1, description="query heads")
+    num_key_value_heads: int = Field(1, ge=1, description="key/value heads; each serves a group of query heads")
     head_dim: int = Field(32, ge=2, description="width of a head")
     no_rope_layer_interval: int = Field(4, ge=1, description="every n-th layer has no rotary embedding (NoPE)")
     rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary frequencies")
-    max_position_embeddings: int = Field(2048, ge=1, description="longest sequence the exported model promises")
+    max_position_embeddings: int = Field(128, ge=1, description="longest sequence the exported model promises")
     rms_norm_eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
     initializer_range: float = Field(0.02, gt=0, description="standard deviation of the initial weights")
     tie_word_embeddings: bool = Field(True, description="the output layer shares the embedding's weights")
@@ -97,20 +97,20 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    steps: int = Field(400, ge=1, description="optimiser steps")
-    sequence_length: int = Field(256, ge=8, description="tokens per packed sequence")
-    batch_size: int = Field(16, ge=1, description="sequences per optimiser step")
+    steps: int = Field(360, ge=1, description="optimiser steps")
+    sequence_length: int = Field(128, ge=8, description="tokens per packed sequence")
+    batch_size: int = Field(32, ge=1, description="sequences per optimiser step")
     micro_batch_size: int = Field(
         8, ge=1, description="sequences per forward and backward; on a CPU they run side by side"
     )
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: Muon for matrices, AdamW for the rest")
-    muon_learning_rate: float = Field(0.02, gt=0, description="peak rate of the matrices")
-    adamw_learning_rate: float = Field(0.003, gt=0, description="peak rate of embeddings, norms and the rest")
+    muon_learning_rate: float = Field(0.05, gt=0, description="peak rate of the matrices")
+    adamw_learning_rate: float = Field(0.03, gt=0, description="peak rate of embeddings, norms and the rest")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of matrices and embeddings")
-    warmup_fraction: Fraction = Field(0.05, description="share of the steps with a rising rate")
-    decay_fraction: Fraction = Field(0.4, description="share of the steps with a falling rate (WSD, linear)")
+    warmup_fraction: Fraction = Field(0.03, description="share of the steps with a rising rate")
+    decay_fraction: Fraction = Field(0.5, description="share of the steps with a falling rate (WSD, linear)")
     gradient_clip: float = Field(1.0, gt=0, description="largest global gradient norm")
-    mtp_weights: tuple[float, ...] = Field((1.0, 0.3), description="weight of each prediction head in the loss")
+    mtp_weights: tuple[float, ...] = Field((1.0, 0.2), description="weight of each prediction head in the loss")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
     evaluate_every: int = Field(50, ge=0, description="steps between quick held-out losses; 0 for none")
 
