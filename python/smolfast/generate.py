@@ -38,7 +38,7 @@ def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: in
         prompt, text (the continuation alone), seed, temperature.
 
     Raises:
-        SmolfastError: unreadable files, an empty prompt, or one as long as the model's context.
+        SmolfastError: unreadable files, an empty prompt.
     """
     tokenizer = load_tokenizer(export)
     # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
@@ -65,35 +65,36 @@ def generate_tokens(
     seed: int,
     end_of_document: int | None = None,
 ) -> list[int]:
-    """Tokens after the prompt, up to the end of the document (left out), `max_new_tokens`, or the model's context.
+    """Tokens after the prompt, up to the end of the document (left out) or `max_new_tokens`.
+
+    When the model's context is full, its second half is read again as a context of its own, so text can be of any
+    length; of a longer prompt only the end is read.
 
     Args:
         temperature: logits are divided by it; 0 takes the likeliest token each time.
 
     Raises:
-        SmolfastError: an empty prompt (there is nothing to predict from), or one that fills the context.
+        SmolfastError: an empty prompt: there is nothing to predict from.
     """
-    context = model.config.max_position_embeddings
     if not prompt:
         raise SmolfastError("the prompt is empty; give at least one character")
-    if len(prompt) >= context:
-        raise SmolfastError(
-            f"the prompt has {len(prompt)} tokens and the model's context {context}; shorten the prompt"
-        )
+    context = model.config.max_position_embeddings
     weight = model.unembedding
-    capacity = min(context, len(prompt) + max_new_tokens)
-    cache = KeyValueCache(model.config, capacity, weight.device, weight.dtype)
+    cache = KeyValueCache(model.config, context, weight.device, weight.dtype)
     generator = torch.Generator().manual_seed(seed)
-    pending = list(prompt)
-    new: list[int] = []
-    while len(new) < capacity - len(prompt):
+    tokens = list(prompt)
+    pending = tokens[-context:]
+    while len(tokens) < len(prompt) + max_new_tokens:
+        if cache.length + len(pending) > context:
+            cache.length = 0
+            pending = tokens[-max(1, context // 2) :]
         logits = model.extend(torch.tensor(pending, device=weight.device), cache).double().cpu()
         token = draw_token(logits, temperature, generator)
         if token == end_of_document:
             break
-        new.append(token)
+        tokens.append(token)
         pending = [token]
-    return new
+    return tokens[len(prompt) :]
 
 
 def draw_token(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
