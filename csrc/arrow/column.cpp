@@ -18,7 +18,9 @@ struct View {
 };
 static_assert(sizeof(View) == 16);
 
-std::string at_row(int64_t row) { return " at row " + std::to_string(row) + "; the Arrow column is corrupt"; }
+std::string at_row(int64_t row) {
+  return " at row " + std::to_string(row) + "; the Arrow column is corrupt";
+}
 
 template <typename Offset>
 void check_offsets(const Offset* offsets, int64_t size) {

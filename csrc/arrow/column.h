@@ -13,7 +13,8 @@ namespace smolfast::arrow {
 // ("vu"), and plain pointers (a Python list). Rows are counted from the slice's own start.
 class StringColumn {
  public:
-  // Checks the layout and every offset or view, so that operator[] can't leave the buffers. Throws Error naming the row.
+  // Checks the layout and every offset or view, so that operator[] can't leave the buffers. Throws Error naming the
+  // row.
   StringColumn(const ArrowSchema& schema, const ArrowArray& array);
   // Borrowed strings; a null data pointer is a null row.
   explicit StringColumn(const std::vector<std::string_view>& rows);
@@ -42,9 +43,9 @@ class StringColumn {
   int64_t size_ = 0;
   int64_t offset_ = 0;
   const uint8_t* validity_ = nullptr;
-  const void* offsets_ = nullptr;         // int32_t or int64_t offsets, or 16-byte views
-  const char* data_ = nullptr;            // offset layouts
-  const void* const* blocks_ = nullptr;   // view layout
+  const void* offsets_ = nullptr;        // int32_t or int64_t offsets, or 16-byte views
+  const char* data_ = nullptr;           // offset layouts
+  const void* const* blocks_ = nullptr;  // view layout
   const std::string_view* rows_ = nullptr;
 };
 

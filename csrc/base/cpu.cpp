@@ -64,6 +64,8 @@ Isa active_isa() {
   return static_cast<Isa>(now);
 }
 
-void force_isa(const std::string& name) { chosen.store(static_cast<int>(parse(name)), std::memory_order_relaxed); }
+void force_isa(const std::string& name) {
+  chosen.store(static_cast<int>(parse(name)), std::memory_order_relaxed);
+}
 
 }  // namespace smolfast

@@ -16,8 +16,7 @@
 
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
 #define SMOLFAST_TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
-#define SMOLFAST_TARGET_AVX512 \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi,bmi2,lzcnt,popcnt")))
+#define SMOLFAST_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi,bmi2,lzcnt,popcnt")))
 #else
 #define SMOLFAST_TARGET_AVX2
 #define SMOLFAST_TARGET_AVX512

@@ -11,8 +11,8 @@ namespace smolfast::bindings {
 
 namespace py = pybind11;
 
-// The chunks of a string column taken from Python, without a copy. Holds what keeps the buffers alive; create and destroy
-// it with the GIL held, read it without.
+// The chunks of a string column taken from Python, without a copy. Holds what keeps the buffers alive; create and
+// destroy it with the GIL held, read it without.
 class ImportedStrings {
  public:
   // `argument` is the name that errors use. Accepts objects with __arrow_c_stream__ or __arrow_c_array__, and lists or
