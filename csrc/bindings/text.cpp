@@ -1,6 +1,7 @@
 #include "bindings/text.h"
 
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
 #include <memory>
 #include <string>
@@ -11,7 +12,10 @@
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
 #include "text/casing.h"
+#include "text/clean.h"
+#include "text/mojibake.h"
 #include "text/normalize.h"
+#include "text/redact.h"
 #include "text/simplify.h"
 #include "text/transform.h"
 #include "text/utf8.h"
@@ -222,6 +226,44 @@ void register_text(py::module_& m) {
       py::arg("strings"), py::kw_only(), py::arg("lowercase"), py::arg("norm_numbers"), py::arg("norm_weekdays"),
       py::arg("norm_monthnames"), py::arg("remove_punctuation"), py::arg("norm_whitespace"),
       py::arg("norm_unicode_diacritics"), py::arg("threads"), py::arg("errors"));
+  m.def(
+      "clean",
+      [](const py::object& strings, const std::optional<std::string>& form, bool line_endings, bool control_characters,
+         bool zero_width, bool spaces, bool trailing_whitespace, int64_t blank_lines, int threads,
+         const std::string& errors) {
+        text::CleanOptions options{line_endings,        control_characters, zero_width,  spaces,
+                                   trailing_whitespace, blank_lines,        std::nullopt};
+        if (form) options.form = parse_form(*form);
+        text::CleanCounts counts;
+        py::list chunks =
+            transform(strings, [&] { return std::make_unique<text::Cleaner>(options, counts); }, threads, errors);
+        py::dict by_rule;
+        const char* const names[] = {"line_endings",        "control_characters", "zero_width", "spaces",
+                                     "trailing_whitespace", "blank_lines",        "form"};
+        for (int rule = 0; rule < text::CleanCounts::kRules; ++rule) {
+          by_rule[names[rule]] = counts.counts[static_cast<std::size_t>(rule)].load();
+        }
+        return py::make_tuple(chunks, by_rule);
+      },
+      py::arg("strings"), py::kw_only(), py::arg("form"), py::arg("line_endings"), py::arg("control_characters"),
+      py::arg("zero_width"), py::arg("spaces"), py::arg("trailing_whitespace"), py::arg("blank_lines"),
+      py::arg("threads"), py::arg("errors"));
+  m.def(
+      "redact",
+      [](const py::object& strings, bool emails, bool ips, bool public_only,
+         const std::vector<std::string>& email_replacements, const std::vector<std::string>& ip_replacements,
+         int threads, const std::string& errors) {
+        const text::RedactOptions options{emails, ips, public_only, email_replacements, ip_replacements};
+        return transform(strings, [&options] { return std::make_unique<text::Redactor>(options); }, threads, errors);
+      },
+      py::arg("strings"), py::kw_only(), py::arg("emails"), py::arg("ips"), py::arg("public_only"),
+      py::arg("email_replacements"), py::arg("ip_replacements"), py::arg("threads"), py::arg("errors"));
+  m.def(
+      "fix_mojibake",
+      [](const py::object& strings, int threads, const std::string& errors) {
+        return transform(strings, [] { return std::make_unique<text::MojibakeFixer>(); }, threads, errors);
+      },
+      py::arg("strings"), py::arg("threads"), py::arg("errors"));
   m.def("words", &words, py::arg("strings"), py::arg("threads"));
   m.def("is_normalized", &is_normalized, py::arg("strings"), py::arg("form"), py::arg("threads"));
 }

@@ -82,4 +82,29 @@ def simplify(
     threads: int,
     errors: str,
 ) -> list[ArrowStrings | None]: ...
+def clean(
+    strings: object,
+    *,
+    form: str | None,
+    line_endings: bool,
+    control_characters: bool,
+    zero_width: bool,
+    spaces: bool,
+    trailing_whitespace: bool,
+    blank_lines: int,
+    threads: int,
+    errors: str,
+) -> tuple[list[ArrowStrings | None], dict[str, int]]: ...
+def redact(
+    strings: object,
+    *,
+    emails: bool,
+    ips: bool,
+    public_only: bool,
+    email_replacements: Sequence[str],
+    ip_replacements: Sequence[str],
+    threads: int,
+    errors: str,
+) -> list[ArrowStrings | None]: ...
+def fix_mojibake(strings: object, threads: int, errors: str) -> list[ArrowStrings | None]: ...
 def words(strings: object, threads: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]]: ...

@@ -13,7 +13,7 @@ naming the row and byte offset (or the index); "replace" puts U+FFFD there as th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,19 @@ from smolfast import _native
 from smolfast._native import unicode_version
 from smolfast.errors import SmolfastError
 
-__all__ = ["casefold", "is_normalized", "lower", "normalize", "simplify", "unicode_version", "words"]
+__all__ = [
+    "Cleaned",
+    "casefold",
+    "clean",
+    "fix_mojibake",
+    "is_normalized",
+    "lower",
+    "normalize",
+    "redact",
+    "simplify",
+    "unicode_version",
+    "words",
+]
 
 Strings: TypeAlias = Any  # an Arrow string column of any library, or a list of str and None
 Errors: TypeAlias = Literal["fail", "replace"]
@@ -92,6 +104,122 @@ def simplify(
         strings,
         errors,
     )
+
+
+class Cleaned(NamedTuple):
+    """What `clean` gives: the strings, and for each rule how many characters it replaced or removed (form: strings)."""
+
+    strings: pa.Array | pa.ChunkedArray
+    counts: dict[str, int]
+
+
+def clean(
+    strings: Strings,
+    *,
+    form: Form | None = "NFC",
+    line_endings: bool = True,
+    control_characters: bool = True,
+    zero_width: bool = True,
+    spaces: bool = True,
+    trailing_whitespace: bool = True,
+    blank_lines: int | None = 1,
+    threads: int = 0,
+    errors: Errors = "fail",
+) -> Cleaned:
+    """Text made fit for training, by rules that can each be turned off; cleaning twice changes nothing.
+
+    Args:
+        line_endings: CR LF, CR, U+0085, U+2028 and U+2029 become LF.
+        control_characters: general category Cc goes, but for tab and LF.
+        zero_width: U+00AD, U+200B, U+2060 and U+FEFF go. Joiners stay: Persian, Indic scripts and emoji need them.
+        spaces: the other characters of general category Zs become U+0020.
+        trailing_whitespace: spaces and tabs at the ends of lines and of the text go.
+        blank_lines: how many empty lines may follow each other; more go. None keeps them all.
+        form: the normalisation form of what the other rules left; None for none.
+
+    Raises `SmolfastError` as `normalize` does.
+    """
+    if blank_lines is not None and blank_lines < 0:
+        raise SmolfastError(f"blank_lines is {blank_lines}; give 0 or more, or None to keep all blank lines")
+    counts: dict[str, int] = {}
+
+    def native(source: Strings) -> list[_native.ArrowStrings | None]:
+        chunks, by_rule = _native.clean(
+            source,
+            form=form,
+            line_endings=line_endings,
+            control_characters=control_characters,
+            zero_width=zero_width,
+            spaces=spaces,
+            trailing_whitespace=trailing_whitespace,
+            blank_lines=-1 if blank_lines is None else blank_lines,
+            threads=threads,
+            errors=errors,
+        )
+        counts.update(by_rule)
+        return chunks
+
+    return Cleaned(_apply(native, strings, errors), counts)
+
+
+# datatrove's PIIFormatter: addresses kept free as examples, and six that answered no ping when they were drawn.
+EMAIL_REPLACEMENTS = ("email@example.com", "firstname.lastname@example.org")
+IP_REPLACEMENTS = (
+    "22.214.171.124",
+    "126.96.36.199",
+    "188.8.131.52",
+    "184.108.40.206",
+    "220.127.116.11",
+    "18.104.22.168",
+)
+
+
+def redact(
+    strings: Strings,
+    *,
+    emails: bool = True,
+    ips: bool = True,
+    public_only: bool = True,
+    email_replacements: Sequence[str] = EMAIL_REPLACEMENTS,
+    ip_replacements: Sequence[str] = IP_REPLACEMENTS,
+    threads: int = 0,
+    errors: Errors = "fail",
+) -> pa.Array | pa.ChunkedArray:
+    """E-mail and public IPv4 addresses replaced, as FineWeb's formatter finds them (datatrove 0.10.1, `PIIFormatter`).
+
+    Replacements are used in turn, starting anew in each string, so that a string's result depends on nothing else
+    (datatrove goes on from the string before). `public_only=False` replaces private and reserved addresses too.
+
+    Raises `SmolfastError` for an empty list of replacements, and as `normalize` does.
+    """
+    for name, items in (("email_replacements", email_replacements), ("ip_replacements", ip_replacements)):
+        if isinstance(items, str) or not items:
+            raise SmolfastError(f'{name} must be a list of one string or more, for example ["[redacted]"]')
+    return _apply(
+        lambda source: _native.redact(
+            source,
+            emails=emails,
+            ips=ips,
+            public_only=public_only,
+            email_replacements=list(email_replacements),
+            ip_replacements=list(ip_replacements),
+            threads=threads,
+            errors=errors,
+        ),
+        strings,
+        errors,
+    )
+
+
+def fix_mojibake(strings: Strings, *, threads: int = 0, errors: Errors = "fail") -> pa.Array | pa.ChunkedArray:
+    """UTF-8 that was read as Windows-1252 or Latin-1, once or more often, read back where that's certain.
+
+    A stretch is read back if its bytes in one of the two encodings are well-formed UTF-8 and it holds a neighbourhood
+    of characters that ftfy 6.3's `badness` calls impossible in real text; or if all of the string outside ASCII is such
+    bytes and the string is bad anywhere. Other encodings, spaces in place of no-break spaces, U+FFFD in place of lost
+    bytes, and stray C1 control characters are left alone, which `ftfy.fix_encoding` treats as well.
+    """
+    return _apply(lambda source: _native.fix_mojibake(source, threads, errors), strings, errors)
 
 
 def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.ChunkedArray:
