@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -71,7 +72,20 @@ def mtp_loss(
     flat_targets = shifted.reshape(depths, positions)
     rows = hidden.reshape(1 if shared else depths, positions, hidden.shape[-1])
     itemsize = 8 if hidden.dtype == torch.float64 else 4
-    differentiable = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    valid = flat_targets != ignore_index
+    counts = valid.sum(1)
+    scale = torch.tensor(head_weights, dtype=torch.float64 if itemsize == 8 else torch.float32, device=hidden.device)
+    if reduction == "mean":
+        scale = scale / _divisor(num_items, counts, depths)
+    differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
+    loss: Tensor
+    if differentiable and reduction != "none" and _sums_at_once(hidden, weight):
+        needs_weight = weight.requires_grad or (bias is not None and bias.requires_grad)
+        loss, losses, lse, right, *_ = _summed_loss(
+            rows, weight, bias, flat_targets, scale, ignore_index, z_loss, softcap, label_smoothing,
+            hidden.requires_grad, needs_weight,
+        )  # fmt: skip
+        return (loss, _metrics(losses, lse, right, valid, counts)) if return_metrics else loss
     store = (
         differentiable
         and not softcap
@@ -81,27 +95,31 @@ def mtp_loss(
     losses, lse, right, _ = _token_losses(
         rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store
     )
-    scale = torch.tensor(head_weights, dtype=losses.dtype, device=losses.device)
-    loss: Tensor
-    valid = flat_targets != ignore_index
-    counts = valid.sum(1)
-    if reduction == "none":
-        loss = (losses * scale[:, None]).reshape(shifted.shape)
-    elif reduction == "sum":
-        loss = (losses.sum(1) * scale).sum()
-    else:
-        loss = (losses.sum(1) / _divisor(num_items, counts, depths) * scale).sum()
-    if not return_metrics:
-        return loss
+    loss = (losses * scale[:, None]).reshape(shifted.shape) if reduction == "none" else (losses.sum(1) * scale).sum()
+    return (loss, _metrics(losses, lse, right, valid, counts)) if return_metrics else loss
+
+
+def _metrics(losses: Tensor, lse: Tensor, right: Tensor, valid: Tensor, counts: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         safe = counts.clamp(min=1)
-        metrics = {
+        return {
             "loss": losses.detach().sum(1) / safe,
             "accuracy": right.sum(1) / safe,
             "log_partition": (lse.detach() * valid).sum(1) / safe,
             "count": counts,
         }
-    return loss, metrics
+
+
+def _sums_at_once(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether gradients come with the loss. fp16 would lose them: they are divided by the count before the products."""
+    return hidden.dtype == weight.dtype and (
+        hidden.dtype in (torch.float32, torch.float64) or (hidden.dtype == torch.bfloat16 and _multiplies_bfloat16())
+    )
+
+
+@functools.cache
+def _multiplies_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def linear_cross_entropy(
@@ -203,6 +221,16 @@ def _divisor(num_items: float | Tensor | Sequence[float] | None, counts: Tensor,
     return items
 
 
+def _check_targets(targets: Tensor, ignore_index: int, vocabulary: int) -> None:
+    wrong = (targets != ignore_index) & ((targets < 0) | (targets >= vocabulary))
+    if targets.device.type == "cpu" and bool(wrong.any()):
+        depth, position = wrong.nonzero()[0].tolist()
+        raise SmolfastError(
+            f"mtp_loss: target {int(targets[depth, position])} of position {position + depth} is outside the "
+            f"vocabulary of {vocabulary}; fix the tokens, or set ignore_index to leave such targets out"
+        )
+
+
 @torch.library.custom_op("smolfast::token_losses", mutates_args=())
 def _token_losses(
     hidden: Tensor,
@@ -215,13 +243,7 @@ def _token_losses(
     label_smoothing: float,
     store: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    wrong = (targets != ignore_index) & ((targets < 0) | (targets >= weight.shape[0]))
-    if targets.device.type == "cpu" and bool(wrong.any()):
-        depth, position = wrong.nonzero()[0].tolist()
-        raise SmolfastError(
-            f"mtp_loss: target {int(targets[depth, position])} of position {position + depth} is outside the "
-            f"vocabulary of {weight.shape[0]}; fix the tokens, or set ignore_index to leave such targets out"
-        )
+    _check_targets(targets, ignore_index, weight.shape[0])
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
     with without_autocast(hidden):
         return reference.token_losses_forward(hidden, weight, bias, targets, options, store)
@@ -305,3 +327,58 @@ def _backward(ctx: Any, grad_losses: Tensor | None, *_: Tensor | None) -> tuple[
 
 
 _token_losses.register_autograd(_backward, setup_context=_setup_context)
+
+
+@torch.library.custom_op("smolfast::summed_loss", mutates_args=())
+def _summed_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    scale: Tensor,
+    ignore_index: int,
+    z_loss: float,
+    softcap: float,
+    label_smoothing: float,
+    needs_hidden: bool,
+    needs_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The loss, then what `reference.summed_loss` returns."""
+    _check_targets(targets, ignore_index, weight.shape[0])
+    options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
+    with without_autocast(hidden):
+        losses, lse, right, dx, dw, db = reference.summed_loss(
+            hidden, weight, bias, targets, scale, options, (needs_hidden, needs_weight)
+        )
+    return (losses.sum(1) * scale).sum(), losses, lse, right, dx, dw, db
+
+
+@_summed_loss.register_fake
+def _(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: Tensor, ignore_index: int,
+    z_loss: float, softcap: float, label_smoothing: float, needs_hidden: bool, needs_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    return (
+        scale.new_empty(()),
+        scale.new_empty(targets.shape),
+        scale.new_empty(hidden.shape[:2]),
+        targets.new_empty(targets.shape, dtype=torch.bool),
+        hidden.new_empty(hidden.shape if needs_hidden else 0),
+        weight.new_empty(weight.shape if needs_weight else 0),
+        weight.new_empty(0) if bias is None or not needs_weight else bias.new_empty(bias.shape),
+    )
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*output[4:])
+    ctx.set_materialize_grads(False)
+
+
+def _scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    wanted = ctx.needs_input_grad[:3] if grad is not None else (False,) * 3
+    scaled = [x * grad if wants else None for wants, x in zip(wanted, ctx.saved_tensors, strict=True)]
+    return (*scaled, *(None,) * 8)
+
+
+_summed_loss.register_autograd(_scale_gradients, setup_context=_keep_gradients)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_fuses
 from smolfast.reference.loss import MAX_STORED_COLUMNS, LossOptions, token_losses_backward, token_losses_forward
+from smolfast.reference.loss_gradients import summed_loss
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
     Coefficients,
@@ -26,6 +27,7 @@ __all__ = [
     "newton_schulz",
     "newton_schulz_backward",
     "resolve_coefficients",
+    "summed_loss",
     "token_losses_backward",
     "token_losses_forward",
     "torch_fuses",

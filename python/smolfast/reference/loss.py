@@ -51,7 +51,7 @@ def _logits(x: Tensor, weight: Tensor, bias: Tensor | None, softcap: float) -> T
     return z
 
 
-def _by_row(values: Tensor, heads: int) -> Tensor:
+def by_row(values: Tensor, heads: int) -> Tensor:
     """[k, N] → [h · N, k / h]: the depths that share a row of logits side by side."""
     depths, positions = values.shape
     return values.reshape(depths // heads, heads * positions).t()
@@ -84,7 +84,7 @@ def token_losses_forward(
     compute = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     x = hidden.reshape(heads * positions, width).to(compute)
     count = x.shape[0]
-    wanted = _by_row(targets, heads)
+    wanted = by_row(targets, heads)
     lse, best = x.new_full((count,), -torch.inf), x.new_full((count,), -torch.inf)
     target_logits, logit_sum = x.new_zeros(wanted.shape), x.new_zeros(count)
     stored = x.new_empty((count, vocabulary) if store else (0, 0))
@@ -129,8 +129,8 @@ def token_losses_backward(
     x = hidden.reshape(heads * positions, width).to(compute)
     count = x.shape[0]
     valid = targets != options.ignore_index
-    grad = _by_row(grad_losses.to(compute) * valid, heads)
-    wanted = _by_row(torch.where(valid, targets, 0), heads)
+    grad = by_row(grad_losses.to(compute) * valid, heads)
+    wanted = by_row(torch.where(valid, targets, 0), heads)
     flat_lse = lse.reshape(count)
     total = grad.sum(1)
     partition = total * (1 + 2 * options.z_loss * flat_lse) if options.z_loss else total

@@ -1,0 +1,125 @@
+"""A loss summed over its rows together with its gradients, in one visit to every row of logits.
+
+When the upstream gradient is one number, nothing has to wait for the backward pass: a block of rows is multiplied with
+the unembedding, turned into the gradient of its logits where it lies, and multiplied into both gradients. That is three
+products where recomputing takes four, and the logits of one block exist at a time. What it costs is that dW is read and
+written once a block of rows instead of once (2 % of the time at H = 256 and 64 MiB blocks).
+
+bf16 stays bf16 in the products (fp32 sums within one, and of dW over blocks): on an AVX-512 BF16 core they
+run at 180 GFLOP/s where fp32 runs at 80. Everything between is fp32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smolfast.reference.loss import LossOptions, by_row
+
+# Logits held at a time: 64 MiB in fp32. Twice as much gains 3 %.
+_BUFFER = 1 << 24
+# Rows of logits worked on at a time, in fp32: 1 MiB stays in the caches between passes.
+_TILE = 1 << 18
+# Columns of dW whose sums over a block of rows exist in 16 bits at a time.
+_COLUMNS = 1 << 13
+
+
+@torch.no_grad()
+def summed_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    scale: Tensor,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Losses, and the gradients of Σⱼ scale[j] Σᵢ losses[j, i].
+
+    Args:
+        hidden: [h, N, H]; h is 1 (all depths share the logits) or k. fp32, fp64, or bf16 if weight is.
+        weight: [V, H] in the dtype of hidden. bias: [V] or None.
+        targets: int64 [k, N].
+        scale: [k], in the dtype of the losses.
+        needs: whether gradients of hidden, and of weight and bias, are wanted.
+
+    Returns:
+        losses [k, N] (0 where ignored), log-sum-exp [h, N] (0 where no target of the row counts), whether no logit is
+        above the target's, bool [k, N], and the gradients of hidden, weight and bias ([0] where not wanted).
+    """
+    heads, positions, width = hidden.shape
+    vocabulary = weight.shape[0]
+    compute = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    x = hidden.reshape(heads * positions, width)
+    wanted = by_row(targets, heads)
+    valid = wanted != options.ignore_index
+    grad = by_row(scale.to(compute)[:, None].expand_as(targets), heads) * valid
+    kept = valid.any(1).nonzero()[:, 0]
+    whole = len(kept) == len(x)
+    rows_of = slice(None) if whole else kept
+    all_losses, all_lse = x.new_zeros(wanted.shape, dtype=compute), x.new_zeros(len(x), dtype=compute)
+    all_right = torch.zeros_like(valid)
+    wanted = torch.where(valid, wanted, 0)
+    if not whole:
+        x, wanted, valid, grad = x[kept], wanted[kept], valid[kept], grad[kept]
+    count = len(x)
+    losses, lse, right = x.new_zeros(wanted.shape, dtype=compute), all_lse.new_zeros(count), torch.zeros_like(valid)
+    needs_hidden, needs_weight = needs
+    dx = x.new_empty((count, width) if needs_hidden else 0)
+    dw = torch.zeros(weight.shape if needs_weight else 0, dtype=compute, device=x.device)
+    db = dw.new_zeros(vocabulary if needs_weight and bias is not None else 0)
+    height = max(1, min(count, _BUFFER // max(1, vocabulary)))
+    buffer = x.new_empty((height, vocabulary) if count else 0)
+    for start in range(0, count, height):
+        block = slice(start, min(start + height, count))
+        logits = torch.mm(x[block], weight.t(), out=buffer[: block.stop - start])
+        for top in range(start, block.stop, max(1, _TILE // vocabulary)):
+            rows = slice(top, min(top + max(1, _TILE // vocabulary), block.stop))
+            tile = logits[top - start : rows.stop - start]
+            z = tile.to(compute)
+            if bias is not None:
+                z = z.add(bias.to(compute))
+            if options.softcap:
+                z = z.div(options.softcap).tanh_().mul_(options.softcap)
+            target_logits = z.gather(1, wanted[rows])
+            highest = z.amax(1)
+            softmax = torch.softmax(z, 1)
+            # From the fused softmax: the row's maximum less the log of its largest probability.
+            lse[rows] = highest - softmax.amax(1).log_()
+            right[rows] = target_logits >= highest[:, None]
+            losses[rows] = lse[rows, None] - (1 - options.label_smoothing) * target_logits
+            if options.label_smoothing:
+                losses[rows] -= options.label_smoothing * z.mean(1, keepdim=True)
+            if options.z_loss:
+                losses[rows] += options.z_loss * lse[rows].square()[:, None]
+            total = grad[rows].sum(1)
+            partition = total * (1 + 2 * options.z_loss * lse[rows]) if options.z_loss else total
+            dz = softmax.mul_(partition[:, None])
+            if options.label_smoothing:
+                dz.sub_((options.label_smoothing / vocabulary * total)[:, None])
+            dz.scatter_add_(1, wanted[rows], (options.label_smoothing - 1) * grad[rows])
+            if options.softcap:
+                dz.mul_(1 - z.div_(options.softcap).square_())
+            if needs_weight and bias is not None:
+                db += dz.sum(0)
+            tile.copy_(dz)
+        if needs_hidden:
+            torch.mm(logits, weight, out=dx[block])
+        if needs_weight and dw.dtype == weight.dtype:
+            dw.addmm_(logits.t(), x[block])
+        elif needs_weight:
+            for left in range(0, vocabulary, _COLUMNS):
+                columns = slice(left, left + _COLUMNS)
+                dw[columns] += logits[:, columns].t() @ x[block]
+    all_losses[rows_of], all_lse[rows_of], all_right[rows_of] = losses.masked_fill_(~valid, 0), lse, right & valid
+    if needs_hidden and not whole:
+        dx = hidden.new_zeros((heads * positions, width)).index_copy_(0, kept, dx)
+    shape = targets.shape
+    return (
+        all_losses.t().reshape(shape).contiguous(),
+        all_lse.view(heads, positions),
+        all_right.t().reshape(shape).contiguous(),
+        dx.view(hidden.shape) if needs_hidden else dx,
+        dw.to(weight.dtype),
+        db if bias is None else db.to(bias.dtype),
+    )
