@@ -11,8 +11,9 @@
 namespace smolfast::text {
 namespace {
 
-// From here on blocks are the system's own pages (Linux), moved without a copy when they grow.
-constexpr std::size_t kLarge = std::size_t{1} << 20;
+// From here on blocks are the system's own pages (Linux), moved without a copy when they grow. Smaller ones are better
+// with the allocator, which keeps them: fresh pages cost more than the text operations do.
+constexpr std::size_t kLarge = std::size_t{1} << 25;
 
 #if defined(__linux__)
 bool is_large(std::size_t capacity) {

@@ -1,6 +1,7 @@
 #include "text/transform.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <mutex>
 #include <string>
@@ -13,7 +14,8 @@
 namespace smolfast::text {
 namespace {
 
-constexpr int64_t kTaskBytes = int64_t{1} << 20;
+// A task's output stays in the second-level cache until it is joined.
+constexpr int64_t kTaskBytes = int64_t{1} << 18;
 // Rows are checked for valid UTF-8 in groups of about this size, so that they're still in cache when transformed.
 constexpr int64_t kCheckBytes = int64_t{1} << 15;
 
@@ -119,10 +121,11 @@ class TaskRunner {
     if (transform_.run(text, task_.data)) {
       if (!task_.changed) {
         // The first change: what came before it goes first.
-        Buffer first;
-        std::swap(first, task_.data);
+        first_.clear();
+        first_.append(task_.data.view());
+        task_.data.clear();
         start_output(row);
-        task_.data.append(first.view());
+        task_.data.append(first_.view());
       }
     } else if (task_.changed) {
       task_.data.append(text);
@@ -152,46 +155,102 @@ class TaskRunner {
   Transform& transform_;
   const TransformOptions& options_;
   Buffer repaired_;
+  Buffer first_;
 };
 
-struct ChunkPlan {
-  std::size_t first_task;
-  std::size_t end_task;
-  int64_t row_base;
+// Puts finished tasks together in order, whichever finishes first: a task's bytes are copied to their chunk's output while
+// they're still in cache, and its buffer is used again by the next task. So memory is the output and a few tasks' worth.
+class Joiner {
+ public:
+  Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks, std::vector<TransformedChunk>& results)
+      : chunks_(chunks), tasks_(tasks), results_(results), finished_(tasks.size(), 0) {}
+
+  Buffer take_buffer() {
+    const std::lock_guard<std::mutex> hold(lock_);
+    if (idle_.empty()) return {};
+    Buffer last = std::move(idle_.back());
+    idle_.pop_back();
+    return last;
+  }
+
+  void finish(std::size_t task) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    finished_[task] = 1;
+    for (; next_ < tasks_.size() && finished_[next_] != 0; ++next_) {
+      Task& ready = tasks_[next_];
+      join(ready, chunks_[ready.chunk], results_[ready.chunk]);
+      ready.data.clear();
+      idle_.push_back(std::move(ready.data));
+      ready.ends = {};
+    }
+  }
+
+ private:
+  static void join(const Task& task, const arrow::StringColumn& column, TransformedChunk& result) {
+    if (!task.changed && !result.changed) return;
+    if (!result.changed) {
+      result.changed = true;
+      result.rows = column.size();
+      result.data.room(static_cast<std::size_t>(column.bytes(0, column.size())));
+      result.offsets.room((static_cast<std::size_t>(result.rows) + 1) * sizeof(int64_t));
+      append_offset(result, 0);
+      copy_rows(column, 0, task.begin, result);
+    }
+    if (!task.changed) {
+      copy_rows(column, task.begin, task.end, result);
+      return;
+    }
+    const auto base = static_cast<int64_t>(result.data.size());
+    result.data.append(task.data.view());
+    for (const int64_t end : task.ends) append_offset(result, base + end);
+  }
+
+  static void append_offset(TransformedChunk& result, int64_t offset) {
+    char* to = result.offsets.room(sizeof(offset));
+    std::memcpy(to, &offset, sizeof(offset));
+    result.offsets.commit(to + sizeof(offset));
+  }
+
+  static void copy_rows(const arrow::StringColumn& column, int64_t begin, int64_t end, TransformedChunk& result) {
+    for (int64_t row = begin; row < end; ++row) {
+      if (!column.is_null(row)) result.data.append(column[row]);
+      append_offset(result, static_cast<int64_t>(result.data.size()));
+    }
+  }
+
+  const std::vector<arrow::StringColumn>& chunks_;
+  std::vector<Task>& tasks_;
+  std::vector<TransformedChunk>& results_;
+  std::vector<uint8_t> finished_;
+  std::size_t next_ = 0;
+  std::vector<Buffer> idle_;
+  std::mutex lock_;
 };
 
-// The place of each task's bytes in its chunk.
-struct Joint {
-  int64_t offset = 0;
-};
-
-template <typename Offset>
-void write_offsets(const Task& task, const arrow::StringColumn& column, int64_t base, char* to) {
-  auto* offsets = reinterpret_cast<Offset*>(to) + task.begin + 1;
-  if (task.changed) {
-    for (const int64_t end : task.ends) *offsets++ = static_cast<Offset>(base + end);
-    return;
+// Validity, and offsets as narrow as the input's where they fit.
+void complete(const arrow::StringColumn& column, TransformedChunk& result) {
+  result.data.shrink();
+  const auto rows = static_cast<std::size_t>(result.rows);
+  result.wide = column.wide() || result.data.size() > static_cast<std::size_t>(std::numeric_limits<int32_t>::max());
+  if (!result.wide) {
+    // In place: the narrow offset at n lies below the wide one at n.
+    char* offsets = result.offsets.data();
+    for (std::size_t row = 0; row <= rows; ++row) {
+      int64_t wide;
+      std::memcpy(&wide, offsets + row * sizeof(wide), sizeof(wide));
+      const auto narrow = static_cast<int32_t>(wide);
+      std::memcpy(offsets + row * sizeof(narrow), &narrow, sizeof(narrow));
+    }
+    result.offsets.commit(offsets + (rows + 1) * sizeof(int32_t));
   }
-  for (int64_t row = task.begin; row < task.end; ++row) {
-    if (!column.is_null(row)) base += static_cast<int64_t>(column[row].size());
-    *offsets++ = static_cast<Offset>(base);
-  }
-}
-
-int64_t bytes_of_rows(const arrow::StringColumn& column, int64_t begin, int64_t end) {
-  int64_t bytes = 0;
-  for (int64_t row = begin; row < end; ++row) {
-    if (!column.is_null(row)) bytes += static_cast<int64_t>(column[row].size());
-  }
-  return bytes;
-}
-
-void copy_rows(const arrow::StringColumn& column, int64_t begin, int64_t end, char* to) {
-  for (int64_t row = begin; row < end; ++row) {
-    if (column.is_null(row)) continue;
-    const std::string_view text = column[row];
-    if (!text.empty()) std::memcpy(to, text.data(), text.size());
-    to += text.size();
+  for (int64_t row = 0; row < result.rows; ++row) {
+    if (!column.is_null(row)) continue;
+    if (result.nulls++ == 0) {
+      char* bits = result.validity.room((rows + 7) / 8);
+      std::memset(bits, 0xFF, (rows + 7) / 8);
+      result.validity.commit(bits + (rows + 7) / 8);
+    }
+    result.validity.data()[row >> 3] &= static_cast<char>(~(1 << (row & 7)));
   }
 }
 
@@ -200,85 +259,31 @@ void copy_rows(const arrow::StringColumn& column, int64_t begin, int64_t end, ch
 std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringColumn>& chunks,
                                                 const TransformFactory& factory, const TransformOptions& options) {
   std::vector<Task> tasks;
-  std::vector<ChunkPlan> plans;
+  std::vector<int64_t> row_bases;
   int64_t row_base = 0;
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-    ChunkPlan plan{tasks.size(), 0, row_base};
     const std::vector<int64_t> starts = arrow::split_rows(chunks[chunk], kTaskBytes);
     for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
       tasks.push_back(Task{.chunk = chunk, .begin = starts[i], .end = starts[i + 1]});
     }
-    plan.end_task = tasks.size();
-    plans.push_back(plan);
+    row_bases.push_back(row_base);
     row_base += chunks[chunk].size();
   }
 
+  std::vector<TransformedChunk> results(chunks.size());
   TransformPool pool(factory);
+  Joiner joiner(chunks, tasks, results);
   parallel_for(tasks.size(), options.threads, [&](std::size_t i) {
     Task& task = tasks[i];
+    task.data = joiner.take_buffer();
     std::unique_ptr<Transform> transform = pool.take();
-    TaskRunner(task, chunks[task.chunk], plans[task.chunk].row_base, *transform, options).run();
+    TaskRunner(task, chunks[task.chunk], row_bases[task.chunk], *transform, options).run();
     pool.give_back(std::move(transform));
+    joiner.finish(i);
   });
-
-  // Where the parts go; then they're copied there, in parallel, each freed at once.
-  std::vector<TransformedChunk> results(chunks.size());
-  std::vector<Joint> joints(tasks.size());
-  std::vector<std::size_t> to_copy;
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-    TransformedChunk& result = results[chunk];
-    const arrow::StringColumn& column = chunks[chunk];
-    const ChunkPlan& plan = plans[chunk];
-    for (std::size_t i = plan.first_task; i < plan.end_task; ++i) result.changed = result.changed || tasks[i].changed;
-    result.changed = result.changed || options.always_build;
-    if (!result.changed) continue;
-    int64_t bytes = 0;
-    for (std::size_t i = plan.first_task; i < plan.end_task; ++i) {
-      joints[i].offset = bytes;
-      bytes += tasks[i].changed ? static_cast<int64_t>(tasks[i].data.size())
-                                : bytes_of_rows(column, tasks[i].begin, tasks[i].end);
-    }
-    result.rows = column.size();
-    result.wide = column.wide() || bytes > std::numeric_limits<int32_t>::max();
-    const std::size_t offset_size = result.wide ? sizeof(int64_t) : sizeof(int32_t);
-    char* offsets = result.offsets.room((static_cast<std::size_t>(result.rows) + 1) * offset_size);
-    std::memset(offsets, 0, offset_size);
-    result.offsets.commit(offsets + (static_cast<std::size_t>(result.rows) + 1) * offset_size);
-    for (int64_t row = 0; row < result.rows; ++row) {
-      if (!column.is_null(row)) continue;
-      if (result.nulls++ == 0) {
-        char* bits = result.validity.room(static_cast<std::size_t>(result.rows + 7) / 8);
-        std::memset(bits, 0xFF, static_cast<std::size_t>(result.rows + 7) / 8);
-        result.validity.commit(bits + (result.rows + 7) / 8);
-      }
-      result.validity.data()[row >> 3] &= static_cast<char>(~(1 << (row & 7)));
-    }
-    if (plan.end_task - plan.first_task == 1 && tasks[plan.first_task].changed) {
-      result.data = std::move(tasks[plan.first_task].data);
-      result.data.shrink();
-    } else {
-      result.data.commit(result.data.room(static_cast<std::size_t>(bytes)) + bytes);
-    }
-    for (std::size_t i = plan.first_task; i < plan.end_task; ++i) to_copy.push_back(i);
+    if (results[chunk].changed) complete(chunks[chunk], results[chunk]);
   }
-  parallel_for(to_copy.size(), options.threads, [&](std::size_t at) {
-    Task& task = tasks[to_copy[at]];
-    TransformedChunk& result = results[task.chunk];
-    const arrow::StringColumn& column = chunks[task.chunk];
-    const int64_t base = joints[to_copy[at]].offset;
-    if (result.wide) {
-      write_offsets<int64_t>(task, column, base, result.offsets.data());
-    } else {
-      write_offsets<int32_t>(task, column, base, result.offsets.data());
-    }
-    if (!task.changed) {
-      copy_rows(column, task.begin, task.end, result.data.data() + base);
-    } else if (task.data.size() != 0) {
-      std::memcpy(result.data.data() + base, task.data.data(), task.data.size());
-    }
-    task.data = Buffer();
-    task.ends = {};
-  });
   return results;
 }
 

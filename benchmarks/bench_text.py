@@ -1,0 +1,277 @@
+"""Text operations beside their peers: normalisation forms, case folding, simplify, mojibake, words, cleaning.
+
+    python benchmarks/bench_text.py --cache ~/.cache/smolfast-corpus [--rounds 5] [--megabytes 6] [--save FILE.json]
+    python benchmarks/bench_text.py --folder MY_TEXTS          # *.txt of your own instead, as the one group "own"
+
+One process, one thread unless said; contenders take turns within a round and every figure is CPU time (threads of the
+process included), so that other work on the machine disturbs little. MB are of UTF-8 in. What each peer is given is what
+suits it: `str` for those that take it, bytes for stringzilla (which doesn't check them; ours checks that they're UTF-8),
+an Arrow column for ours. The floor is memcpy of the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gzip
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parent))
+from real_text import _plain_html, _plain_roff
+
+from smolfast import text
+
+GROUPS = {
+    "ascii": ("en",),
+    "french+german": ("fr", "de"),
+    "japanese+chinese+russian+arabic": ("ja", "zh", "ru", "ar"),
+    "french": ("fr",),
+    "vietnamese": ("vi",),
+    "korean": ("ko",),
+    "japanese": ("ja",),
+}
+PACKAGES = [
+    *(f"manpages-{language}" for language in ("fr", "de", "ja", "ru", "zh")),
+    *("manpages", "manpages-dev", "installation-guide-amd64"),
+    *(f"debian-reference-{language}" for language in ("fr", "de", "ja", "zh-cn")),
+]
+VERSIONS = ["smolfast", "stringzilla", "PyICU", "unicodedata2", "datatrove", "ftfy", "pyarrow"]
+
+
+def documents(cache: Path) -> dict[str, list[str]]:
+    """Real documents by language, from Debian's documentation packages (downloaded and unpacked once, not installed)."""
+    debs, tree = cache / "debs", cache / "text-tree"
+    debs.mkdir(parents=True, exist_ok=True)
+    if not tree.exists():
+        for package in PACKAGES:
+            if not any(debs.glob(f"{package}_*.deb")):
+                subprocess.run(["apt-get", "download", package], cwd=debs, check=True, stderr=subprocess.DEVNULL)
+            subprocess.run(["dpkg", "-x", next(debs.glob(f"{package}_*.deb")), tree.with_suffix(".new")], check=True)
+        tree.with_suffix(".new").rename(tree)
+    found: dict[str, list[str]] = {}
+    for path in sorted(tree.rglob("*")):
+        if not path.is_file() or path.is_symlink() or not any(s in path.name for s in (".gz", ".html", ".txt")):
+            continue
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        name = path.relative_to(tree).as_posix()
+        content = data.decode("utf-8", "replace")
+        content = _plain_html(content) if ".htm" in name else _plain_roff(content) if "/man/" in name else content
+        if len(content) > 200:
+            found.setdefault(language(name), []).append(content)
+    return found
+
+
+def language(name: str) -> str:
+    for part in name.replace("debian-reference-", "").split("/"):
+        code = part.split("_")[0].split("-")[0].removesuffix(".html")
+        if code in {"fr", "de", "ja", "zh", "ru", "ar", "vi", "ko"}:
+            return code
+        for suffix in ("fr", "de", "ja", "zh"):
+            if f".{suffix}." in part or part.endswith(f".{suffix}.txt.gz"):
+                return suffix
+    return "en"
+
+
+def take(pools: list[list[str]], megabytes: float) -> list[str]:
+    """As many documents from each pool in turn as fill the size, from the start again where there are too few."""
+    out: list[str] = []
+    for pool in pools:
+        size, i = 0, 0
+        while pool and size < megabytes * 1e6 / len(pools):
+            out.append(pool[i % len(pool)])
+            size += len(out[-1].encode())
+            i += 1
+    return out
+
+
+Contender = Callable[[list[str], list[bytes], pa.Array], Any]
+
+
+def optional(module: str, build: Callable[[Any], dict[str, Contender]]) -> dict[str, Contender]:
+    try:
+        return build(importlib.import_module(module))
+    except ImportError:
+        return {}
+
+
+def normalizers(form: str) -> dict[str, Contender]:
+    return {
+        "smolfast": lambda strings, raw, column: text.normalize(column, form, threads=1),  # type: ignore[arg-type]
+        **optional("stringzilla", lambda m: {"stringzilla": lambda s, raw, c: [m.utf8_norm(b, form) for b in raw]}),
+        **optional("icu", lambda m: {"PyICU": lambda s, r, c, n=icu_normalizer(m, form): [n.normalize(x) for x in s]}),
+        "unicodedata": lambda strings, raw, column: [unicodedata.normalize(form, s) for s in strings],
+    }
+
+
+def icu_normalizer(icu: Any, form: str) -> Any:
+    return getattr(icu.Normalizer2, f"get{form}Instance")()
+
+
+def jobs(groups: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str], dict[str, Contender]]]:
+    main = [name for name in ("ascii", "french+german", "japanese+chinese+russian+arabic", "own") if name in groups]
+    for form in ("NFC", "NFKC"):
+        for name in main:
+            yield f"{form}", name, [unicodedata.normalize("NFC", s) for s in groups[name]], normalizers(form)
+    for name in ("french", "vietnamese", "korean", "japanese", "own"):
+        if name in groups:
+            yield "NFD to NFC", name, [unicodedata.normalize("NFD", s) for s in groups[name]], normalizers("NFC")
+    for name in main:
+        folders: dict[str, Contender] = {
+            "smolfast": lambda s, r, column: text.casefold(column, threads=1),
+            **optional("stringzilla", lambda m: {"stringzilla": lambda s, r, c: [m.utf8_uncased_fold(b) for b in r]}),
+            "str.casefold": lambda strings, r, c: [s.casefold() for s in strings],
+        }
+        yield "casefold", name, groups[name], folders
+    for name in main:
+        simplifiers: dict[str, Contender] = {
+            "smolfast": lambda s, r, column: text.simplify(column, threads=1),
+            **optional("datatrove.utils.text", lambda m: {"datatrove": lambda s, r, c: list(map(m.simplify_text, s))}),
+        }
+        yield "simplify", name, groups[name], simplifiers
+    for name in main:
+        fixers: dict[str, Contender] = {
+            "smolfast": lambda s, r, column: text.fix_mojibake(column, threads=1),
+            **optional("ftfy", lambda m: {"ftfy": lambda strings, r, c: [m.fix_encoding(s) for s in strings]}),
+        }
+        yield "fix_mojibake", name, groups[name], fixers
+    for name in main:
+        yield "clean", name, groups[name], {"smolfast": lambda s, r, column: text.clean(column, threads=1)}
+        yield "redact", name, groups[name], {"smolfast": lambda s, r, column: text.redact(column, threads=1)}
+        yield "words", name, groups[name], {"smolfast": lambda s, r, column: text.words(column, threads=1)}
+
+
+# Peers so slow that a part of the documents must do: it is the same text, and the rate is what counts.
+SLOW = {"datatrove": 0.15, "ftfy": 0.05, "str.casefold": 0.5, "unicodedata": 0.5}
+
+
+def memcpy(raw: list[bytes]) -> Callable[[], None]:
+    joined = b"".join(raw)
+    target = ctypes.create_string_buffer(len(joined))
+    return lambda: ctypes.memmove(target, joined, len(joined)) and None
+
+
+def measure(strings: list[str], contenders: dict[str, Contender], rounds: int) -> dict[str, dict[str, float]]:
+    inputs = {}
+    for name in contenders:
+        part = strings[:: max(1, round(1 / SLOW.get(name, 1)))]
+        raw = [s.encode() for s in part]
+        inputs[name] = (part, raw, pa.array(part, pa.large_string()), sum(map(len, raw)) / 1e6)
+    rates: dict[str, list[float]] = {name: [] for name in (*contenders, "memcpy")}
+    everything = [s.encode() for s in strings]
+    copy, size = memcpy(everything), sum(map(len, everything)) / 1e6
+    for round_ in range(rounds + 1):
+        for name, contender in contenders.items():
+            part, raw, column, megabytes = inputs[name]
+            start, runs = time.process_time(), 0
+            while runs == 0 or time.process_time() - start < 0.05:
+                contender(part, raw, column)
+                runs += 1
+            if round_:  # the first warms up
+                rates[name].append(megabytes * runs / (time.process_time() - start))
+        start = time.process_time()
+        for _ in range(10):
+            copy()
+        if round_:
+            rates["memcpy"].append(10 * size / (time.process_time() - start))
+    return {
+        name: {"median": statistics.median(r), "min": min(r), "max": max(r)} for name, r in rates.items() if r
+    }
+
+
+def thread_scaling(strings: list[str], rounds: int) -> dict[str, float]:
+    """Wall-clock rates of NFC over NFD text on one and two threads."""
+    column = pa.array([unicodedata.normalize("NFD", s) for s in strings], pa.large_string())
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for threads, found in rates.items():
+            start = time.perf_counter()
+            text.normalize(column, "NFC", threads=threads)
+            found.append(column.nbytes / 1e6 / (time.perf_counter() - start))
+    return {f"{threads} threads": statistics.median(found) for threads, found in rates.items()}
+
+
+def hardware() -> dict[str, Any]:
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    from smolfast import _native
+
+    return {
+        "cpu": cpu or platform.processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "implementation": _native.implementation(),
+        "python": platform.python_version(),
+        "unicode": {"smolfast": text.unicode_version, "python": unicodedata.unidata_version},
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--cache", type=Path, help="folder outside the repository for downloaded documents")
+    source.add_argument("--folder", type=Path, help="folder with *.txt files of your own")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megabytes", type=float, default=6, help="of text in each group")
+    parser.add_argument("--only", help="a job's name, for example NFC")
+    parser.add_argument("--save", type=Path, help="write the results there as JSON")
+    arguments = parser.parse_args()
+    if arguments.folder:
+        own = [p.read_text("utf-8", "replace") for p in sorted(arguments.folder.rglob("*.txt"))]
+        groups = {"own": take([own], arguments.megabytes)}
+    else:
+        pools = documents(arguments.cache.expanduser())
+        pools["en"] = [s for s in pools["en"] if s.isascii()]
+        groups = {
+            name: take([pools[code] for code in codes if pools.get(code)], arguments.megabytes)
+            for name, codes in GROUPS.items()
+        }
+        groups = {name: strings for name, strings in groups.items() if strings}
+    results = []
+    print(json.dumps({**hardware(), **versions()}))
+    for job, group, strings, contenders in jobs(groups):
+        if arguments.only and job != arguments.only:
+            continue
+        rates = measure(strings, contenders, arguments.rounds)
+        ours = rates["smolfast"]["median"]
+        results.append({"job": job, "group": group, "MB/s": rates})
+        cells = [
+            f"{name} {rate['median']:,.0f} [{rate['min']:,.0f}–{rate['max']:,.0f}]"
+            + (f" ×{ours / rate['median']:.1f}" if name not in ("smolfast", "memcpy") else "")
+            for name, rate in rates.items()
+        ]
+        print(f"{job:12} {group:32} " + " · ".join(cells), flush=True)
+    scaling = None
+    if not arguments.only:
+        every = [s for strings in groups.values() for s in strings] * 3
+        scaling = thread_scaling(every, arguments.rounds)
+        print("threads     ", scaling)
+    if arguments.save:
+        report = {"hardware": hardware(), "versions": versions(), "results": results, "threads": scaling}
+        arguments.save.parent.mkdir(parents=True, exist_ok=True)
+        arguments.save.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
