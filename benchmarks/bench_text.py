@@ -187,9 +187,7 @@ def measure(strings: list[str], contenders: dict[str, Contender], rounds: int) -
             copy()
         if round_:
             rates["memcpy"].append(10 * size / (time.process_time() - start))
-    return {
-        name: {"median": statistics.median(r), "min": min(r), "max": max(r)} for name, r in rates.items() if r
-    }
+    return {name: {"median": statistics.median(r), "min": min(r), "max": max(r)} for name, r in rates.items() if r}
 
 
 def thread_scaling(strings: list[str], rounds: int) -> dict[str, float]:

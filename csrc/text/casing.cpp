@@ -7,7 +7,6 @@
 namespace smolfast::text {
 namespace {
 
-constexpr uint32_t kCapitalSigma = 0x3A3;
 // How many characters are mapped one by one before the vectors are tried again.
 constexpr int kCluster = 40;
 
@@ -34,10 +33,8 @@ bool is_final_sigma(const char* begin, const char* at, const char* end) {
 
 CaseMapper::CaseMapper(Mapping mapping)
     : lower_(mapping == Mapping::kLower),
-      index_(lower_ ? kLowerIndex : kFoldIndex),
-      values_(lower_ ? kLowerValues : kFoldValues),
-      records_(lower_ ? kLowerRecords : kFoldRecords),
-      tables_(lower_ ? kScanLower : kScanFold),
+      tables_(lower_ ? CaseTables{kLowerIndex, kLowerValues, kLowerRecords, kScanLower}
+                     : CaseTables{kFoldIndex, kFoldValues, kFoldRecords, kScanFold}),
       kernels_(scan_kernels()) {}
 
 bool CaseMapper::run(std::string_view text, Buffer& out) {
@@ -46,31 +43,31 @@ bool CaseMapper::run(std::string_view text, Buffer& out) {
   // The first real change; up to there nothing is written.
   const char* at = begin;
   for (;;) {
-    at = kernels_.find_upper(at, end, tables_);
+    at = kernels_.find_upper(at, end, tables_.scan);
     if (at == end) return false;
     const Decoded c = decode(at);
-    if (c.size == 1 || lookup(index_, values_, c.code) != 0) break;
+    if (c.size == 1 || lookup(tables_.index, tables_.values, c.code) != 0) break;
     at += c.size;
   }
   out.append(begin, static_cast<std::size_t>(at - begin));
   while (at < end) {
     char* to = out.room(static_cast<std::size_t>(end - at));
-    at = kernels_.copy_lowered(at, end, to, tables_);
+    at = kernels_.map_case(at, end, to, tables_);
     out.commit(to);
-    // What must be looked up comes in clusters: stay with it until a few characters are plain.
+    // Mappings of another size come in clusters: stay until two characters are plain.
     to = out.room(kCluster * sizeof(CaseRecord));
-    for (int plain = 0, n = 0; at < end && plain < 4 && n < kCluster; ++n) {
+    for (int plain = 0, n = 0; at < end && plain < 2 && n < kCluster; ++n) {
       const Decoded c = decode(at);
       if (c.size == 1) {
         const auto byte = static_cast<uint8_t>(c.code);
         *to++ = static_cast<char>(byte + (static_cast<uint8_t>(byte - 'A') < 26 ? 'a' - 'A' : 0));
         ++plain;
-      } else if (const uint16_t record = lookup(index_, values_, c.code); record == 0) {
+      } else if (const uint16_t record = lookup(tables_.index, tables_.values, c.code); record == 0) {
         std::memcpy(to, at, c.size);
         to += c.size;
         ++plain;
       } else {
-        const CaseRecord& mapped = records_[record];
+        const CaseRecord& mapped = tables_.records[record];
         std::memcpy(to, mapped.bytes, sizeof(mapped.bytes));
         if (lower_ && c.code == kCapitalSigma && is_final_sigma(begin, at, end)) to[1] = '\x82';
         to += mapped.size;

@@ -19,10 +19,7 @@ class CaseMapper final : public Transform {
 
  private:
   const bool lower_;
-  const uint16_t* index_;
-  const uint16_t* values_;
-  const CaseRecord* records_;
-  const ScanTables& tables_;
+  const CaseTables tables_;
   const ScanKernels& kernels_;
 };
 

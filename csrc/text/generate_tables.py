@@ -164,16 +164,22 @@ class Normalization:
             for bit, form in enumerate(forms):
                 flags |= (code in self.attention[form]) << bit
                 flags |= self.starts_segment(code, form) << (4 + bit)
+            alone = sum(
+                bit
+                for bit, composed, decomposed in ((1, "NFC", "NFD"), (2, "NFKC", "NFKD"))
+                if code in self.changed[composed]
+                and unicodedata.normalize(composed, chr(code)) == self.decomposed[decomposed].get(code)
+            )
             record = (
                 *place(code, "NFD"), *place(code, "NFKD"),
-                self.ccc[code], flags, self.firsts.get(code, 0), self.seconds.get(code, 0),
+                self.ccc[code], flags, self.firsts.get(code, 0), self.seconds.get(code, 0), alone,
             )  # fmt: skip
             values.append(records.setdefault(record, len(records)))
         assert len(pool) < 65536 - 64
         pool.extend(bytes(64))  # decompositions are copied in whole vectors
         out.trie("Norm", values, "uint16_t")
         out.structs(
-            "NormRecord", "kNormRecords", [",".join(map(str, (r[0], r[2], *r[4:7], r[7], r[1], r[3]))) for r in records]
+            "NormRecord", "kNormRecords", [",".join(map(str, (r[0], r[2], *r[4:8], r[1], r[3], r[8]))) for r in records]
         )
         out.array("uint8_t", "kDecompositions", bytes(pool))
         width = len(self.seconds) + 1
@@ -353,6 +359,20 @@ def write_characters(out: Writer, properties: Properties, normalization: Normali
     out.trie("Kind", kinds, "uint16_t")
 
 
+def write_simple(out: Writer, properties: Properties, normalization: Normalization) -> None:
+    """Lower case, decomposed, without nonspacing marks: what simplify makes of most letters, by its default options."""
+    lower = properties.mappings["lower"]
+    simple: dict[int, tuple[int, ...]] = {}
+    for code in lower.keys() | normalization.decomposed["NFD"].keys():
+        if code in HANGUL_SYLLABLES or code == 0x3A3:  # capital sigma depends on what stands around it
+            continue
+        text = unicodedata.normalize("NFD", "".join(map(chr, lower.get(code, (code,)))))
+        kept = tuple(ord(c) for c in text if unicodedata.category(c) != "Mn")
+        if kept and not any(normalization.ccc[c] for c in kept) and len(utf8("".join(map(chr, kept)))) <= 7:
+            simple[code] = kept
+    write_case(out, "Simple", simple)
+
+
 def main() -> None:
     properties = Properties(Path(sys.argv[1]))
     if properties.version != unicodedata.unidata_version:
@@ -365,6 +385,7 @@ def main() -> None:
     normalization.write(out)
     write_case(out, "Lower", properties.mappings["lower"])
     write_case(out, "Fold", properties.mappings["fold"])
+    write_simple(out, properties, normalization)
     write_characters(out, properties, normalization)
     out.parts.append("}  // namespace smolfast::text\n")
     Path(sys.argv[2]).write_text("\n".join(out.parts), "utf-8")

@@ -83,7 +83,7 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
   for (;;) {
     // Stops come in clusters: a few characters one by one before the vectors.
     const NormRecord* record = nullptr;
-    for (int i = 0; i < 8 && at < end; ++i) {
+    for (int i = 0; i < 4 && at < end; ++i) {
       const Decoded c = decode(at);
       if (c.size > 1) {
         record = &norm_record(c.code);
@@ -99,6 +99,22 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
     }
     if (composing_ && at > segment && !starts_segment(*record)) at = previous(at);
     segment = at;
+    if constexpr (kWrite) {
+      if (composing_ && static_cast<uint8_t>(*at) == 0xE1) {
+        // Room for all of it at once: composing never lengthens.
+        const auto before = static_cast<std::size_t>(at - copied);
+        char* to = out->room(before + static_cast<std::size_t>(end - at));
+        char* const composed = copy_short(copied, at, end, to);
+        to = composed;
+        compose_jamo(at, end, to);
+        if (to != composed) {
+          out->commit(to);
+          changed = true;
+          copied = segment = at;
+          continue;
+        }
+      }
+    }
     const Outcome outcome = composing_ ? compose(at, end) : decompose(at, end);
     at = next_;
     if (outcome != Outcome::kSame) {
@@ -133,13 +149,24 @@ Normalizer::Outcome Normalizer::compose(const char* at, const char* end) {
   const Decoded first = decode(at);
   uint32_t starter = first.code;
   const NormRecord* starter_record = &norm_record(starter);
-  if (is_attention(*starter_record) || starter_record->combining_class != 0) return any(at, end);
+  if (is_attention(*starter_record) || starter_record->combining_class != 0) {
+    const char* const after = at + first.size;
+    if (((starter_record->alone >> form_) & 1) == 0 ||
+        (after < end && static_cast<uint8_t>(*after) >= 0x80 && !starts_segment(norm_record(decode(after).code)))) {
+      return any(at, end);
+    }
+    next_ = after;
+    kept_ = decomposition(*starter_record);
+    kept_bytes_ = decomposition_bytes(*starter_record);
+    return Outcome::kDecomposed;
+  }
   const char* const start = at;
   bool composed = false;
   const char* kept = nullptr;
   uint8_t last_class = 0;
   at += first.size;
   while (at < end) {
+    if (static_cast<uint8_t>(*at) < 0x80) break;
     const Decoded c = decode(at);
     const NormRecord& record = norm_record(c.code);
     if (starts_segment(record)) break;
@@ -165,6 +192,32 @@ Normalizer::Outcome Normalizer::compose(const char* at, const char* end) {
   composed_ = starter;
   kept_ = kept != nullptr ? kept : at;
   return Outcome::kComposed;
+}
+
+void Normalizer::compose_jamo(const char*& at, const char* end, char*& to) const {
+  const auto* p = reinterpret_cast<const uint8_t*>(at);
+  const auto* const stop = reinterpret_cast<const uint8_t*>(end);
+  while (stop - p >= 6 && p[0] == 0xE1 && p[1] == 0x84 && p[2] - 0x80u < kLeads && p[3] == 0xE1 && p[4] == 0x85 &&
+         p[5] - 0xA1u < kVowels) {
+    uint32_t syllable = kSyllableBase + ((p[2] - 0x80u) * kVowels + (p[5] - 0xA1u)) * kTails;
+    const uint8_t* next = p + 6;
+    if (stop - next >= 3 && next[0] == 0xE1 && (next[1] & 0xFE) == 0x86) {
+      const uint32_t tail = ((next[1] & 1u) << 6 | (next[2] & 63u)) + 0x1180 - kTailBase;
+      if (tail - 1 < kTails - 1) {
+        syllable += tail;
+        next += 3;
+      }
+    }
+    // Another syllable or ASCII follows, or it is looked up whether what follows could join.
+    const bool plain = next == stop || *next < 0x80 || (stop - next >= 3 && next[0] == 0xE1 && next[1] == 0x84) ||
+                       starts_segment(norm_record(decode(reinterpret_cast<const char*>(next)).code));
+    if (!plain) break;
+    to = encode(syllable, to);
+    p = next;
+    // A space or a short word between; longer stretches are for the vectors.
+    for (int i = 0; i < 16 && p < stop && *p < 0x80; ++i) *to++ = static_cast<char>(*p++);
+  }
+  at = reinterpret_cast<const char*>(p);
 }
 
 Normalizer::Outcome Normalizer::decompose(const char* at, const char* end) {

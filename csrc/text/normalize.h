@@ -39,6 +39,8 @@ class Normalizer final : public Transform {
   bool normalize(std::string_view text, Buffer* out);
   // Each handles the segment at `at` and sets next_ to where the next one starts.
   Outcome compose(const char* at, const char* end);
+  // Composes syllables of conjoining jamo from `at` on, each and what follows being plain; moves `at` and `to` along.
+  void compose_jamo(const char*& at, const char* end, char*& to) const;
   Outcome decompose(const char* at, const char* end);
   Outcome any(const char* at, const char* end);
   void append_decomposed(uint32_t code);

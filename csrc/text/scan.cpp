@@ -57,12 +57,21 @@ bool is_ascii_upper(char c) {
   return static_cast<uint8_t>(c - 'A') < 26;
 }
 
-const char* copy_lowered_baseline(const char* at, const char* end, char*& out, const ScanTables& tables) {
+const char* map_case_baseline(const char* at, const char* end, char*& out, const CaseTables& tables) {
   char* to = out;
-  for (; at < end; ++at) {
+  while (at < end) {
     const char c = *at;
-    if (static_cast<uint8_t>(c) >= 0xC0 && is_hit(at, tables)) break;
-    *to++ = static_cast<char>(c + (is_ascii_upper(c) ? 'a' - 'A' : 0));
+    if (static_cast<uint8_t>(c) < 0xC0 || !is_hit(at, tables.scan)) {
+      *to++ = static_cast<char>(c + (is_ascii_upper(c) ? 'a' - 'A' : 0));
+      ++at;
+      continue;
+    }
+    const Decoded d = decode(at);
+    const CaseRecord& record = tables.records[lookup(tables.index, tables.values, d.code)];
+    if (d.code == kCapitalSigma || (record.size != 0 && record.size != d.size)) break;
+    std::memcpy(to, record.size != 0 ? record.bytes : at, d.size);
+    to += d.size;
+    at += d.size;
   }
   out = to;
   return at;
@@ -77,8 +86,7 @@ const char* find_upper_baseline(const char* at, const char* end, const ScanTable
 
 }  // namespace
 
-const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_stop_baseline, copy_lowered_baseline,
-                                   find_upper_baseline};
+const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_stop_baseline, map_case_baseline, find_upper_baseline};
 
 const ScanKernels& scan_kernels() {
 #if defined(SMOLFAST_X86) && defined(__GNUC__)

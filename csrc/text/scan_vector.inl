@@ -147,20 +147,31 @@ SMOLFAST_TARGET inline StopTables widen(const ScanTables& tables) {
           {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])}};
 }
 
-SMOLFAST_TARGET const char* copy_lowered(const char* at, const char* end, char*& out, const ScanTables& tables) {
-  const StopTables wide = widen(tables);
+SMOLFAST_TARGET const char* map_case(const char* at, const char* end, char*& out, const CaseTables& tables) {
+  const StopTables wide = widen(tables.scan);
   Block block;
   while (at < end) {
     read_block(at, end, block);
     const Vector bytes = load(block.data);
     store(out, add(bytes, both(ascii_upper(bytes), splat('a' - 'A'))));
-    const uint64_t found = candidates(block.data, wide);
-    if (found != 0) {
+    int step = end - at < kWidth ? static_cast<int>(end - at) : kWidth;
+    for (uint64_t found = candidates(block.data, wide); found != 0; found &= found - 1) {
       const int place = __builtin_ctzll(found);
-      out += place;
-      return at + place;
+      const Decoded c = decode(at + place);
+      const CaseRecord& record = tables.records[lookup(tables.index, tables.values, c.code)];
+      if (record.size == 0) continue;
+      if (c.code == kCapitalSigma || record.size != c.size) {
+        out += place;
+        return at + place;
+      }
+      // The next block's store would undo what reaches into it: let that block start here.
+      if (place + static_cast<int>(c.size) > step) {
+        step = place;
+        break;
+      }
+      std::memcpy(out + place, record.bytes, 2);
+      if (c.size > 2) std::memcpy(out + place + 2, record.bytes + 2, c.size - 2);
     }
-    const std::ptrdiff_t step = end - at < kWidth ? end - at : kWidth;
     out += step;
     at += step;
   }

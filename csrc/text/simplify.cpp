@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "text/casing.h"
+#include "text/scan.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 
@@ -14,7 +15,6 @@ constexpr const char* kWeekdays[] = {"monday", "tuesday",  "wednesday", "thursda
                                      "friday", "saturday", "sunday",    nullptr};
 constexpr const char* kMonths[] = {"january", "february",  "march",   "april",    "may",      "june", "july",
                                    "august",  "september", "october", "november", "december", nullptr};
-constexpr uint32_t kCapitalSigma = 0x3A3;
 // The most bytes that one input byte becomes, with room to spare: a Hangul syllable of 3 becomes 9, U+0390 of 2 stays
 // short.
 constexpr std::size_t kMostGrowth = 4;
@@ -39,7 +39,10 @@ Simplifier::Simplifier(const SimplifyOptions& options) : options_(options) {
     mapped_[c] = options.lowercase ? lowered(static_cast<char>(c)) : static_cast<char>(c);
     action_[c] = Action::kCopy;
     if (options.remove_punctuation && (k & kDatatrovePunctuation) != 0) mapped_[c] = ' ';
-    if (options.norm_whitespace && ((k & kSpace) != 0 || mapped_[c] == ' ')) action_[c] = Action::kSpace;
+    if (options.norm_whitespace && ((k & kSpace) != 0 || mapped_[c] == ' ')) {
+      action_[c] = Action::kSpace;
+      mapped_[c] = ' ';
+    }
     if (options.norm_numbers && (k & kDecimalDigit) != 0) action_[c] = Action::kDigit;
     const char letter = mapped_[c];
     if ((options.norm_weekdays && letter != 0 && std::strchr("mtwfs", letter) != nullptr) ||
@@ -150,6 +153,43 @@ char* Simplifier::put_decomposed(uint32_t code, char* to) {
   return to;
 }
 
+// A stretch of ASCII, from `at` up to a byte that isn't. Without a branch but for digits and names.
+char* Simplifier::append_ascii(const char*& at, const char* end, char* to, bool& after_space) const {
+  const char* p = at;
+  unsigned after = after_space ? 1 : 0;
+  while (p < end && static_cast<uint8_t>(*p) < 0x80) {
+    const auto byte = static_cast<uint8_t>(*p);
+    const Action action = action_[byte];
+    if (action <= Action::kSpace) {
+      const auto space = static_cast<unsigned>(action);
+      *to = mapped_[byte];
+      to += 1 - (space & after);
+      after = space;
+      ++p;
+      continue;
+    }
+    after = 0;
+    if (action == Action::kDigit) {
+      p = skip_number(p, end);
+      *to++ = '0';
+      continue;
+    }
+    const char* replacement = nullptr;
+    if (const std::size_t size = name_at(p, end, replacement)) {
+      const std::size_t bytes = std::strlen(replacement);
+      std::memcpy(to, replacement, bytes);
+      to += bytes;
+      p += size;
+    } else {
+      *to++ = mapped_[byte];
+      ++p;
+    }
+  }
+  at = p;
+  after_space = after != 0;
+  return to;
+}
+
 void Simplifier::append(std::string_view text, Buffer& out) {
   const char* const begin = text.data();
   const char* end = begin + text.size();
@@ -160,54 +200,39 @@ void Simplifier::append(std::string_view text, Buffer& out) {
   // The last character, before marks were dropped, was a space: more are not written. True at the start, which strips
   // it.
   bool after_space = true;
+  const uint16_t interesting = interesting_;
+  const bool fused = options_.lowercase && options_.norm_unicode_diacritics;
   while (at < end) {
-    const auto byte = static_cast<uint8_t>(*at);
-    if (byte < 0x80) {
+    if (static_cast<uint8_t>(*at) < 0x80) {
       if (!marks_.empty()) to = flush_marks(to);
-      switch (action_[byte]) {
-        case Action::kCopy:
-          *to++ = mapped_[byte];
-          after_space = false;
-          ++at;
-          continue;
-        case Action::kSpace:
-          *to = ' ';
-          to += !after_space;
-          after_space = true;
-          ++at;
-          continue;
-        case Action::kDigit:
-          at = skip_number(at, end);
-          *to++ = '0';
-          after_space = false;
-          continue;
-        case Action::kName: {
-          const char* replacement = nullptr;
-          after_space = false;
-          if (const std::size_t size = name_at(at, end, replacement)) {
-            const std::size_t bytes = std::strlen(replacement);
-            std::memcpy(to, replacement, bytes);
-            to += bytes;
-            at += size;
-          } else {
-            *to++ = mapped_[byte];
-            ++at;
-          }
-          continue;
-        }
-      }
-    }
-    const Decoded c = decode(at);
-    const uint16_t k = kind(c.code);
-    const uint16_t reasons = k & interesting_;
-    if (reasons == 0) {
-      if (!marks_.empty()) to = flush_marks(to);
-      std::memcpy(to, at, end - at >= 4 ? 4 : c.size);
-      to += c.size;
-      after_space = false;
-      at += c.size;
+      to = append_ascii(at, end, to, after_space);
       continue;
     }
+    // Characters that stay as they are, and most letters, without a look at the members.
+    const char* const stretch = at;
+    Decoded c{};
+    uint16_t reasons = 0;
+    while (at < end && static_cast<uint8_t>(*at) >= 0x80) {
+      c = decode(at);
+      reasons = kind(c.code) & interesting;
+      if (reasons == 0) {
+        if (!marks_.empty()) to = flush_marks(to);
+        std::memcpy(to, at, end - at >= 4 ? 4 : c.size);
+        to += c.size;
+      } else {
+        if (!fused || (reasons & ~(kLowers | kDecomposes)) != 0) break;
+        const uint16_t place = lookup(kSimpleIndex, kSimpleValues, c.code);
+        if (place == 0) break;
+        if (!marks_.empty()) to = flush_marks(to);
+        const CaseRecord& record = kSimpleRecords[place];
+        std::memcpy(to, record.bytes, sizeof(record.bytes));
+        to += record.size;
+      }
+      at += c.size;
+      reasons = 0;
+    }
+    if (at != stretch) after_space = false;
+    if (reasons == 0) continue;
     if ((reasons & kDecimalDigit) != 0) {
       if (!marks_.empty()) to = flush_marks(to);
       at = skip_number(at, end);

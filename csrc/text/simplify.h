@@ -32,6 +32,7 @@ class Simplifier final : public Transform {
   // What to do with an ASCII byte.
   enum class Action : uint8_t { kCopy, kSpace, kDigit, kName };
 
+  char* append_ascii(const char*& at, const char* end, char* to, bool& after_space) const;
   const char* skip_number(const char* at, const char* end) const;
   // The weekday or month name at `at`: its length and what it becomes; 0 if there is none.
   std::size_t name_at(const char* at, const char* end, const char*& replacement) const;

@@ -28,10 +28,11 @@ struct NormRecord {
   uint8_t second;           // column in kCompositions, 0 = ends none
   uint8_t canonical_bytes;  // 0 = decomposes to itself, or a Hangul syllable
   uint8_t compatibility_bytes;
+  uint8_t alone;  // bits 0 and 1: standing alone it changes under NFC or NFKC, to what its decomposition is
 
   NormRecord() = default;
   constexpr NormRecord(int canonical, int compatibility, int combining_class, int flags, int first, int second,
-                       int canonical_bytes, int compatibility_bytes)
+                       int canonical_bytes, int compatibility_bytes, int alone)
       : canonical(static_cast<uint16_t>(canonical)),
         compatibility(static_cast<uint16_t>(compatibility)),
         combining_class(static_cast<uint8_t>(combining_class)),
@@ -39,7 +40,8 @@ struct NormRecord {
         first(static_cast<uint16_t>(first)),
         second(static_cast<uint8_t>(second)),
         canonical_bytes(static_cast<uint8_t>(canonical_bytes)),
-        compatibility_bytes(static_cast<uint8_t>(compatibility_bytes)) {}
+        compatibility_bytes(static_cast<uint8_t>(compatibility_bytes)),
+        alone(static_cast<uint8_t>(alone)) {}
 };
 
 extern const uint16_t kNormIndex[];
@@ -95,6 +97,12 @@ extern const ScanTables kScanFold;
 extern const uint16_t kFoldIndex[];
 extern const uint16_t kFoldValues[];
 extern const CaseRecord kFoldRecords[];
+
+// Lower case, decomposed, without nonspacing marks, where nothing waits to be put in order; size 0 = look closer.
+extern const ScanTables kScanSimple;
+extern const uint16_t kSimpleIndex[];
+extern const uint16_t kSimpleValues[];
+extern const CaseRecord kSimpleRecords[];
 
 // UAX #29 word-break classes; kSingle is our own: a character that is a word of its own (Han, kana, Thai, Lao, Khmer
 // and other letters that no rule joins).

@@ -158,11 +158,13 @@ class TaskRunner {
   Buffer first_;
 };
 
-// Puts finished tasks together in order, whichever finishes first: a task's bytes are copied to their chunk's output while
-// they're still in cache, and its buffer is used again by the next task. So memory is the output and a few tasks' worth.
+// Puts finished tasks together in order, whichever finishes first: a task's bytes are copied to their chunk's output
+// while they're still in cache, and its buffer is used again by the next task. So memory is the output and a few tasks'
+// worth.
 class Joiner {
  public:
-  Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks, std::vector<TransformedChunk>& results)
+  Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks,
+         std::vector<TransformedChunk>& results)
       : chunks_(chunks), tasks_(tasks), results_(results), finished_(tasks.size(), 0) {}
 
   Buffer take_buffer() {
