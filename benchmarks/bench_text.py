@@ -4,9 +4,9 @@
     python benchmarks/bench_text.py --folder MY_TEXTS          # *.txt of your own instead, as the one group "own"
 
 One process, one thread unless said; contenders take turns within a round and every figure is CPU time (threads of the
-process included), so that other work on the machine disturbs little. MB are of UTF-8 in. What each peer is given is what
-suits it: `str` for those that take it, bytes for stringzilla (which doesn't check them; ours checks that they're UTF-8),
-an Arrow column for ours. The floor is memcpy of the same bytes.
+process included), so that other work on the machine disturbs little. MB are of UTF-8 in. Each peer is given what suits
+it: `str` for those that take it, bytes for stringzilla (which doesn't check them; ours checks that they're UTF-8), an
+Arrow column for ours. The floor is memcpy of the same bytes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ VERSIONS = ["smolfast", "stringzilla", "PyICU", "unicodedata2", "datatrove", "ft
 
 
 def documents(cache: Path) -> dict[str, list[str]]:
-    """Real documents by language, from Debian's documentation packages (downloaded and unpacked once, not installed)."""
+    """Real documents by language, from Debian's documentation packages (downloaded and unpacked, not installed)."""
     debs, tree = cache / "debs", cache / "text-tree"
     debs.mkdir(parents=True, exist_ok=True)
     if not tree.exists():
@@ -112,13 +112,14 @@ def normalizers(form: str) -> dict[str, Contender]:
     return {
         "smolfast": lambda strings, raw, column: text.normalize(column, form, threads=1),  # type: ignore[arg-type]
         **optional("stringzilla", lambda m: {"stringzilla": lambda s, raw, c: [m.utf8_norm(b, form) for b in raw]}),
-        **optional("icu", lambda m: {"PyICU": lambda s, r, c, n=icu_normalizer(m, form): [n.normalize(x) for x in s]}),
+        **optional("icu", lambda m: {"PyICU": icu_normalizer(m, form)}),
         "unicodedata": lambda strings, raw, column: [unicodedata.normalize(form, s) for s in strings],
     }
 
 
-def icu_normalizer(icu: Any, form: str) -> Any:
-    return getattr(icu.Normalizer2, f"get{form}Instance")()
+def icu_normalizer(icu: Any, form: str) -> Contender:
+    normalizer = getattr(icu.Normalizer2, f"get{form}Instance")()
+    return lambda strings, raw, column: [normalizer.normalize(s) for s in strings]
 
 
 def jobs(groups: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str], dict[str, Contender]]]:
@@ -203,7 +204,11 @@ def thread_scaling(strings: list[str], rounds: int) -> dict[str, float]:
 
 
 def hardware() -> dict[str, Any]:
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    cpu = (
+        next((s for s in Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("model name")), ":")
+        .split(":")[1]
+        .strip()
+    )
     from smolfast import _native
 
     return {
