@@ -77,7 +77,7 @@ class ModelConfig(Section):
     head_dim: int = Field(32, ge=2, description="width of a head")
     no_rope_layer_interval: int = Field(4, ge=1, description="every n-th layer has no rotary embedding (NoPE)")
     rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary frequencies")
-    max_position_embeddings: int = Field(128, ge=1, description="longest sequence the exported model promises")
+    max_position_embeddings: int = Field(64, ge=1, description="longest sequence the exported model promises")
     rms_norm_eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
     initializer_range: float = Field(0.02, gt=0, description="standard deviation of the initial weights")
     tie_word_embeddings: bool = Field(True, description="the output layer shares the embedding's weights")
@@ -97,11 +97,11 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    steps: int = Field(360, ge=1, description="optimiser steps")
-    sequence_length: int = Field(128, ge=8, description="tokens per packed sequence")
-    batch_size: int = Field(32, ge=1, description="sequences per optimiser step")
+    steps: int = Field(440, ge=1, description="optimiser steps")
+    sequence_length: int = Field(64, ge=8, description="tokens per packed sequence")
+    batch_size: int = Field(64, ge=1, description="sequences per optimiser step")
     micro_batch_size: int = Field(
-        8, ge=1, description="sequences per forward and backward; on a CPU they run side by side"
+        16, ge=1, description="sequences per forward and backward; on a CPU they run side by side"
     )
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: Muon for matrices, AdamW for the rest")
     muon_learning_rate: float = Field(0.05, gt=0, description="peak rate of the matrices")
