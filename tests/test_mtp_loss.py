@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smolfast import ops
+from smolfast import ops, reference
 from smolfast.ops import loss as loss_ops
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -195,3 +196,83 @@ def test_repeats_bit_for_bit(dtype: torch.dtype) -> None:
         loss = ops.mtp_loss(*leaves, targets, head_weights=(1.0, 0.3))
         results.append((loss, *torch.autograd.grad(loss, leaves)))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+# The Triton kernels, under its interpreter
+
+
+def kernels() -> Any:
+    pytest.importorskip("triton", reason="Triton has no build for this platform")
+    module = importlib.import_module("smolfast.kernels.mtp_loss")
+    if not module.INTERPRETED:
+        pytest.skip("needs TRITON_INTERPRET=1")
+    return module
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_kernels_are_exact(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = case(seed + 1000)
+    dtype = [torch.float32, torch.bfloat16, torch.float16][seed % 3]
+    module, positions, vocabulary, width = kernels(), min(of["positions"], 67), min(of["vocabulary"], 501), of["width"]
+    monkeypatch.setattr(module, "SLICE_BYTES", positions * 300)  # several slices of the vocabulary
+    monkeypatch.setattr(module, "SPLIT_BLOCKS", 3)
+    generator = torch.Generator().manual_seed(seed)
+    heads, depths = 1 if of["shared"] else of["depths"], of["depths"]
+    hidden = torch.randn(heads, positions, width, generator=generator).to(dtype)
+    weight = (torch.randn(vocabulary, width, generator=generator) / width**0.5).to(dtype)
+    weight = weight.t().contiguous().t() if of["strided"] else weight
+    bias = torch.randn(vocabulary, generator=generator).to(dtype) if of["bias"] else None
+    targets = torch.randint(0, vocabulary, (depths, positions), generator=generator)
+    targets[torch.rand(targets.shape, generator=generator) < 0.2] = -100
+    options = (-100, of["z_loss"], of["softcap"], of["label_smoothing"])
+    upstream = torch.randn(depths, positions, generator=generator) / 1000  # about as small as a mean makes it
+
+    losses, lse, right = module.forward(hidden, weight, bias, targets, *options)
+    gradients = module.backward(upstream, hidden, weight, bias, targets, lse, *options)
+    wide = [None if x is None else x.double() for x in (hidden, weight, bias)]
+    named = reference.LossOptions(*options)
+    exact_losses, exact_lse, exact_right, stored = reference.token_losses_forward(*wide, targets, named, False)
+    exact_gradients = reference.token_losses_backward(
+        upstream.double(), *wide, targets, exact_lse, stored, named, (True, True)
+    )  # fmt: skip
+    torch.testing.assert_close(losses.double(), exact_losses, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(lse.double(), exact_lse, rtol=1e-5, atol=1e-5)
+    if not of["softcap"]:
+        assert torch.equal(right, exact_right)
+    for got, want in zip(gradients, exact_gradients, strict=True):
+        assert got.dtype == dtype
+        close = TOLERANCE[dtype] * float(want.abs().max()) if want.numel() else 0
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=close + 1e-12)
+
+
+def test_ops_take_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = kernels()
+    hidden = torch.randn(2, 40, 16, requires_grad=True)
+    weight, bias = torch.randn(77, 16, requires_grad=True), torch.randn(77, requires_grad=True)
+    targets = torch.randint(0, 77, (40,), generator=torch.Generator().manual_seed(0))
+    targets[3:9] = -100
+    arguments: dict[str, Any] = {"head_weights": (1.0, 0.4), "bias": bias, "z_loss": 0.01, "label_smoothing": 0.1}
+    expected = ops.mtp_loss(hidden, weight, targets, **arguments)
+    want = torch.autograd.grad(expected, (hidden, weight, bias))
+    calls = []
+    monkeypatch.setattr(loss_ops, "_USE_KERNEL_ON", {"cpu"})
+    for name in ("forward", "backward"):
+        own = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, own=own, name=name, **k: (calls.append(name), own(*a, **k))[1])
+    loss = ops.mtp_loss(hidden, weight, targets, **arguments)
+    got = torch.autograd.grad(loss, (hidden, weight, bias))
+    assert calls == ["forward", "backward"]
+    torch.testing.assert_close(loss, expected)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_kernels_without_rows_or_targets() -> None:
+    module = kernels()
+    for positions in (0, 5):
+        hidden, weight, targets = torch.randn(2, positions, 8), torch.randn(11, 8), torch.full((2, positions), -100)
+        losses, lse, right = module.forward(hidden, weight, None, targets)
+        assert not losses.any()
+        assert not right.any()
+        for gradient in module.backward(torch.ones_like(losses), hidden, weight, None, targets, lse):
+            assert not gradient.any()

@@ -535,7 +535,7 @@ def test_opcheck_loss(name: str, store: bool) -> None:
     depths = len(options["head_weights"])
     if hidden.ndim == 2:
         hidden = hidden.detach()[None].requires_grad_()
-    shifted = loss_ops._shift(targets, depths, -100, options.get("document_ids"))
+    shifted = loss_ops.shift(targets, depths, -100, options.get("document_ids"))
     arguments = (hidden, weight, options.get("bias"), shifted, -100, 0.01, 0.0 if store else 2.0, 0.1, store)
     torch.library.opcheck(loss_ops._token_losses, arguments, test_utils=OPCHECKS)
     plain = [x.detach() if isinstance(x, Tensor) else x for x in arguments]

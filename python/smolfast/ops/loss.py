@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -65,10 +67,10 @@ def mtp_loss(
     """
     depths = len(head_weights)
     shared = hidden.ndim == targets.ndim + 1
-    _check_loss(hidden, weight, targets, bias, depths, shared, softcap, label_smoothing, reduction)
-    hidden, weight, bias = _autocast(hidden, weight, bias)
+    check_loss(hidden, weight, targets, bias, depths, shared, softcap, label_smoothing, reduction)
+    hidden, weight, bias = autocast(hidden, weight, bias)
     positions = targets.numel()
-    shifted = _shift(targets, depths, ignore_index, document_ids)
+    shifted = shift(targets, depths, ignore_index, document_ids)
     flat_targets = shifted.reshape(depths, positions)
     rows = hidden.reshape(1 if shared else depths, positions, hidden.shape[-1])
     itemsize = 8 if hidden.dtype == torch.float64 else 4
@@ -76,30 +78,31 @@ def mtp_loss(
     counts = valid.sum(1)
     scale = torch.tensor(head_weights, dtype=torch.float64 if itemsize == 8 else torch.float32, device=hidden.device)
     if reduction == "mean":
-        scale = scale / _divisor(num_items, counts, depths)
+        scale = scale / divisor(num_items, counts, depths)
     differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
     loss: Tensor
-    if differentiable and reduction != "none" and _sums_at_once(hidden, weight):
+    if differentiable and reduction != "none" and sums_at_once(hidden, weight):
         needs_weight = weight.requires_grad or (bias is not None and bias.requires_grad)
         loss, losses, lse, right, *_ = _summed_loss(
             rows, weight, bias, flat_targets, scale, ignore_index, z_loss, softcap, label_smoothing,
             hidden.requires_grad, needs_weight,
         )  # fmt: skip
-        return (loss, _metrics(losses, lse, right, valid, counts)) if return_metrics else loss
+        return (loss, metrics_of(losses, lse, right, valid, counts)) if return_metrics else loss
     store = (
         differentiable
         and not softcap
         and weight.shape[0] <= MAX_STORED_COLUMNS
+        and hidden.device.type not in _USE_KERNEL_ON
         and rows.shape[0] * positions * weight.shape[0] * itemsize <= _STORE_BYTES
     )
     losses, lse, right, _ = _token_losses(
         rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store
     )
     loss = (losses * scale[:, None]).reshape(shifted.shape) if reduction == "none" else (losses.sum(1) * scale).sum()
-    return (loss, _metrics(losses, lse, right, valid, counts)) if return_metrics else loss
+    return (loss, metrics_of(losses, lse, right, valid, counts)) if return_metrics else loss
 
 
-def _metrics(losses: Tensor, lse: Tensor, right: Tensor, valid: Tensor, counts: Tensor) -> dict[str, Tensor]:
+def metrics_of(losses: Tensor, lse: Tensor, right: Tensor, valid: Tensor, counts: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         safe = counts.clamp(min=1)
         return {
@@ -110,11 +113,31 @@ def _metrics(losses: Tensor, lse: Tensor, right: Tensor, valid: Tensor, counts: 
         }
 
 
-def _sums_at_once(hidden: Tensor, weight: Tensor) -> bool:
+def sums_at_once(hidden: Tensor, weight: Tensor) -> bool:
     """Whether gradients come with the loss. fp16 would lose them: they are divided by the count before the products."""
-    return hidden.dtype == weight.dtype and (
-        hidden.dtype in (torch.float32, torch.float64) or (hidden.dtype == torch.bfloat16 and _multiplies_bfloat16())
+    return (
+        hidden.device.type not in _USE_KERNEL_ON
+        and hidden.dtype == weight.dtype
+        and (
+            hidden.dtype in (torch.float32, torch.float64)
+            or (hidden.dtype == torch.bfloat16 and _multiplies_bfloat16())
+        )
     )
+
+
+_USE_KERNEL_ON = {"cuda"}  # torch's name for ROCm too; the tests add "cpu", where Triton's interpreter runs the kernels
+
+
+def _kernel(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> ModuleType | None:
+    """The Triton kernels, where they serve the device and dtypes."""
+    if hidden.device.type not in _USE_KERNEL_ON or hidden.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return None
+    if weight.dtype != hidden.dtype or (bias is not None and bias.dtype != hidden.dtype):
+        return None
+    try:
+        return importlib.import_module("smolfast.kernels.mtp_loss")
+    except ModuleNotFoundError:  # no Triton for this platform
+        return None
 
 
 @functools.cache
@@ -154,7 +177,7 @@ def linear_cross_entropy(
     return loss.reshape(target.shape) if reduction == "none" else loss
 
 
-def _check_loss(
+def check_loss(
     hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, depths: int, shared: bool, softcap: float,
     label_smoothing: float, reduction: str,
 ) -> None:  # fmt: skip
@@ -180,7 +203,7 @@ def _check_loss(
         raise SmolfastError(f"mtp_loss: reduction = '{reduction}' is unknown; choose mean, sum or none")
 
 
-def _autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     device = hidden.device.type
     if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
@@ -188,7 +211,7 @@ def _autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tens
     return hidden, weight, bias
 
 
-def _shift(targets: Tensor, depths: int, ignore_index: int, document_ids: Tensor | None) -> Tensor:
+def shift(targets: Tensor, depths: int, ignore_index: int, document_ids: Tensor | None) -> Tensor:
     """[..., N] → [k, ..., N]: depth j's targets, those past the end or in another document replaced by ignore_index."""
     length = targets.shape[-1]
     if document_ids is not None:
@@ -210,7 +233,7 @@ def _shift(targets: Tensor, depths: int, ignore_index: int, document_ids: Tensor
     return torch.stack(shifted)
 
 
-def _divisor(num_items: float | Tensor | Sequence[float] | None, counts: Tensor, depths: int) -> Tensor:
+def divisor(num_items: float | Tensor | Sequence[float] | None, counts: Tensor, depths: int) -> Tensor:
     if num_items is None:
         return counts.clamp(min=1)
     items = (
@@ -221,7 +244,7 @@ def _divisor(num_items: float | Tensor | Sequence[float] | None, counts: Tensor,
     return items
 
 
-def _check_targets(targets: Tensor, ignore_index: int, vocabulary: int) -> None:
+def check_targets(targets: Tensor, ignore_index: int, vocabulary: int) -> None:
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= vocabulary))
     if targets.device.type == "cpu" and bool(wrong.any()):
         depth, position = wrong.nonzero()[0].tolist()
@@ -243,9 +266,15 @@ def _token_losses(
     label_smoothing: float,
     store: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    _check_targets(targets, ignore_index, weight.shape[0])
+    check_targets(targets, ignore_index, weight.shape[0])
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
+    kernel = _kernel(hidden, weight, bias)
     with without_autocast(hidden):
+        if kernel is not None and not store:
+            losses, lse, right = kernel.forward(
+                hidden, weight, bias, targets, ignore_index, z_loss, softcap, label_smoothing
+            )
+            return losses, lse, right, losses.new_empty((0, 0))
         return reference.token_losses_forward(hidden, weight, bias, targets, options, store)
 
 
@@ -281,7 +310,14 @@ def _token_losses_backward(
     needs_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
+    kernel = _kernel(hidden, weight, bias)
     with without_autocast(hidden):
+        if kernel is not None and not stored.numel():
+            gradients: tuple[Tensor, Tensor, Tensor] = kernel.backward(
+                grad_losses, hidden, weight, bias, targets, lse, ignore_index, z_loss, softcap, label_smoothing,
+                (needs_hidden, needs_weight),
+            )  # fmt: skip
+            return gradients
         return reference.token_losses_backward(
             grad_losses, hidden, weight, bias, targets, lse, stored, options, (needs_hidden, needs_weight)
         )
@@ -343,11 +379,11 @@ def _summed_loss(
     needs_hidden: bool,
     needs_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The loss, then what `reference.summed_loss` returns."""
-    _check_targets(targets, ignore_index, weight.shape[0])
+    """The loss, then what `reference.summed_loss` returns without a teacher."""
+    check_targets(targets, ignore_index, weight.shape[0])
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
     with without_autocast(hidden):
-        losses, lse, right, dx, dw, db = reference.summed_loss(
+        losses, lse, right, dx, dw, db, _ = reference.summed_loss(
             hidden, weight, bias, targets, scale, options, (needs_hidden, needs_weight)
         )
     return (losses.sum(1) * scale).sum(), losses, lse, right, dx, dw, db

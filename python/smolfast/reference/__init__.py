@@ -6,6 +6,7 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 from __future__ import annotations
 
 from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_fuses
+from smolfast.reference.distillation import DIVERGENCES, Teacher
 from smolfast.reference.loss import MAX_STORED_COLUMNS, LossOptions, token_losses_backward, token_losses_forward
 from smolfast.reference.loss_gradients import summed_loss
 from smolfast.reference.orthogonalize import (
@@ -18,10 +19,12 @@ from smolfast.reference.orthogonalize import (
 
 __all__ = [
     "COEFFICIENTS",
+    "DIVERGENCES",
     "MAX_STORED_COLUMNS",
     "AttentionOptions",
     "Coefficients",
     "LossOptions",
+    "Teacher",
     "attention_backward",
     "attention_forward",
     "newton_schulz",

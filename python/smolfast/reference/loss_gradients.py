@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from smolfast.reference.distillation import Teacher
 from smolfast.reference.loss import LossOptions, by_row
 
 # Logits held at a time: 64 MiB in fp32. Twice as much gains 3 %.
@@ -33,8 +34,9 @@ def summed_loss(
     scale: Tensor,
     options: LossOptions,
     needs: tuple[bool, bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Losses, and the gradients of Σⱼ scale[j] Σᵢ losses[j, i].
+    teacher: Teacher | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Losses, and the gradients of Σⱼ scale[j] Σᵢ losses[j, i], or of what a teacher makes of that sum.
 
     Args:
         hidden: [h, N, H]; h is 1 (all depths share the logits) or k. fp32, fp64, or bf16 if weight is.
@@ -42,10 +44,13 @@ def summed_loss(
         targets: int64 [k, N].
         scale: [k], in the dtype of the losses.
         needs: whether gradients of hidden, and of weight and bias, are wanted.
+        teacher: weighs the losses and adds its divergences: ce_weight · losses + weight · τ² · divergences. Depth j at
+            position i learns from the teacher's position i + j, where its target counts.
 
     Returns:
         losses [k, N] (0 where ignored), log-sum-exp [h, N] (0 where no target of the row counts), whether no logit is
-        above the target's, bool [k, N], and the gradients of hidden, weight and bias ([0] where not wanted).
+        above the target's, bool [k, N], the gradients of hidden, weight and bias ([0] where not wanted), and
+        divergences [k, N] ([0] without a teacher).
     """
     heads, positions, width = hidden.shape
     vocabulary = weight.shape[0]
@@ -56,14 +61,13 @@ def summed_loss(
     grad = by_row(scale.to(compute)[:, None].expand_as(targets), heads) * valid
     kept = valid.any(1).nonzero()[:, 0]
     whole = len(kept) == len(x)
-    rows_of = slice(None) if whole else kept
-    all_losses, all_lse = x.new_zeros(wanted.shape, dtype=compute), x.new_zeros(len(x), dtype=compute)
-    all_right = torch.zeros_like(valid)
     wanted = torch.where(valid, wanted, 0)
     if not whole:
         x, wanted, valid, grad = x[kept], wanted[kept], valid[kept], grad[kept]
     count = len(x)
-    losses, lse, right = x.new_zeros(wanted.shape, dtype=compute), all_lse.new_zeros(count), torch.zeros_like(valid)
+    losses, right = x.new_zeros(wanted.shape, dtype=compute), torch.zeros_like(valid)
+    lse = losses.new_zeros(count)
+    divergences = torch.zeros_like(losses) if teacher is not None else losses.new_zeros(0)
     needs_hidden, needs_weight = needs
     dx = x.new_empty((count, width) if needs_hidden else 0)
     dw = torch.zeros(weight.shape if needs_weight else 0, dtype=compute, device=x.device)
@@ -92,12 +96,21 @@ def summed_loss(
                 losses[rows] -= options.label_smoothing * z.mean(1, keepdim=True)
             if options.z_loss:
                 losses[rows] += options.z_loss * lse[rows].square()[:, None]
-            total = grad[rows].sum(1)
+            ce_grad = grad[rows] if teacher is None else grad[rows] * teacher.ce_weight
+            total = ce_grad.sum(1)
             partition = total * (1 + 2 * options.z_loss * lse[rows]) if options.z_loss else total
-            dz = softmax.mul_(partition[:, None])
+            if teacher is None:
+                dz = softmax.mul_(partition[:, None])
+            else:
+                dz = softmax * partition[:, None]
+                student = teacher.student(z, softmax, lse[rows])
+                for column in range(wanted.shape[1]):
+                    ahead = kept[rows] // positions if heads > 1 else column
+                    at = (kept[rows] % positions + ahead).clamp_(max=positions - 1)
+                    divergences[rows, column] = teacher.add(at, grad[rows, column], student, dz)
             if options.label_smoothing:
                 dz.sub_((options.label_smoothing / vocabulary * total)[:, None])
-            dz.scatter_add_(1, wanted[rows], (options.label_smoothing - 1) * grad[rows])
+            dz.scatter_add_(1, wanted[rows], (options.label_smoothing - 1) * ce_grad)
             if options.softcap:
                 dz.mul_(1 - z.div_(options.softcap).square_())
             if needs_weight and bias is not None:
@@ -111,15 +124,21 @@ def summed_loss(
             for left in range(0, vocabulary, _COLUMNS):
                 columns = slice(left, left + _COLUMNS)
                 dw[columns] += logits[:, columns].t() @ x[block]
-    all_losses[rows_of], all_lse[rows_of], all_right[rows_of] = losses.masked_fill_(~valid, 0), lse, right & valid
-    if needs_hidden and not whole:
-        dx = hidden.new_zeros((heads * positions, width)).index_copy_(0, kept, dx)
-    shape = targets.shape
+
+    def every_row(values: Tensor) -> Tensor:
+        if whole:
+            return values
+        return values.new_zeros((heads * positions, *values.shape[1:])).index_copy_(0, kept, values)
+
+    def by_depth(values: Tensor) -> Tensor:
+        return every_row(values).t().reshape(targets.shape).contiguous()
+
     return (
-        all_losses.t().reshape(shape).contiguous(),
-        all_lse.view(heads, positions),
-        all_right.t().reshape(shape).contiguous(),
-        dx.view(hidden.shape) if needs_hidden else dx,
+        by_depth(losses.masked_fill_(~valid, 0)),
+        every_row(lse).view(heads, positions),
+        by_depth(right & valid),
+        every_row(dx).view(hidden.shape) if needs_hidden else dx,
         dw.to(weight.dtype),
-        db if bias is None else db.to(bias.dtype),
+        db.to(weight.dtype if bias is None else bias.dtype),
+        by_depth(divergences.masked_fill_(~valid, 0)) if teacher is not None else divergences,
     )
