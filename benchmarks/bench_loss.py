@@ -1,0 +1,190 @@
+"""The multi-token loss on this machine's CPU, forward and backward: ours beside every other implementation at hand.
+
+    python benchmarks/bench_loss.py                                    # V = 49,152; k = 1, 3, 4; fp32 and bf16
+    python benchmarks/bench_loss.py --vocabulary 128256 --depths 4 --dtypes bfloat16 --skip 'torch chunked'
+    python benchmarks/bench_loss.py --threads 1 --rounds 5 --json benchmarks/results/loss.json
+
+Each round runs every implementation once, in turn. Time is the process's CPU time (least–most), which a busy machine
+disturbs least; memory is the peak resident size above what was there before and the gradients (Linux). GFLOP/s count
+three products a logit, whatever is really done; the peak is that of one product [1,024, H] · [H, 4,096] here.
+
+Peers: "naive" is k times `cross_entropy(linear(x, W).float(), target)`; "torch chunked" is k times
+`F.linear_cross_entropy` with its default chunks; cut-cross-entropy takes part where it is installed. "shared" gives
+all depths the same hidden states: its time beside k = 1 is what the extra depths cost. "50 pairs" adds the divergence
+from 50 stored pairs a token to k = 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import re
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smolfast import ops
+from smolfast.distill import StoredTeacher, distill_loss
+
+STATUS = Path("/proc/self/status")
+
+
+def peers(hidden: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Callable[[], Tensor]]:
+    depths = len(hidden)
+
+    def each_head(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            shifted = (F.pad(targets[j:], (0, j), value=-100) for j in range(depths))
+            return torch.stack([loss(hidden[j], target) for j, target in enumerate(shifted)]).sum()
+
+        return run
+
+    runs: dict[str, Callable[[], Tensor]] = {
+        "ours": lambda: _tensor(ops.mtp_loss(hidden, weight, targets, head_weights=(1.0,) * depths)),
+        "naive": each_head(lambda x, target: F.cross_entropy(F.linear(x, weight).float(), target)),
+    }
+    if hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        chunks = torch.nn.LinearCrossEntropyOptions()
+        runs["torch chunked"] = each_head(lambda x, target: F.linear_cross_entropy(x, weight, target, options=chunks))
+    if importlib.util.find_spec("cut_cross_entropy"):
+        from cut_cross_entropy import linear_cross_entropy
+
+        runs["cut-cross-entropy"] = each_head(
+            lambda x, target: linear_cross_entropy(x, weight, target, impl="torch_compile")
+        )
+    if depths == 1:
+        pairs = torch.randint(0, len(weight), (len(targets), 50)), torch.full((len(targets), 50), 0.02)
+        teacher = StoredTeacher(*pairs, unbiased=True)
+        runs["ours, 50 pairs"] = lambda: _tensor(distill_loss(hidden, weight, targets, teacher))
+        return runs
+    runs["ours, shared"] = lambda: _tensor(ops.mtp_loss(hidden[0], weight, targets, head_weights=(1.0,) * depths))
+    return runs
+
+
+def _tensor(loss: Tensor | tuple[Tensor, dict[str, Tensor]]) -> Tensor:
+    assert isinstance(loss, Tensor)
+    return loss
+
+
+def resident() -> tuple[float, float]:
+    """Peak and present size in MB; zeros where /proc doesn't say."""
+    if not STATUS.exists():
+        return 0.0, 0.0
+    text = STATUS.read_text()
+    peak, now = (int(re.search(rf"{name}:\s+(\d+)", text)[1]) for name in ("VmHWM", "VmRSS"))  # type: ignore[index]
+    return peak * 1024 / 1e6, now * 1024 / 1e6
+
+
+def once(run: Callable[[], Tensor], leaves: tuple[Tensor, ...]) -> tuple[float, float]:
+    """CPU seconds, and peak MB above inputs and gradients."""
+    for leaf in leaves:
+        leaf.grad = None
+    if STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+    _, before = resident()
+    start = time.process_time()
+    run().backward()
+    seconds = time.process_time() - start
+    gradients = sum(leaf.grad.nbytes for leaf in leaves if leaf.grad is not None) / 1e6
+    return seconds, resident()[0] - before - gradients
+
+
+def measure(
+    runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    results: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "megabytes": []} for name in runs}
+    for _ in range(rounds):
+        for name in list(results):
+            try:
+                seconds, megabytes = once(runs[name], leaves)
+            except Exception as error:  # a peer that can't run here is a result too
+                print(f"  {name}: does not run here ({type(error).__name__}: {str(error).splitlines()[0][:80]})")
+                del results[name]
+                continue
+            results[name]["seconds"].append(seconds)
+            results[name]["megabytes"].append(megabytes)
+    return results
+
+
+def gemm_peak(width: int, dtype: torch.dtype) -> float:
+    x, w = torch.randn(1024, width).to(dtype), torch.randn(4096, width).to(dtype)
+    best = float("inf")
+    for _ in range(20):
+        start = time.process_time()
+        torch.mm(x, w.t())
+        best = min(best, time.process_time() - start)
+    return 2 * 1024 * 4096 * width / best / 1e9
+
+
+def report(title: str, results: dict[str, dict[str, list[float]]], operations: int, peak: float) -> dict[str, Any]:
+    print(title)
+    medians = {name: {kind: statistics.median(v) for kind, v in values.items()} for name, values in results.items()}
+    base = medians["naive" if "naive" in medians else "ours"]
+    for name, values in medians.items():
+        seconds, times = values["seconds"], results[name]["seconds"]
+        line = (
+            f"  {name:18} CPU {seconds:7.2f} s ({min(times):.2f}–{max(times):.2f}), {seconds / base['seconds']:5.2f} ×"
+        )
+        line += f"; memory {values['megabytes']:7.0f} MB, {values['megabytes'] / max(base['megabytes'], 1):5.3f} ×"
+        if "shared" not in name:
+            rate = operations / seconds / 1e9
+            line += f"; {rate:4.0f} GFLOP/s ({rate / peak:.0%} of the GEMM peak)"
+        print(line, flush=True)
+    return {"case": title, "gemm_gflops": peak, "results": results}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vocabulary", type=int, nargs="+", default=[49_152])
+    parser.add_argument("--depths", type=int, nargs="+", default=[1, 3, 4])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--positions", type=int, default=2048)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--skip", default="^$", help="leave out implementations that match this regular expression")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(options.threads)
+    packages = ("smolfast", "torch", "cut-cross-entropy")
+    versions = {name: metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("-", "_"))}
+    processor = platform.processor() or platform.machine()
+    print(f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {options.threads} threads")
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    for dtype in (getattr(torch, name) for name in options.dtypes):  # what is loaded once
+        small = torch.ones(1, 8, 8).to(dtype).requires_grad_(), torch.ones(8, 8).to(dtype).requires_grad_()
+        measure(peers(*small, torch.arange(8)), small, 1)
+    cases = []
+    for vocabulary in options.vocabulary:
+        for dtype in (getattr(torch, name) for name in options.dtypes):
+            peak = gemm_peak(options.width, dtype)
+            for depths in options.depths:
+                torch.manual_seed(0)
+                hidden = torch.randn(depths, options.positions, options.width).to(dtype).requires_grad_()
+                weight = (torch.randn(vocabulary, options.width) * 0.05).to(dtype).requires_grad_()
+                targets = torch.randint(0, vocabulary, (options.positions,))
+                runs = peers(hidden, weight, targets)
+                runs = {name: run for name, run in runs.items() if not re.search(options.skip, name)}
+                operations = 6 * depths * options.positions * options.width * vocabulary
+                title = f"V = {vocabulary:,}, k = {depths}, {str(dtype).removeprefix('torch.')}"
+                cases.append(report(title, measure(runs, (hidden, weight), options.rounds), operations, peak))
+    if options.json:
+        record = {"threads": options.threads, "versions": versions, "cases": cases}
+        options.json.write_text(json.dumps({"processor": processor, **record}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
