@@ -113,6 +113,14 @@ def test_long_runs_of_marks_take_linear_time(form: text.Form) -> None:
     assert got == unicodedata2.normalize(form, "a" + "\u0323" * 300_000 + "\u0301" * 300_000)
 
 
+@pytest.mark.parametrize("between", ["", " ", "e", " e", "abc e", "x" * 15, "x" * 16, "x" * 17, "é", "\u11a7", "각"])
+@pytest.mark.parametrize("after", ["", "\u0301", "\u11ab", "\u1161", "\u1112\u1161", "\u1112\u1161\u11ab\u0301", "字"])
+def test_what_stands_after_jamo(between: str, after: str) -> None:
+    for syllable in ("\u1112\u1161", "\u1112\u1161\u11ab"):
+        string = "가 " + syllable * 3 + between + after + " " + syllable + between + after
+        assert text.normalize([string])[0].as_py() == unicodedata2.normalize("NFC", string)
+
+
 def test_same_buffers_come_back_where_nothing_changes() -> None:
     same = pa.array(["plain", None, "déjà", "日本語"])
     assert text.normalize(same, "NFC") is same

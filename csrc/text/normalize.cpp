@@ -214,8 +214,12 @@ void Normalizer::compose_jamo(const char*& at, const char* end, char*& to) const
     if (!plain) break;
     to = encode(syllable, to);
     p = next;
-    // A space or a short word between; longer stretches are for the vectors.
-    for (int i = 0; i < 16 && p < stop && *p < 0x80; ++i) *to++ = static_cast<char>(*p++);
+    // A space or a short word between, but not a character that a mark may follow; longer stretches are for the
+    // vectors.
+    for (int i = 0; i < 16 && p < stop && *p < 0x80; ++i) {
+      if (stop - p > 1 && p[1] >= 0x80 && !(stop - p > 2 && p[1] == 0xE1 && p[2] == 0x84)) break;
+      *to++ = static_cast<char>(*p++);
+    }
   }
   at = reinterpret_cast<const char*>(p);
 }
