@@ -1,0 +1,130 @@
+"""batch_writer.py: whole or absent, the same bytes however the rows come."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smolfast import batch_writer
+from smolfast.documents import BatchWriter
+from smolfast.errors import SmolfastError
+
+
+def test_writer_round_trip(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "a.parquet"
+    with BatchWriter(file) as writer:
+        writer.write(pa.RecordBatch.from_pydict({"id": ["0"], "text": ["a"]}))
+        writer.write(pa.RecordBatch.from_pydict({"text": pa.array(["b"], pa.large_string()), "id": ["1"]}))
+        assert writer.rows == 2
+        assert not file.exists()
+    table = pq.read_table(file)
+    assert table.to_pylist() == [{"id": "0", "text": "a"}, {"id": "1", "text": "b"}]
+    meta = pq.ParquetFile(file).metadata.row_group(0).column(1)
+    assert meta.compression == "ZSTD"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), min_size=1, max_size=60),
+    st.lists(st.integers(1, 20), min_size=1, max_size=60),
+)
+def test_writer_bytes_do_not_depend_on_batches(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], cuts: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("batches")
+    whole = pa.RecordBatch.from_pydict({"id": [str(i) for i in range(len(texts))], "text": texts})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_writer, "ROW_GROUP_BYTES", 100)
+        patch.setattr(batch_writer, "ROW_GROUP_ROWS", 7)
+        with BatchWriter(folder / "a.parquet") as writer:
+            writer.write(whole)
+        with BatchWriter(folder / "b.parquet") as writer:
+            start = 0
+            while start < len(texts):
+                step = cuts[start % len(cuts)]
+                writer.write(whole.slice(start, step))
+                start += step
+    assert (folder / "a.parquet").read_bytes() == (folder / "b.parquet").read_bytes()
+    assert pq.read_table(folder / "a.parquet").to_batches()[0].schema == whole.schema
+    file = pq.ParquetFile(folder / "a.parquet")
+    assert file.read().to_pylist() == whole.to_pylist()
+    row = 0
+    for group in range(file.num_row_groups):  # ends exactly with the row that fills it
+        count = file.metadata.row_group(group).num_rows
+        sizes = [len(r["id"].encode()) + len(r["text"].encode()) for r in whole.slice(row, count).to_pylist()]
+        assert sum(sizes[:-1]) < 100 and count <= 7
+        row += count
+        assert row == len(texts) or sum(sizes) >= 100 or count == 7
+
+
+def test_writer_leaves_nothing_on_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    file.write_bytes(b"earlier")
+    with pytest.raises(KeyError), BatchWriter(file) as writer:
+        writer.write(pa.RecordBatch.from_pydict({"text": ["a"]}))
+        raise KeyError
+    assert file.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_writer_without_documents(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SmolfastError, match="holds no documents; give another input"),
+        BatchWriter(tmp_path / "a.parquet"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with BatchWriter(tmp_path / "b.parquet", pa.schema([("text", pa.large_string())])):
+        pass
+    assert pq.read_table(tmp_path / "b.parquet").num_rows == 0
+
+
+def test_writer_refuses_other_columns(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SmolfastError, match=r"different columns \(text and then body\)"),
+        BatchWriter(tmp_path / "a.parquet") as w,
+    ):
+        w.write(pa.RecordBatch.from_pydict({"text": ["a"]}))
+        w.write(pa.RecordBatch.from_pydict({"body": ["a"]}))
+    with pytest.raises(SmolfastError, match="different types"), BatchWriter(tmp_path / "a.parquet") as w:
+        w.write(pa.RecordBatch.from_pydict({"n": [1]}))
+        w.write(pa.RecordBatch.from_pydict({"n": ["one"]}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writer_drops_schema_metadata(tmp_path: Path) -> None:
+    batch = pa.RecordBatch.from_pydict({"text": ["a"]})
+    for name, value in (("a", b"1"), ("b", b"2")):
+        with BatchWriter(tmp_path / name) as writer:
+            writer.write(batch.replace_schema_metadata({b"made": value}))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("limit", [0, 100, 200_000])
+def test_writer_on_a_full_disk(tmp_path: Path, limit: int) -> None:
+    """A limit on file sizes fails writes in the same place as a full disk, at any user's privileges."""
+    file = tmp_path / "a.parquet"
+    file.write_bytes(b"earlier")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(SmolfastError, match=r"can't write .*a\.parquet"), BatchWriter(file) as writer:
+            for start in range(0, 200_000, 10_000):
+                values = [str(i * 0x9E3779B97F4A7C15) for i in range(start, start + 10_000)]
+                writer.write(pa.RecordBatch.from_pydict({"text": values}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_writer_where_it_may_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SmolfastError, match="choose another path"), BatchWriter(tmp_path / "file" / "a.parquet"):
+        pass

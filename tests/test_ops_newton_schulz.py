@@ -1,0 +1,116 @@
+"""The Newton–Schulz operation against the singular values themselves, its documented ranges, gradcheck and opcheck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from smolfast import SmolfastError, ops
+from smolfast.ops import orthogonalize as newton_schulz_ops
+
+OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def brute_newton_schulz(G: Tensor, coefficients: list[tuple[float, float, float]]) -> Tensor:
+    """The polynomials on the singular values themselves."""
+    u, s, vh = torch.linalg.svd(G, full_matrices=False)
+    s = s / torch.linalg.matrix_norm(G, keepdim=True)[..., 0]
+    for a, b, c in coefficients:
+        s = a * s + b * s**3 + c * s**5
+    return u @ (s[..., None] * vh)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (3, 17), (17, 3), (2, 6, 9), (2, 3, 12, 4), (1, 40)], ids=str)
+@pytest.mark.parametrize("form", ["auto", "plain", "gram"])
+def test_newton_schulz_is_the_polynomial_of_the_singular_values(shape: tuple[int, ...], form: Any) -> None:
+    G = randn(*shape)
+    for coefficients in ("muon", "polar_express", "taylor", (2.0, -1.5, 0.5), [(3.0, -3.0, 1.0), (1.5, -0.5, 0.0)]):
+        triples = list(newton_schulz_ops.reference.resolve_coefficients(coefficients, 5))
+        got = ops.newton_schulz(G, 5, coefficients, form)
+        torch.testing.assert_close(got, brute_newton_schulz(G, triples), rtol=1e-7, atol=1e-7)
+
+
+def with_singular_values(values: Tensor, columns: int) -> Tensor:
+    n = values.shape[0]
+    u, v = torch.linalg.qr(randn(n, n))[0], torch.linalg.qr(randn(columns, n, seed=1))[0]
+    return (u * values) @ v.T
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("muon", 0.67, 1.3), ("polar_express", 0.87, 1.13)])
+@pytest.mark.parametrize("form", ["plain", "gram"])
+def test_newton_schulz_in_fp32_ends_in_the_documented_range(name: str, low: float, high: float, form: Any) -> None:
+    """Singular values from 0.02 to 0.9 of the norm."""
+    values = torch.cat([torch.tensor([1.0], dtype=torch.float64), torch.logspace(-1.63, -0.9, 60, dtype=torch.float64)])
+    G = with_singular_values(values, 90)
+    assert 0.02 <= values.min() / G.norm() < 0.023
+    spectrum = torch.linalg.svdvals(ops.newton_schulz(G.float(), 5, name, form).double())
+    assert low <= spectrum.min()
+    assert spectrum.max() <= high
+
+
+@pytest.mark.parametrize("name", ["muon", "polar_express"])
+@pytest.mark.parametrize("steps", [5, 8])
+@pytest.mark.parametrize("shape", [(100, 300), (400, 900)], ids=str)  # whole products and mirrored ones
+def test_gram_is_plain_within_a_thousandth(name: str, steps: int, shape: tuple[int, int]) -> None:
+    n, m = shape
+    for values in (
+        torch.logspace(-6, 0, n, dtype=torch.float64),
+        torch.cat([torch.ones(1), torch.full((n - 1,), 2e-3)]).double(),
+        torch.cat([torch.ones(20), torch.zeros(n - 20)]).double(),
+    ):
+        G = with_singular_values(values, m).float()
+        plain, gram = (ops.newton_schulz(G, steps, name, form) for form in ("plain", "gram"))
+        assert (plain - gram).abs().max() < 1e-3
+
+
+def test_newton_schulz_on_zeros_nan_infinity_and_tiny_norms() -> None:
+    G = randn(5, 4, 6, dtype=torch.float32)
+    G[0], G[1, 2, 3], G[2, 0, 0], G[3] = 0, torch.nan, torch.inf, G[3] * 1e-30
+    for form in ("plain", "gram"):
+        got = ops.newton_schulz(G, form=form)  # type: ignore[arg-type]
+        assert not got[0].any()
+        assert got[1].isnan().all()
+        assert got[2].isnan().all()
+        assert got[3].abs().max() < 1e-15
+        torch.testing.assert_close(got[4], ops.newton_schulz(G[4], form=form))  # type: ignore[arg-type]
+
+
+def test_newton_schulz_gradcheck() -> None:
+    for shape in ((3, 5), (5, 3), (2, 3, 3)):
+        G = randn(*shape).requires_grad_()
+        torch.autograd.gradcheck(lambda x: ops.newton_schulz(x, 3), (G,))
+
+
+def test_opcheck_newton_schulz() -> None:
+    for shape in ((3, 5), (2, 7, 2)):
+        G = randn(*shape).requires_grad_()
+        torch.library.opcheck(
+            newton_schulz_ops._newton_schulz, (G, [3.0, -3.0, 1.0] * 3, "auto", None, 1e-7), test_utils=OPCHECKS
+        )
+        torch.library.opcheck(
+            newton_schulz_ops._newton_schulz_backward,
+            (G.detach(), G.detach(), [3.0, -3.0, 1.0], 1e-7),
+            test_utils=OPCHECKS,
+        )
+
+
+def test_newton_schulz_refuses() -> None:
+    with pytest.raises(SmolfastError, match=r"expected floating-point matrices"):
+        ops.newton_schulz(torch.zeros(3))
+    with pytest.raises(SmolfastError, match="choose auto, plain or gram"):
+        ops.newton_schulz(torch.zeros(3, 3), form="fast")  # type: ignore[arg-type]
+    with pytest.raises(SmolfastError, match="choose one of muon"):
+        ops.newton_schulz(torch.zeros(3, 3), coefficients="moun")
+    with pytest.raises(SmolfastError, match="list of triples"):
+        ops.newton_schulz(torch.zeros(3, 3), coefficients=[(1.0, 2.0)])  # type: ignore[list-item]
+    with pytest.raises(SmolfastError, match="0 to 99"):
+        ops.newton_schulz(torch.zeros(3, 3), steps=100)
+    with pytest.raises(SmolfastError, match="can't be computed in"):
+        ops.newton_schulz(torch.zeros(3, 3), dtype=torch.int8)
