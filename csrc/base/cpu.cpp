@@ -65,7 +65,11 @@ Isa active_isa() {
 }
 
 void force_isa(const std::string& name) {
-  chosen.store(static_cast<int>(parse(name)), std::memory_order_relaxed);
+  use_isa(parse(name));
+}
+
+void use_isa(Isa isa) {
+  chosen.store(static_cast<int>(isa), std::memory_order_relaxed);
 }
 
 }  // namespace smolfast

@@ -34,5 +34,7 @@ const char* isa_name(Isa isa);
 // Chooses by name ("baseline", "avx2", "avx512", "neon", or "auto" for the best). Throws Error for a name that is
 // unknown or that this CPU can't run.
 void force_isa(const std::string& name);
+// Chooses one of supported_isas().
+void use_isa(Isa isa);
 
 }  // namespace smolfast
