@@ -155,23 +155,16 @@ def splitmix64(state: int) -> Iterator[int]:
 
 
 def fast_sketch(shingles: list[int], size: int, seed: int = 1) -> list[int]:
-    """Algorithm 1 of arXiv 1704.04370 with two random rounds, then a permutation for each bucket still empty."""
+    """Algorithm 1 of arXiv 1704.04370 with one random round, then a permutation for each bucket still empty."""
     parameters = splitmix64(seed ^ 0x636C6173736963)
-    permutations = [(next(parameters) & 0xFFFFFFFF | 1, next(parameters) & 0xFFFFFFFF) for _ in range(size)]
-    buckets: list[tuple[int, int] | None] = [None] * size
-    for i in range(2):
-        for shingle in shingles:
-            h = shingle if i == 0 else mix((shingle + i * 0x9E3779B97F4A7C15) & MASK)
-            place = (h >> 32) * size >> 32
-            value = (i, h & 0xFFFFFFFF)
-            held = buckets[place]
-            if held is None or value < held:
-                buckets[place] = value
-        if None not in buckets:
-            break
-    last = [mix((shingle + 2 * 0x9E3779B97F4A7C15) & MASK) & 0xFFFFFFFF for shingle in shingles]
+    permutations = [(next(parameters) | 1, next(parameters)) for _ in range(size)]
+    buckets = [0xFFFFFFFF] * size
+    for h in shingles:
+        place = (h >> 32) * size >> 32
+        buckets[place] = min(buckets[place], h & 0xFFFFFFFF)
+    last = [mix((shingle + 0x9E3779B97F4A7C15) & MASK) for shingle in shingles]
     return [
-        min((a * h + b & 0xFFFFFFFF for h in last), default=0xFFFFFFFF) if bucket is None else bucket[1]
+        min((a * h + b & 0xFFFF for h in last), default=bucket) if bucket == 0xFFFFFFFF else bucket
         for bucket, (a, b) in zip(buckets, permutations, strict=True)
     ]
 

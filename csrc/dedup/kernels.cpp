@@ -1,6 +1,7 @@
 #include "dedup/kernels.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/cpu.h"
 #include "dedup/hash.h"
@@ -47,53 +48,34 @@ SMOLFAST_BODY void ngrams_body(const uint64_t* __restrict words, std::size_t cou
   for (std::size_t i = 0; i < count; ++i) out[i] = mix(out[i]);
 }
 
-constexpr std::size_t kBlock = 256;
-
-SMOLFAST_BODY uint64_t round_hash(uint64_t shingle, uint32_t round) {
-  return mix(shingle + round * 0x9E3779B97F4A7C15u);
+SMOLFAST_BODY void rehash16_body(const uint64_t* __restrict shingles, std::size_t count, uint16_t* __restrict out) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<uint16_t>(mix(shingles[i] + 0x9E3779B97F4A7C15u));
 }
 
-SMOLFAST_BODY void fast_round_body(const uint64_t* __restrict shingles, std::size_t count, uint32_t round,
-                                   uint32_t size, uint64_t* __restrict buckets) {
-  const uint64_t rank = uint64_t{round} << 32;
-  uint64_t bucket[kBlock];
-  uint64_t key[kBlock];
-  for (std::size_t start = 0; start < count; start += kBlock) {
-    const std::size_t n = std::min(kBlock, count - start);
-    if (round == 0) {
-      for (std::size_t i = 0; i < n; ++i) {
-        const uint64_t h = shingles[start + i];
-        bucket[i] = ((h >> 32) * size) >> 32;
-        key[i] = h & 0xFFFFFFFFu;
-      }
-    } else {
-      for (std::size_t i = 0; i < n; ++i) {
-        const uint64_t h = round_hash(shingles[start + i], round);
-        bucket[i] = ((h >> 32) * size) >> 32;
-        key[i] = rank | (h & 0xFFFFFFFFu);
-      }
-    }
-    // Without a branch: in short documents, whether a key is the least so far can't be predicted (a branch costs 40 %
+SMOLFAST_BODY void scatter_body(const uint64_t* __restrict hashes, std::size_t count, uint32_t size,
+                                uint32_t* __restrict buckets) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const uint64_t h = hashes[i];
+    const auto value = static_cast<uint32_t>(h);
+    uint32_t* slot = buckets + (((h >> 32) * size) >> 32);
+    // Without a branch: in short documents, whether a value is the least so far can't be predicted (a branch costs 40 %
     // of the time there; in long documents both take the same).
-    for (std::size_t i = 0; i < n; ++i) {
-      uint64_t* slot = buckets + bucket[i];
-      const uint64_t held = *slot;
-      uint64_t less = -static_cast<uint64_t>(key[i] < held);
-      SMOLFAST_KEEP(less);
-      *slot = held ^ ((held ^ key[i]) & less);
-    }
+    const uint32_t held = *slot;
+    uint32_t less = -static_cast<uint32_t>(value < held);
+    SMOLFAST_KEEP(less);
+    *slot = held ^ ((held ^ value) & less);
   }
 }
 
-SMOLFAST_BODY void round_hashes_body(const uint64_t* __restrict shingles, std::size_t count, uint32_t round,
-                                     uint32_t* __restrict out) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<uint32_t>(round_hash(shingles[i], round));
+SMOLFAST_BODY void fill_body(const uint16_t* __restrict minima, std::size_t size, uint32_t* __restrict values) {
+  for (std::size_t k = 0; k < size; ++k) values[k] = values[k] != 0xFFFFFFFFu ? values[k] : uint32_t{minima[k]};
 }
 
-SMOLFAST_BODY void affine32_body(const uint32_t* __restrict hashes, std::size_t count, const uint32_t* __restrict a,
-                                 const uint32_t* __restrict b, std::size_t size, uint32_t* __restrict minima) {
-  constexpr std::size_t kTile = 32;
-  std::size_t k = 0;
+// The first permutations that come in whole tiles, and what is left of `size` by smaller ones.
+template <std::size_t kTile>
+SMOLFAST_BODY std::size_t affine32_tiles(const uint32_t* __restrict hashes, std::size_t count,
+                                         const uint32_t* __restrict a, const uint32_t* __restrict b, std::size_t size,
+                                         uint32_t* __restrict minima, std::size_t k) {
   for (; k + kTile <= size; k += kTile) {
     uint32_t least[kTile];
     for (std::size_t j = 0; j < kTile; ++j) least[j] = minima[k + j];
@@ -103,20 +85,47 @@ SMOLFAST_BODY void affine32_body(const uint32_t* __restrict hashes, std::size_t 
     }
     for (std::size_t j = 0; j < kTile; ++j) minima[k + j] = least[j];
   }
-  for (; k + 8 <= size; k += 8) {
-    uint32_t least[8];
-    for (std::size_t j = 0; j < 8; ++j) least[j] = minima[k + j];
+  return k;
+}
+
+SMOLFAST_BODY void affine32_body(const uint32_t* __restrict hashes, std::size_t count, const uint32_t* __restrict a,
+                                 const uint32_t* __restrict b, std::size_t size, uint32_t* __restrict minima) {
+  std::size_t k = affine32_tiles<32>(hashes, count, a, b, size, minima, 0);
+  k = affine32_tiles<8>(hashes, count, a, b, size, minima, k);
+  affine32_tiles<1>(hashes, count, a, b, size, minima, k);
+}
+
+// kVectors vectors of permutations stay in registers over the whole run of hashes.
+template <int kBytes, std::size_t kVectors>
+SMOLFAST_BODY std::size_t affine16_tiles(const uint16_t* __restrict hashes, std::size_t count,
+                                         const uint16_t* __restrict a, const uint16_t* __restrict b, std::size_t size,
+                                         uint16_t* __restrict minima, std::size_t k) {
+  typedef uint16_t Vector __attribute__((vector_size(kBytes)));
+  constexpr std::size_t kTile = kVectors * kBytes / sizeof(uint16_t);
+  for (; k + kTile <= size; k += kTile) {
+    Vector factor[kVectors];
+    Vector summand[kVectors];
+    Vector least[kVectors];
+    std::memcpy(factor, a + k, sizeof(factor));
+    std::memcpy(summand, b + k, sizeof(summand));
+    std::memset(least, 0xFF, sizeof(least));
     for (std::size_t i = 0; i < count; ++i) {
-      const uint32_t h = hashes[i];
-      for (std::size_t j = 0; j < 8; ++j) least[j] = std::min(least[j], a[k + j] * h + b[k + j]);
+      const uint16_t h = hashes[i];
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        const Vector value = factor[v] * h + summand[v];
+        least[v] = value < least[v] ? value : least[v];
+      }
     }
-    for (std::size_t j = 0; j < 8; ++j) minima[k + j] = least[j];
+    std::memcpy(minima + k, least, sizeof(least));
   }
-  for (; k < size; ++k) {
-    uint32_t least = minima[k];
-    for (std::size_t i = 0; i < count; ++i) least = std::min(least, a[k] * hashes[i] + b[k]);
-    minima[k] = least;
-  }
+  return k;
+}
+
+template <int kBytes>
+SMOLFAST_BODY void affine16_body(const uint16_t* __restrict hashes, std::size_t count, const uint16_t* __restrict a,
+                                 const uint16_t* __restrict b, std::size_t size, uint16_t* __restrict minima) {
+  const std::size_t k = affine16_tiles<kBytes, 4>(hashes, count, a, b, size, minima, 0);
+  affine16_tiles<kBytes, 1>(hashes, count, a, b, size, minima, k);
 }
 
 SMOLFAST_BODY uint64_t mod_mersenne61(uint64_t x) {
@@ -133,32 +142,38 @@ SMOLFAST_BODY void mersenne61_body(const uint64_t* __restrict hashes, std::size_
   }
 }
 
-#define SMOLFAST_DEDUP_KERNELS(suffix, target)                                                                     \
+#define SMOLFAST_DEDUP_KERNELS(suffix, target, bytes)                                                              \
   target void ngrams_##suffix(const uint64_t* words, std::size_t count, int ngram, uint64_t* out) {                \
     ngrams_body(words, count, ngram, out);                                                                         \
   }                                                                                                                \
-  target void fast_round_##suffix(const uint64_t* shingles, std::size_t count, uint32_t round, uint32_t size,      \
-                                  uint64_t* buckets) {                                                             \
-    fast_round_body(shingles, count, round, size, buckets);                                                        \
+  target void rehash16_##suffix(const uint64_t* shingles, std::size_t count, uint16_t* out) {                      \
+    rehash16_body(shingles, count, out);                                                                           \
   }                                                                                                                \
-  target void round_hashes_##suffix(const uint64_t* shingles, std::size_t count, uint32_t round, uint32_t* out) {  \
-    round_hashes_body(shingles, count, round, out);                                                                \
+  target void scatter_##suffix(const uint64_t* hashes, std::size_t count, uint32_t size, uint32_t* buckets) {      \
+    scatter_body(hashes, count, size, buckets);                                                                    \
+  }                                                                                                                \
+  target void fill_##suffix(const uint16_t* minima, std::size_t size, uint32_t* values) {                          \
+    fill_body(minima, size, values);                                                                               \
   }                                                                                                                \
   target void affine32_##suffix(const uint32_t* hashes, std::size_t count, const uint32_t* a, const uint32_t* b,   \
                                 std::size_t size, uint32_t* minima) {                                              \
     affine32_body(hashes, count, a, b, size, minima);                                                              \
   }                                                                                                                \
+  target void affine16_##suffix(const uint16_t* hashes, std::size_t count, const uint16_t* a, const uint16_t* b,   \
+                                std::size_t size, uint16_t* minima) {                                              \
+    affine16_body<bytes>(hashes, count, a, b, size, minima);                                                       \
+  }                                                                                                                \
   target void mersenne61_##suffix(const uint64_t* hashes, std::size_t count, const uint64_t* a, const uint64_t* b, \
                                   std::size_t size, uint64_t* minima) {                                            \
     mersenne61_body(hashes, count, a, b, size, minima);                                                            \
   }                                                                                                                \
-  constexpr Kernels k_##suffix{ngrams_##suffix, fast_round_##suffix, round_hashes_##suffix, affine32_##suffix,     \
-                               mersenne61_##suffix};
+  constexpr Kernels k_##suffix{ngrams_##suffix,   rehash16_##suffix, scatter_##suffix,   fill_##suffix,            \
+                               affine32_##suffix, affine16_##suffix, mersenne61_##suffix};
 
-SMOLFAST_DEDUP_KERNELS(baseline, )
+SMOLFAST_DEDUP_KERNELS(baseline, , 16)
 #if defined(SMOLFAST_X86)
-SMOLFAST_DEDUP_KERNELS(avx2, SMOLFAST_TARGET_AVX2)
-SMOLFAST_DEDUP_KERNELS(avx512, SMOLFAST_TARGET_AVX512)
+SMOLFAST_DEDUP_KERNELS(avx2, SMOLFAST_TARGET_AVX2, 32)
+SMOLFAST_DEDUP_KERNELS(avx512, SMOLFAST_TARGET_AVX512, 64)
 #endif
 
 }  // namespace

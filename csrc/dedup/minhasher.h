@@ -57,24 +57,27 @@ class MinHasher {
   template <typename Take>
   void each_block(std::string_view text, Workspace& workspace, Take&& take) const;
   void sign_fast(std::string_view text, Workspace& workspace, uint32_t* signature) const;
-  void fill_empty(Workspace& workspace) const;
+  void fill_empty(Workspace& workspace, uint32_t* values) const;
 
   MinHashConfig config_;
   Secret secret_;
   std::vector<uint32_t> a32_;
   std::vector<uint32_t> b32_;
+  std::vector<uint16_t> a16_;  // the same cut to 16 bits
+  std::vector<uint16_t> b16_;
 };
 
 class Workspace {
  public:
-  std::vector<uint64_t> kept;      // shingles not yet known to be superfluous
   std::vector<uint64_t> words;     // word hashes of one batch behind the last n − 1 of the batch before
-  std::vector<uint64_t> shingles;  // of one batch
-  std::vector<uint32_t> hashes;    // the same, 32 bits
-  std::vector<uint64_t> buckets;
-  std::vector<uint32_t> empty;  // numbers of buckets without a key
-  std::vector<uint32_t> lanes;  // permutations and minima of those
-  std::vector<char> joined;     // tokens with one space between
+  std::vector<uint64_t> shingles;  // those kept, then those of one batch
+  std::size_t kept = 0;
+  std::vector<uint16_t> hashes16;      // of the shingles kept
+  std::vector<uint32_t> hashes;        // of one batch's shingles, 32 bits
+  std::vector<uint32_t> empty;         // numbers of buckets without a value
+  std::vector<uint16_t> permutations;  // of those
+  std::vector<uint16_t> minima;        // and their values
+  std::vector<char> joined;            // tokens with one space between
   std::vector<std::size_t> starts;
   TokenBatch batch;
 };

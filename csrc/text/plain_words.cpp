@@ -29,11 +29,42 @@ struct BlockClasses {
   uint64_t han;          // first bytes of three whose characters are Han, save for those after 0xE4 0xB7
   uint64_t exceptions;   // 0xE4
 };
-using Classify = BlockClasses (*)(const char*);
+using Scan = std::size_t (*)(std::string_view text, std::size_t& position, Word* words, std::size_t capacity);
+
+static_assert(sizeof(Word) == 2 * sizeof(uint32_t) && offsetof(Word, end) == sizeof(uint32_t));
+
+// A block's 64 bytes, in `copy` with spaces behind them where the text ends.
+inline const char* whole_block(const char* at, std::size_t left, char* copy) {
+  if (left >= 64) return at;
+  std::memset(copy, ' ', 64);
+  std::memcpy(copy, at, left);
+  return copy;
+}
+
+// Writes the positions of a mask's bits to every second number: the begins or the ends of words. Four at a time, since
+// a loop's end is hard to predict; what is written beyond the last is overwritten later.
+inline void write_positions(uint64_t mask, int count, uint32_t base, uint32_t* out) {
+  for (int done = 0; done < count; done += 4) {
+    for (int j = 0; j < 4; ++j) {
+      out[2 * j] = base + static_cast<uint32_t>(std::countr_zero(mask));
+      mask &= mask - 1;
+    }
+    out += 8;
+  }
+}
+
+inline void write_words(uint64_t begins, uint64_t ends, int count, uint32_t base, Word* words) {
+  write_positions(begins, count, base, &words->begin);
+  write_positions(ends, count, base, &words->end);
+}
 
 #if defined(SMOLFAST_X86)
 
-BlockClasses classify_sse2(const char* block) {
+namespace sse2 {
+
+inline BlockClasses classify(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
   BlockClasses all{};
   for (int i = 0; i < 4; ++i) {
     const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i);
@@ -61,13 +92,23 @@ BlockClasses classify_sse2(const char* block) {
   return all;
 }
 
+#define SMOLFAST_TARGET
+#include "text/plain_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace sse2
+
+namespace avx2 {
+
 // Lambdas don't inherit a function's target, so the wider versions spell their steps out by macros.
 #define SMOLFAST_MASK(v) uint64_t{static_cast<uint32_t>(_mm256_movemask_epi8(v))} << (32 * i)
 #define SMOLFAST_IS(c) _mm256_cmpeq_epi8(x, _mm256_set1_epi8(c))
 #define SMOLFAST_IN(v, low, span)                                                                       \
   _mm256_cmpeq_epi8(_mm256_min_epu8(_mm256_sub_epi8(v, _mm256_set1_epi8(low)), _mm256_set1_epi8(span)), \
                     _mm256_sub_epi8(v, _mm256_set1_epi8(low)))
-SMOLFAST_TARGET_AVX2 BlockClasses classify_avx2(const char* block) {
+SMOLFAST_TARGET_AVX2 inline BlockClasses classify(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
   BlockClasses all{};
   for (int i = 0; i < 2; ++i) {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
@@ -91,30 +132,95 @@ SMOLFAST_TARGET_AVX2 BlockClasses classify_avx2(const char* block) {
 #undef SMOLFAST_IS
 #undef SMOLFAST_IN
 
+#define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
+#include "text/plain_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx2
+
+namespace avx512 {
+
 #define SMOLFAST_IS(c) _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(c))
 #define SMOLFAST_IN(v, low, span) \
   _mm512_cmple_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(low)), _mm512_set1_epi8(span))
-SMOLFAST_TARGET_AVX512 BlockClasses classify_avx512(const char* block) {
-  const __m512i x = _mm512_loadu_si512(block);
-  return {SMOLFAST_IN(_mm512_or_si512(x, _mm512_set1_epi8(0x20)), 'a', 25),
-          SMOLFAST_IN(x, '0', 9),
-          SMOLFAST_IS('_'),
-          SMOLFAST_IS(':'),
-          SMOLFAST_IS('.') | SMOLFAST_IS('\''),
-          SMOLFAST_IS(',') | SMOLFAST_IS(';'),
-          _mm512_movepi8_mask(x),
-          SMOLFAST_IN(x, '\xC3', 2) | SMOLFAST_IN(x, '\xD0', 1),
-          SMOLFAST_IS('\xC3'),
-          _mm512_cmpeq_epi8_mask(_mm512_and_si512(x, _mm512_set1_epi8('\xDF')), _mm512_set1_epi8('\x97')),
-          SMOLFAST_IN(x, '\xE4', 5),
-          SMOLFAST_IS('\xE4')};
+SMOLFAST_TARGET_AVX512 inline BlockClasses classify(const char* text, std::size_t left) {
+  const uint64_t present = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
+  const __m512i x = _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), present, text);
+  BlockClasses all{};
+  all.letters = SMOLFAST_IN(_mm512_or_si512(x, _mm512_set1_epi8(0x20)), 'a', 25);
+  all.digits = SMOLFAST_IN(x, '0', 9);
+  all.underscores = SMOLFAST_IS('_');
+  all.colons = SMOLFAST_IS(':');
+  all.dots = SMOLFAST_IS('.') | SMOLFAST_IS('\'');
+  all.commas = SMOLFAST_IS(',') | SMOLFAST_IS(';');
+  all.above = _mm512_movepi8_mask(x);
+  if (all.above == 0) return all;
+  all.pairs = SMOLFAST_IN(x, '\xC3', 2) | SMOLFAST_IN(x, '\xD0', 1);
+  all.latin = SMOLFAST_IS('\xC3');
+  all.signs = _mm512_cmpeq_epi8_mask(_mm512_and_si512(x, _mm512_set1_epi8('\xDF')), _mm512_set1_epi8('\x97'));
+  all.han = SMOLFAST_IN(x, '\xE4', 5);
+  all.exceptions = SMOLFAST_IS('\xE4');
+  return all;
 }
 #undef SMOLFAST_IS
 #undef SMOLFAST_IN
 
+#define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
+#include "text/plain_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx512
+
+// With VBMI2, which compresses bytes, the positions take no loop: 1.3 times as fast on documents of 30 words.
+namespace avx512_vbmi2 {
+
+#define SMOLFAST_TARGET_VBMI2 \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
+
+SMOLFAST_TARGET_VBMI2 inline BlockClasses classify(const char* text, std::size_t left) {
+  return avx512::classify(text, left);
+}
+
+SMOLFAST_TARGET_VBMI2 inline void write_words(uint64_t begins, uint64_t ends, int count, uint32_t base, Word* words) {
+  alignas(64) static constexpr auto kPositions = [] {
+    struct {
+      char at[64];
+    } table{};
+    for (int i = 0; i < 64; ++i) table.at[i] = static_cast<char>(i);
+    return table;
+  }();
+  const __m512i positions = _mm512_load_si512(kPositions.at);
+  const __m256i first = _mm512_castsi512_si256(_mm512_maskz_compress_epi8(begins, positions));
+  const __m256i last = _mm512_castsi512_si256(_mm512_maskz_compress_epi8(ends, positions));
+  const __m512i origin = _mm512_set1_epi32(static_cast<int>(base));
+#define SMOLFAST_STORE(number, bytes) \
+  _mm512_storeu_si512(words + 8 * (number), _mm512_add_epi32(_mm512_cvtepu8_epi32(bytes), origin))
+  __m128i x = _mm256_castsi256_si128(first);
+  __m128i y = _mm256_castsi256_si128(last);
+  SMOLFAST_STORE(0, _mm_unpacklo_epi8(x, y));
+  SMOLFAST_STORE(1, _mm_unpackhi_epi8(x, y));
+  if (count > 16) [[unlikely]] {
+    x = _mm256_extracti128_si256(first, 1);
+    y = _mm256_extracti128_si256(last, 1);
+    SMOLFAST_STORE(2, _mm_unpacklo_epi8(x, y));
+    SMOLFAST_STORE(3, _mm_unpackhi_epi8(x, y));
+  }
+#undef SMOLFAST_STORE
+}
+
+#define SMOLFAST_TARGET SMOLFAST_TARGET_VBMI2
+#include "text/plain_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx512_vbmi2
+
 #else
 
-BlockClasses classify_portable(const char* block) {
+namespace portable {
+
+inline BlockClasses classify(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
   BlockClasses all{};
   for (int i = 0; i < 64; ++i) {
     const auto c = static_cast<unsigned char>(block[i]);
@@ -134,94 +240,34 @@ BlockClasses classify_portable(const char* block) {
   return all;
 }
 
+#define SMOLFAST_TARGET
+#include "text/plain_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace portable
+
 #endif
 
-Classify classify() {
+Scan choose() {
 #if defined(SMOLFAST_X86)
+  static const bool vbmi2 = __builtin_cpu_supports("avx512vbmi2");
   switch (active_isa()) {
     case Isa::kAvx512:
-      return classify_avx512;
+      return vbmi2 ? avx512_vbmi2::scan : avx512::scan;
     case Isa::kAvx2:
-      return classify_avx2;
+      return avx2::scan;
     default:
-      return classify_sse2;
+      return sse2::scan;
   }
 #else
-  return classify_portable;
+  return portable::scan;
 #endif
-}
-
-// Writes the positions of a mask's bits to every second number: the begins or the ends of words. Four at a time, since
-// a loop's end is hard to predict; what is written beyond the last is overwritten later.
-inline void write_positions(uint64_t mask, int count, uint32_t base, uint32_t* out) {
-  for (int done = 0; done < count; done += 4) {
-    for (int j = 0; j < 4; ++j) {
-      out[2 * j] = base + static_cast<uint32_t>(std::countr_zero(mask));
-      mask &= mask - 1;
-    }
-    out += 8;
-  }
 }
 
 }  // namespace
 
 std::size_t scan_plain_words(std::string_view text, std::size_t& at, Word* words, std::size_t capacity) {
-  static_assert(sizeof(Word) == 2 * sizeof(uint32_t) && offsetof(Word, end) == sizeof(uint32_t));
-  const Classify classes_of = classify();
-  std::size_t found = 0;
-  while (at < text.size() && found + kPlainBlockWords <= capacity) {
-    const std::size_t left = text.size() - at;
-    BlockClasses c;
-    if (left >= 64) {
-      c = classes_of(text.data() + at);
-    } else {
-      char block[64];
-      std::memset(block, ' ', sizeof(block));
-      std::memcpy(block, text.data() + at, left);
-      c = classes_of(block);
-    }
-    // Characters above ASCII that are plain and whole inside the block.
-    const uint64_t pairs = c.pairs & ~(c.latin & c.signs >> 1) & ~(uint64_t{1} << 63);
-    const uint64_t han = c.han & ~(c.exceptions & c.signs >> 1) & ~(uint64_t{3} << 62);
-    const uint64_t letters = c.letters | pairs | pairs << 1;
-    const uint64_t han_bytes = han | han << 1 | han << 2;
-    // WB5, WB8 to WB10, WB13a and WB13b join letters, digits and low lines; WB6, WB7, WB11 and WB12 a mark between two
-    // letters or two digits.
-    const uint64_t core = letters | c.digits | c.underscores;
-    const uint64_t middle =
-        ((c.colons | c.dots) & letters << 1 & letters >> 1) | ((c.commas | c.dots) & c.digits << 1 & c.digits >> 1);
-    const uint64_t inside = core | middle;
-    // Nothing is certain from the first byte on that isn't plain (it may belong to the word before it), nor a mark that
-    // stands before it or at the block's end. The last certain start of a segment is a separator or a Han character: go
-    // on from there.
-    const uint64_t above = c.above & ~(letters | han_bytes);
-    const int limit = above != 0 ? std::countr_zero(above) : 64;
-    if (limit == 0) break;
-    const uint64_t known = limit == 64 ? ~uint64_t{0} : (uint64_t{1} << limit) - 1;
-    const uint64_t last = (c.colons | c.dots | c.commas) & uint64_t{1} << (limit - 1);
-    const uint64_t starts = ((~inside & ~han_bytes & ~last) | han) & known;
-    if (starts == 0) break;
-    const int stop = 63 - std::countl_zero(starts);
-    if (stop == 0) break;
-    const uint64_t before = (uint64_t{1} << stop) - 1;
-    uint64_t begins = ((inside & ~(inside << 1)) | han) & before;
-    uint64_t ends = ((~inside & inside << 1) | (han & before) << 3) & (before << 1 | 1);
-    // Low lines alone are no word.
-    for (uint64_t low = begins & c.underscores; low != 0; low &= low - 1) {
-      const int begin = std::countr_zero(low);
-      const int after = begin + std::countr_one(c.underscores >> begin);
-      if ((inside >> after & 1) == 0) {
-        begins &= ~(uint64_t{1} << begin);
-        ends &= ~(uint64_t{1} << after);
-      }
-    }
-    const int count = std::popcount(begins);
-    write_positions(begins, count, static_cast<uint32_t>(at), &words[found].begin);
-    write_positions(ends, count, static_cast<uint32_t>(at), &words[found].end);
-    found += static_cast<std::size_t>(count);
-    at = std::min(text.size(), at + static_cast<std::size_t>(stop));
-  }
-  return found;
+  return choose()(text, at, words, capacity);
 }
 
 }  // namespace smolfast::text
