@@ -128,3 +128,13 @@ def test_writer_where_it_may_not(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SmolfastError, match="choose another path"), BatchWriter(tmp_path / "file" / "a.parquet"):
         pass
+
+
+def test_writer_bytes_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_writer, "ROW_GROUP_ROWS", 100)
+    for threads in (1, 2, 5):
+        with BatchWriter(tmp_path / f"{threads}", threads=threads) as writer:
+            for start in range(0, 3000, 70):
+                writer.write(pa.RecordBatch.from_pydict({"text": [f"text {i}" for i in range(start, start + 70)]}))
+    assert pq.ParquetFile(tmp_path / "5").num_row_groups == 31
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes() == (tmp_path / "5").read_bytes()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,19 +17,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from smolfast import _native
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path
+from smolfast.row_groups import RowGroupFile
 from smolfast.sources import one_line
 
 ROW_GROUP_BYTES = 16 << 20
 ROW_GROUP_ROWS = 1 << 16
+MOST_THREADS = 8
+"""Each holds a row group and what becomes of it, some 40 MiB."""
 
 
 class BatchWriter:
     """Write record batches to one parquet file that is whole or absent.
 
     The bytes depend only on the rows, the schema and the pyarrow version, not on how the rows were cut into batches:
-    a row group ends with the row that brings it to 16 MiB of values or 65,536 rows. zstd, with page checksums.
+    a row group ends with the row that brings it to 16 MiB of values or 65,536 rows. zstd, with page checksums. Row
+    groups are encoded by several threads, since compression takes most of the time.
 
         with BatchWriter("out.parquet") as writer:
             writer.write(batch)
@@ -39,19 +46,25 @@ class BatchWriter:
             written and no schema given.
     """
 
-    def __init__(self, path: str | os.PathLike[str], schema: pa.Schema | None = None) -> None:
-        """`schema` defaults to that of the first batch; schema metadata is not written."""
+    def __init__(self, path: str | os.PathLike[str], schema: pa.Schema | None = None, *, threads: int = 0) -> None:
+        """`schema` defaults to that of the first batch; schema metadata is not written. `threads`: 0 for every CPU."""
         self.path = Path(path)
         self.schema = None if schema is None else schema.remove_metadata()
         self.rows = 0
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._pending_bytes = 0
-        self._writer: pq.ParquetWriter | None = None
+        self._threads = min(threads or _native.available_threads(), MOST_THREADS)
+        self._pool: ThreadPoolExecutor | None = None
+        self._encoding: deque[Future[pa.Buffer]] = deque()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self._temporary = self._stack.enter_context(atomic_path(self.path))
+        with contextlib.ExitStack() as opened:
+            opened.push(self._stack)
+            self._file = RowGroupFile(self._stack.enter_context(self._temporary.open("wb")))
+            opened.pop_all()
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -75,16 +88,17 @@ class BatchWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        if kind is None:
-            try:
+        try:
+            if kind is None:
                 self._finish()
-            except BaseException as failed:
-                self._abandon()
-                # Through atomic_path, which removes the temporary file and words a full disk.
-                if not self._stack.__exit__(type(failed), failed, failed.__traceback__):
-                    raise
-        else:
-            self._abandon()
+        except BaseException as failed:
+            # Through atomic_path, which removes the temporary file and words a full disk.
+            if not self._stack.__exit__(type(failed), failed, failed.__traceback__):
+                raise
+            return None
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
         return self._stack.__exit__(kind, error, trace)
 
     def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -106,29 +120,46 @@ class BatchWriter:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _flush(self) -> None:
-        if self._writer is None:
-            # No dictionaries: the wide columns are distinct texts and ids, and zstd sees to repeated values.
-            self._writer = pq.ParquetWriter(
-                self._temporary, self.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
-            )
-        if self._pending:
-            # One chunk, since pages end where chunks do.
-            table = pa.Table.from_batches(self._pending, self.schema).combine_chunks()
-            self._writer.write_table(table, row_group_size=self._pending_rows)
-            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        table = pa.Table.from_batches(self._pending, self.schema)
+        size = self._pending_bytes
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        if self._threads == 1 or size > 4 * ROW_GROUP_BYTES:
+            # One huge document at a time: what becomes of it takes several times its size.
+            self._write_encoded(0)
+            self._file.add(_encode(table))
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, "smolfast-write")
+        self._encoding.append(self._pool.submit(_encode, table))
+        self._write_encoded(self._threads)
+
+    def _write_encoded(self, waiting: int) -> None:
+        """Write what the threads made, in order, until no more than so many row groups are under way."""
+        while len(self._encoding) > waiting:
+            self._file.add(self._encoding.popleft().result())
 
     def _finish(self) -> None:
         if self.schema is None:
             raise SmolfastError(f"can't write {self.path}: the input holds no documents; give another input")
-        self._flush()
-        assert self._writer is not None
-        self._writer.close()
+        if self._pending:
+            self._flush()
+        self._write_encoded(0)
+        if not self.rows:
+            self._file.add(_encode(self.schema.empty_table()))
+        self._file.finish()
 
-    def _abandon(self) -> None:
-        if self._writer is not None:
-            # A full disk can make the footer fail too; the first error is the one to report.
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._writer.close()
+
+def _encode(table: pa.Table) -> pa.Buffer:
+    """A parquet file of one row group; of none if there are no rows."""
+    sink = pa.BufferOutputStream()
+    # No dictionaries: the wide columns are distinct texts and ids, and zstd sees to repeated values.
+    with pq.ParquetWriter(
+        sink, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+    ) as writer:
+        if table.num_rows:
+            # One chunk, since pages end where chunks do.
+            writer.write_table(table.combine_chunks(), row_group_size=table.num_rows)
+    return sink.getvalue()
 
 
 def _row_bytes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
