@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smolfast import SmolfastError, ops
+from smolfast import SmolfastError, _native, ops
 from smolfast.ops import orthogonalize as newton_schulz_ops
 
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
@@ -35,6 +35,48 @@ def test_newton_schulz_is_the_polynomial_of_the_singular_values(shape: tuple[int
         triples = list(newton_schulz_ops.reference.resolve_coefficients(coefficients, 5))
         got = ops.newton_schulz(G, 5, coefficients, form)
         torch.testing.assert_close(got, brute_newton_schulz(G, triples), rtol=1e-7, atol=1e-7)
+
+
+@pytest.fixture(params=_native.implementations())
+def implementation(request: pytest.FixtureRequest) -> Any:
+    _native.force_implementation(request.param)
+    yield
+    _native.force_implementation("auto")
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (16, 16), (5, 7), (33, 17), (3, 40, 9), (5, 70, 130), (2, 130, 70), (2, 2, 64, 64)], ids=str
+)
+@pytest.mark.parametrize("form", ["plain", "gram"])
+def test_native_is_the_reference_whatever_the_instructions_and_threads(shape: tuple[int, ...], form: Any) -> None:
+    G = randn(*shape, dtype=torch.float32)
+    threads = torch.get_num_threads()
+    for name in ("muon", "polar_express"):
+        results = []
+        triples = newton_schulz_ops.reference.resolve_coefficients(name, 5)
+        expected = newton_schulz_ops.reference.newton_schulz(G.double(), triples, "plain")
+        try:
+            for count in (1, 2, 3, 7):
+                torch.set_num_threads(count)
+                results.append(ops.newton_schulz(G, 5, name, form))
+        finally:
+            torch.set_num_threads(threads)
+        torch.testing.assert_close(results[-1].double(), expected, rtol=2e-4, atol=2e-4)
+        assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_native_leaves_its_input_alone_and_takes_any_layout() -> None:
+    G = randn(3, 20, 30, dtype=torch.float32)
+    kept = G.clone()
+    want = ops.newton_schulz(G)
+    assert torch.equal(G, kept)
+    for other in (G.mT.contiguous().mT, torch.stack([G, G], -1)[..., 0]):
+        assert torch.equal(ops.newton_schulz(other), want)
+    torch.testing.assert_close(ops.newton_schulz(G.mT), want.mT, rtol=1e-4, atol=1e-4)
+    assert ops.newton_schulz(G.bfloat16()).dtype == torch.bfloat16
+    assert ops.newton_schulz(G[:0]).shape == (0, 20, 30)
+    torch.testing.assert_close(ops.newton_schulz(G, 0), G / G.norm(dim=(1, 2), keepdim=True))
 
 
 def with_singular_values(values: Tensor, columns: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Types of the native module; its functions are wrapped by `smolfast.text` and `smolfast.dedup`."""
+"""Types of the native module; its functions are wrapped by `smolfast.text`, `smolfast.dedup` and `smolfast.ops`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,13 @@ def implementation() -> str: ...
 def implementations() -> list[str]: ...
 def force_implementation(name: str) -> None: ...
 def available_threads() -> int: ...
+def newton_schulz(
+    matrices: list[npt.NDArray[np.float32]],
+    coefficients: Sequence[tuple[float, float, float]],
+    parts: Sequence[int],
+    eps: float,
+    threads: int,
+) -> None: ...
 
 class MinHasher:
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from smolfast import reference
+from smolfast import _native, reference
 from smolfast.errors import SmolfastError
 from smolfast.ops.precision import without_autocast
 from smolfast.reference import Coefficients
@@ -87,6 +87,21 @@ def _newton_schulz(G: Tensor, coefficients: list[float], form: str, dtype: str |
     compute = None if dtype is None else _DTYPES[dtype]
     with without_autocast(G):
         return reference.newton_schulz(G, _triples(coefficients), form, compute, eps)
+
+
+@_newton_schulz.register_kernel("cpu")
+def _(G: Tensor, coefficients: list[float], form: str, dtype: str | None, eps: float) -> Tensor:
+    triples, compute = _triples(coefficients), None if dtype is None else _DTYPES[dtype]
+    if compute not in (None, torch.float32) or G.dtype == torch.float64:
+        with without_autocast(G):
+            return reference.newton_schulz(G, triples, form, compute, eps)
+    result = torch.empty(G.shape, dtype=torch.float32).copy_(G)
+    if result.numel():
+        matrices = result.view(-1, *G.shape[-2:])
+        n, m = sorted(matrices.shape[-2:])
+        parts = [len(part) for part in reference.cut_steps(n, m, triples, form)]
+        _native.newton_schulz([matrix.numpy() for matrix in matrices], triples, parts, eps, torch.get_num_threads())
+    return result.to(G.dtype)
 
 
 @_newton_schulz.register_kernel("cuda")

@@ -12,6 +12,7 @@ from smolfast.reference.loss_gradients import summed_loss
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
     Coefficients,
+    cut_steps,
     newton_schulz,
     newton_schulz_backward,
     resolve_coefficients,
@@ -27,6 +28,7 @@ __all__ = [
     "Teacher",
     "attention_backward",
     "attention_forward",
+    "cut_steps",
     "newton_schulz",
     "newton_schulz_backward",
     "resolve_coefficients",

@@ -75,15 +75,6 @@ def resolve_coefficients(coefficients: Coefficients, steps: int) -> tuple[Triple
     return tuple(triples[min(step, len(triples) - 1)] for step in range(steps))
 
 
-# A symmetric product in row blocks of this height takes (1 + 1/blocks)/2 of the work. On one AVX-512 core:
-# 1.4 times as fast at 512 × 2,752, 1.35 at 512 × 512; at 256 rows two blocks gain nothing.
-_SYMMETRIC_ROWS = 128
-_MIN_SYMMETRIC = 384
-
-# Numbers of small matrices worked on together on a CPU, so that they stay in its L2: 64 of 128 × 128 take 50 ms,
-# as one by one, and 71 ms in one batch; 64 of 64 × 64 take 7.9 ms, 9.8 one by one and 10.5 in one batch.
-_CPU_CHUNK = 1 << 15
-
 # A step multiplies the error of a small eigenvalue of R by up to a². Where these factors pass this, R is taken afresh
 # from X: five "muon" steps (2e4) go unbroken, five "polar_express" ones (2e5) don't: their error would pass 1e-3.
 _GRAM_GROWTH = 5e4
@@ -101,38 +92,13 @@ def gram_parts(coefficients: Sequence[Triple]) -> list[Sequence[Triple]]:
 
 
 def gram_pays(rows: int, columns: int, steps: int, parts: int) -> bool:
-    """Whether the Gram form needs fewer operations, for rows ≤ columns.
+    """Whether the Gram form takes fewer operations for rows ≤ columns, symmetric products at half price.
 
     Plain takes XXᵀ, A² and BX each step. Gram takes XXᵀ and QX once for each part, R² each step, and PR, PRP and
     PQ in all of a part's steps but one.
     """
     n, m = rows, columns
-    share = 2.0
-    if n >= _MIN_SYMMETRIC:
-        share = 1.0 + _SYMMETRIC_ROWS / n  # of a symmetric product, where a whole one is 2
-    plain = steps * ((share + 2) * n * n * m + share * n**3)
-    gram = parts * (share + 2) * n * n * m + (steps * share + (steps - parts) * (share + 4)) * n**3
-    return gram < plain
-
-
-def _symmetric(A: Tensor, B: Tensor) -> Tensor:
-    """A Bᵀ [..., n, n] where it's known to be symmetric: blocks on and below the diagonal, the rest mirrored."""
-    n = A.shape[-2]
-    if n < _MIN_SYMMETRIC:
-        return A @ B.mT
-    if A.ndim == 3:
-        return torch.stack([_symmetric(a, b) for a, b in zip(A, B, strict=True)])
-    out = A.new_empty(n, n)
-    for start in range(0, n, _SYMMETRIC_ROWS):
-        stop = min(start + _SYMMETRIC_ROWS, n)
-        torch.mm(A[start:stop], B[:stop].t(), out=out[start:stop, :stop])
-        out[:start, start:stop] = out[start:stop, :start].t()
-    return out
-
-
-def _add_product(C: Tensor, beta: float, A: Tensor, B: Tensor, alpha: float = 1.0) -> Tensor:
-    """beta · C + alpha · AB for matrices or batches."""
-    return (torch.addmm if A.ndim == 2 else torch.baddbmm)(C, A, B, beta=beta, alpha=alpha)
+    return parts * 3 * n * n * m + (5 * steps - 4 * parts) * n**3 < steps * (3 * n * n * m + n**3)
 
 
 def newton_schulz(
@@ -157,35 +123,28 @@ def newton_schulz(
     tall = G.shape[-2] > G.shape[-1]
     X = (G.mT if tall else G).to(compute).reshape(-1, *((G.mT if tall else G).shape[-2:]))
     norm = torch.linalg.vector_norm(X, dim=(-2, -1), keepdim=True).clamp(min=eps)
-    X = X / norm
-    size = max(1, _CPU_CHUNK // X[0].numel()) if X.device.type == "cpu" else X.shape[0]
-    if size == 1:  # one matrix at a time goes to GEMM, which is faster than a batch of one
-        parts = [_iterate(matrix, coefficients, form) for matrix in X]
-        X = parts[0] if len(parts) == 1 else torch.stack(parts)
-    else:
-        X = torch.cat([_iterate(part, coefficients, form) for part in torch.split(X, size)])
+    X = _iterate(X / norm, coefficients, form)
     X = X.mT if tall else X
     return X.reshape(G.shape).to(G.dtype).contiguous()
 
 
-def _iterate(X: Tensor, coefficients: Sequence[Triple], form: str) -> Tensor:
-    """X [n, m] or [batch, n, m] of norm 1, n ≤ m."""
-    n, m = X.shape[-2:]
+def cut_steps(n: int, m: int, coefficients: Sequence[Triple], form: str) -> list[Sequence[Triple]]:
+    """The parts of the Gram form for matrices with n ≤ m, none where the plain form is asked for or is cheaper."""
     parts = gram_parts(coefficients)
     if form == "gram" or (form == "auto" and gram_pays(n, m, len(coefficients), len(parts))):
-        for part in parts:
-            X = _gram_iterations(X, part)
-    else:
-        for a, b, c in coefficients:
-            X = _add_product(X, a, _polynomial(_symmetric(X, X), b, c), X)
+        return parts
+    return []
+
+
+def _iterate(X: Tensor, coefficients: Sequence[Triple], form: str) -> Tensor:
+    """X [batch, n, m] of norm 1, n ≤ m."""
+    parts = cut_steps(X.shape[-2], X.shape[-1], coefficients, form)
+    for part in parts:
+        X = _gram_iterations(X, part)
+    for a, b, c in () if parts else coefficients:
+        A = X @ X.mT
+        X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
     return X
-
-
-def _polynomial(A: Tensor, b: float, c: float) -> Tensor:
-    """bA + cA² for symmetric A."""
-    if A.shape[-1] < _MIN_SYMMETRIC:
-        return _add_product(A, b, A, A, c)
-    return _symmetric(A, A).mul_(c).add_(A, alpha=b)
 
 
 def _gram_iterations(X: Tensor, coefficients: Sequence[Triple]) -> Tensor:
@@ -193,14 +152,14 @@ def _gram_iterations(X: Tensor, coefficients: Sequence[Triple]) -> Tensor:
 
     Q is symmetric too, but for rounding, which mirroring would spread: it is multiplied out whole, P from the left.
     """
-    R = _symmetric(X, X)
+    R = X @ X.mT
     Q: Tensor | None = None
     for step, (a, b, c) in enumerate(coefficients):
-        P = _polynomial(R, b, c)
+        P = torch.baddbmm(R, R, R, beta=b, alpha=c)
         P.diagonal(dim1=-2, dim2=-1).add_(a)
         Q = P if Q is None else P @ Q
         if step + 1 < len(coefficients):
-            R = _symmetric(P @ R, P)
+            R = P @ R @ P
     assert Q is not None
     return Q @ X
 

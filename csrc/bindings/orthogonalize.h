@@ -1,0 +1,10 @@
+// Newton–Schulz on the CPU for Python.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace smolfast::bindings {
+
+void register_orthogonalize(pybind11::module_& m);
+
+}  // namespace smolfast::bindings
