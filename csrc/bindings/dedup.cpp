@@ -15,6 +15,7 @@
 #include "bindings/arrow_py.h"
 #include "dedup/clusters.h"
 #include "dedup/digests.h"
+#include "dedup/lines.h"
 #include "dedup/minhasher.h"
 #include "dedup/pairs.h"
 #include "text/utf8.h"
@@ -82,9 +83,10 @@ dedup::Digest parse_digest(const std::string& name) {
 }
 
 std::unique_ptr<MinHasher> make_hasher(uint32_t size, int ngram, const std::string& tokens, const std::string& scheme,
-                                       const std::string& digest, uint64_t seed, std::vector<uint64_t> a,
+                                       const std::string& digest, bool simplify, uint64_t seed, std::vector<uint64_t> a,
                                        std::vector<uint64_t> b) {
   MinHashConfig config;
+  config.simplify = simplify;
   config.size = size;
   config.ngram = ngram;
   config.tokens = parse_tokens(tokens);
@@ -149,7 +151,7 @@ py::tuple shingles(const MinHasher& hasher, const py::object& source, int thread
   return py::make_tuple(offsets, values);
 }
 
-py::tuple hash_texts(const py::object& source, int threads) {
+py::tuple hash_texts(const py::object& source, bool simplify, int threads) {
   const ImportedStrings strings(source, "strings");
   const auto rows = static_cast<py::ssize_t>(strings.size());
   py::array_t<uint64_t> hashes(std::vector<py::ssize_t>{2, rows});
@@ -161,10 +163,17 @@ py::tuple hash_texts(const py::object& source, int threads) {
     const py::gil_scoped_release release;
     const std::vector<Block> blocks = blocks_of(strings);
     parallel_for(blocks.size(), threads, [&](std::size_t i) {
+      thread_local Workspace workspace;
       const Block& block = blocks[i];
       for (int64_t row = block.begin; row < block.end; ++row) {
         const std::string_view text = (*block.column)[row];
-        const auto [first, second] = dedup::hash_text(text);
+        std::string_view compared = text;
+        if (simplify) {
+          workspace.simplified.clear();
+          workspace.simplifier.append(checked_row(strings, block, row), workspace.simplified);
+          compared = workspace.simplified.view();
+        }
+        const auto [first, second] = dedup::hash_text(compared);
         const int64_t at = block.first + row - block.begin;
         high[at] = first == dedup::kNoKey ? first - 1 : first;
         low[at] = second;
@@ -173,6 +182,62 @@ py::tuple hash_texts(const py::object& source, int threads) {
     });
   }
   return py::make_tuple(hashes, lengths);
+}
+
+// ends [rows] and hashes of the lines of at least `least` bytes.
+py::tuple hash_lines(const py::object& source, std::size_t least, int threads) {
+  const ImportedStrings strings(source, "strings");
+  const auto rows = static_cast<std::size_t>(strings.size());
+  py::array_t<int64_t> ends(static_cast<py::ssize_t>(rows));
+  int64_t* end = ends.mutable_data();
+  std::vector<std::vector<uint64_t>> parts;
+  int64_t total = 0;
+  {
+    const py::gil_scoped_release release;
+    const std::vector<Block> blocks = blocks_of(strings);
+    parts.resize(blocks.size());
+    parallel_for(blocks.size(), threads, [&](std::size_t i) {
+      const Block& block = blocks[i];
+      for (int64_t row = block.begin; row < block.end; ++row) {
+        dedup::hash_lines((*block.column)[row], least, parts[i]);
+        end[block.first + row - block.begin] = static_cast<int64_t>(parts[i].size());
+      }
+    });
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      const int64_t size = blocks[i].end - blocks[i].begin;
+      for (int64_t row = 0; row < size; ++row) end[blocks[i].first + row] += total;
+      total += static_cast<int64_t>(parts[i].size());
+    }
+  }
+  Keys hashes(total);
+  uint64_t* out = hashes.mutable_data();
+  for (const auto& part : parts) {
+    if (!part.empty()) std::memcpy(out, part.data(), part.size() * sizeof(uint64_t));
+    out += part.size();
+  }
+  return py::make_tuple(ends, hashes);
+}
+
+// The strings without the lines, of those of at least `least` bytes, whose flag isn't 0.
+py::object drop_lines(const py::object& source, std::size_t least,
+                      const py::array_t<uint8_t, py::array::c_style>& drop) {
+  const ImportedStrings strings(source, "strings");
+  const uint8_t* flags = drop.data();
+  auto left = static_cast<std::size_t>(drop.size());
+  arrow::StringBuilder builder;
+  {
+    const py::gil_scoped_release release;
+    for (const auto& column : strings.chunks()) {
+      for (int64_t row = 0; row < column.size(); ++row) {
+        if (dedup::count_lines(column[row], least) > left) throw Error("drop: fewer flags than lines");
+        const std::size_t lines = dedup::drop_lines(column[row], least, flags, builder.data());
+        builder.finish_row();
+        flags += lines;
+        left -= lines;
+      }
+    }
+  }
+  return export_strings(builder);
 }
 
 Keys band_keys(const py::array& signatures, int bands, int rows, int threads) {
@@ -336,7 +401,7 @@ class DocumentSets {
 void register_dedup(py::module_& m) {
   py::class_<MinHasher>(m, "MinHasher")
       .def(py::init(&make_hasher), py::arg("num_perm"), py::arg("ngram"), py::arg("tokens"), py::arg("scheme"),
-           py::arg("hash"), py::arg("seed"), py::arg("a"), py::arg("b"))
+           py::arg("hash"), py::arg("simplify"), py::arg("seed"), py::arg("a"), py::arg("b"))
       .def("sign", &sign, py::arg("strings"), py::arg("threads"))
       .def("shingles", &shingles, py::arg("strings"), py::arg("threads"));
   py::class_<Pairs>(m, "Pairs").def("jaccard", &jaccard, py::arg("a"), py::arg("b"), py::arg("threads"));
@@ -350,7 +415,9 @@ void register_dedup(py::module_& m) {
       .def("unite", &DocumentSets::unite, py::arg("columns"), py::arg("parts"), py::arg("threads"),
            py::arg("pairs").none(true), py::arg("threshold"))
       .def("roots", &DocumentSets::roots);
-  m.def("hash_texts", &hash_texts, py::arg("strings"), py::arg("threads"));
+  m.def("hash_texts", &hash_texts, py::arg("strings"), py::arg("simplify"), py::arg("threads"));
+  m.def("hash_lines", &hash_lines, py::arg("strings"), py::arg("least"), py::arg("threads"));
+  m.def("drop_lines", &drop_lines, py::arg("strings"), py::arg("least"), py::arg("drop"));
   m.def("band_keys", &band_keys, py::arg("signatures"), py::arg("bands"), py::arg("rows"), py::arg("threads"));
   m.def(
       "digest",

@@ -71,6 +71,13 @@ MinHasher::MinHasher(MinHashConfig config) : config_(std::move(config)), secret_
   }
 }
 
+std::string_view MinHasher::prepared(std::string_view text, Workspace& workspace) const {
+  if (!config_.simplify) return text;
+  workspace.simplified.clear();
+  workspace.simplifier.append(text, workspace.simplified);
+  return workspace.simplified.view();
+}
+
 // Native shingles: take(hashes, count) for each batch, which lies behind the first workspace.kept of
 // workspace.shingles; take may keep it by adding to that.
 template <typename Take>
@@ -239,6 +246,7 @@ void MinHasher::fill_empty(Workspace& workspace, uint32_t* values) const {
 
 void MinHasher::sign(std::string_view text, Workspace& workspace, void* signature) const {
   const Kernels& kernel = kernels();
+  text = prepared(text, workspace);
   if (config_.scheme == Scheme::kFast) {
     sign_fast(text, workspace, static_cast<uint32_t*>(signature));
     return;
@@ -265,7 +273,7 @@ void MinHasher::sign(std::string_view text, Workspace& workspace, void* signatur
 
 std::vector<uint64_t> MinHasher::shingles(std::string_view text, Workspace& workspace) const {
   std::vector<uint64_t> all;
-  each_block(text, workspace,
+  each_block(prepared(text, workspace), workspace,
              [&](const uint64_t* shingles, std::size_t count) { all.insert(all.end(), shingles, shingles + count); });
   if (config_.scheme == Scheme::kDatasketch) {
     for (uint64_t& h : all) h &= 0xFFFFFFFFu;

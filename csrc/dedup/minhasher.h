@@ -7,6 +7,8 @@
 
 #include "dedup/hash.h"
 #include "dedup/tokens.h"
+#include "text/buffer.h"
+#include "text/simplify.h"
 
 namespace smolfast::dedup {
 
@@ -23,6 +25,7 @@ struct MinHashConfig {
   Scheme scheme = Scheme::kFast;
   TokenKind tokens = TokenKind::kUnicode;
   Digest digest = Digest::kSha1;  // of the two schemes made to agree with others
+  bool simplify = false;          // text/simplify.h, with its defaults, before the tokens
   int ngram = 5;
   uint32_t size = 112;  // hashes a signature
   uint64_t seed = 1;
@@ -50,6 +53,7 @@ class MinHasher {
   std::vector<uint64_t> shingles(std::string_view text, Workspace& workspace) const;
 
  private:
+  std::string_view prepared(std::string_view text, Workspace& workspace) const;
   template <typename Take>
   void hashed_shingles(std::string_view text, Workspace& workspace, Take&& take) const;
   template <typename Take>
@@ -69,6 +73,8 @@ class MinHasher {
 
 class Workspace {
  public:
+  text::Simplifier simplifier{text::SimplifyOptions{}};
+  text::Buffer simplified;
   std::vector<uint64_t> words;     // word hashes of one batch behind the last n − 1 of the batch before
   std::vector<uint64_t> shingles;  // those kept, then those of one batch
   std::size_t kept = 0;

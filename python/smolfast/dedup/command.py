@@ -45,6 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheme", choices=SCHEMES, default="fast", help="how documents are signed (fast)")
     parser.add_argument("--hash", metavar="NAME", help="digest of the schemes datasketch and datatrove")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the hashes (1)")
+    parser.add_argument("--simplify", action="store_true", help="compare lower-case text without punctuation or marks")
+    parser.add_argument(
+        "--exact", choices=("text", "simplified"), default="text", help="what exact duplicates share (text)"
+    )
+    parser.add_argument(
+        "--lines",
+        type=int,
+        metavar="BYTES",
+        help="also take out lines of so many bytes that stood in an earlier document",
+    )
     parser.add_argument("--bands", type=int, metavar="B", help="bands (14, or by the threshold)")
     parser.add_argument("--rows", type=int, metavar="R", help="hashes per band (8, or by the threshold)")
     parser.add_argument("--threshold", type=float, metavar="T", help="Jaccard similarity of near-duplicates; verifies")
@@ -90,6 +100,9 @@ def run(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
             scheme=arguments.scheme,
             hash=arguments.hash,
             seed=arguments.seed,
+            simplify=arguments.simplify,
+            exact=arguments.exact,
+            lines=arguments.lines,
             errors=arguments.errors,
             threads=arguments.threads,
             memory=arguments.memory,

@@ -16,9 +16,10 @@ from smolfast import __version__
 from smolfast.dedup.banding import choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.index import Index, JoinedStore
+from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import DedupSummary, Names, write_kept, write_removed
-from smolfast.dedup.signing import SIGNING_SHARE, Job, prefetch, read_all, sign_all, total_size
+from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
 from smolfast.documents import ErrorPolicy, Source, find_sources
 from smolfast.errors import SmolfastError
@@ -52,6 +53,9 @@ def deduplicate(
     scheme: Scheme = "fast",
     hash: str | None = None,
     seed: int = 1,
+    simplify: bool = False,
+    exact: Exact = "text",
+    lines: int | None = None,
     errors: ErrorPolicy = "fail",
     threads: int = 0,
     memory: int | None = None,
@@ -77,13 +81,17 @@ def deduplicate(
 
     Args:
         inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
-        num_perm, ngram, tokens, scheme, hash, seed: as for MinHasher.
+        num_perm, ngram, tokens, scheme, hash, seed, simplify: as for MinHasher.
         bands, rows: bands × rows ≤ num_perm; 14 and 8 by default, or chosen for `threshold`.
         threshold: the Jaccard similarity from which on documents count as near-duplicates; turns verification on.
         verify: "none", "signature" (the estimate reaches the threshold) or "exact" (the similarity of the shingle
             sets does). "signature" when there is a threshold, else "none".
         keep: which document of a cluster stays: "first", "longest" (UTF-8 bytes) or the name of a column of numbers,
             of which the highest wins. Ties go to the first; a missing score is the lowest.
+        exact: documents are exact duplicates when their "text" is the same, or their "simplified" text.
+        lines: also take out of the kept documents each line of at least so many UTF-8 bytes (without spaces around it)
+            that stands earlier in a document that is kept or compared against, or in the same one. A document may lose
+            all its lines. None takes out nothing.
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
         threads: 0 for every CPU this process may use.
         memory: bytes to use; half of the machine's by default. What doesn't fit goes to disk, inside `output`.
@@ -109,7 +117,13 @@ def deduplicate(
     verify = verify or ("none" if threshold is None else "signature")
     if verify not in get_args(Verify):
         raise SmolfastError(f"verify = {verify!r}: choose one of {', '.join(get_args(Verify))}")
-    hasher = MinHasher(num_perm, ngram, tokens, scheme, hash, seed)
+    hasher = MinHasher(num_perm, ngram, tokens, scheme, hash, seed, simplify=simplify)
+    if exact not in get_args(Exact):
+        raise SmolfastError(f"exact = {exact!r}: choose one of {', '.join(get_args(Exact))}")
+    if lines is not None and lines < 1:
+        raise SmolfastError(f"lines = {lines}: expected bytes of a line, at least 1")
+    if index is not None and lines is not None:
+        raise SmolfastError("an index keeps no lines to compare with; leave out lines, or use against")
     if bands < 1 or rows < 1 or bands * rows > num_perm:
         raise SmolfastError(f"bands × rows = {bands} × {rows} must be from 1 to num_perm = {num_perm}")
     if memory is not None and memory < MIN_MEMORY:
@@ -135,6 +149,8 @@ def deduplicate(
         threads=threads,
         memory=memory or _half_of_memory(),
         progress=progress or (lambda done, total, note: None),
+        exact=exact,
+        lines=lines,
     )
     parameters = {
         **hasher.parameters(),
@@ -145,11 +161,13 @@ def deduplicate(
         "threshold": threshold,
         "verify": verify,
         "keep": keep,
+        "exact": exact,
+        "lines": lines,
         "errors": errors,
     }
     opened = None
     if index is not None:
-        signed_by = {**hasher.parameters(), "bands": bands, "rows": rows}
+        signed_by = {**hasher.parameters(), "bands": bands, "rows": rows, "exact": exact}
         opened = Index(Path(index), signed_by, job.layout())
         if not opened.additions and not update_index:
             raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
@@ -238,8 +256,11 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
         protected=protected,
     )
     names = Names([source.path for source in job.sources], starts, clusters, job.id_column, index, all_ids=bool(add_as))
+    repeated = None
+    if job.lines is not None:
+        repeated = RepeatedLines(store, clusters.kept, job.lines, job.memory // 4, protected)
     documents_out, bytes_out = write_kept(
-        work / KEPT, _second_pass(job, clusters, names, starts), clusters, job.text_column
+        work / KEPT, _second_pass(job, clusters, names, starts), clusters, job.text_column, repeated, job.threads
     )
     write_removed(work / REMOVED, clusters, names)
     if index is not None and add_as is not None:
@@ -256,6 +277,7 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
         near_duplicates=len(clusters.removed) - exact,
         clusters=clusters.count,
         skipped=store.extra.get("skipped", 0),
+        lines_removed=0 if repeated is None else repeated.count,
     )
 
 

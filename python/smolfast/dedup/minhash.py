@@ -41,6 +41,8 @@ class MinHasher:
             The last two hash the tokens joined by one space (code points by nothing), in UTF-8.
         hash: the shingle's digest under "datasketch" ("sha1_hash32", the default, or "xxh32") and "datatrove"
             ("xxhash64", the default, or "sha1"). The other schemes have none.
+        simplify: compare what `smolfast.text.simplify` makes of the text: lower case, no punctuation, numbers as 0, no
+            marks on letters; FineWeb's rule.
         seed: 0 to 2⁶⁴ − 1 (2³² − 1 under the last two schemes). Signatures of different seeds can't be compared.
 
     Raises:
@@ -55,6 +57,8 @@ class MinHasher:
         scheme: Scheme = "fast",
         hash: str | None = None,
         seed: int = 1,
+        *,
+        simplify: bool = False,
     ) -> None:
         _check_choice("scheme", scheme, SCHEMES)
         _check_choice("tokens", tokens, TOKENS)
@@ -79,8 +83,9 @@ class MinHasher:
         self.scheme = scheme
         self.hash = hash
         self.seed = seed
+        self.simplify = simplify
         a, b = _permutations(scheme, num_perm, seed)
-        self._native = _native.MinHasher(num_perm, ngram, tokens, scheme, digest, seed, a, b)
+        self._native = _native.MinHasher(num_perm, ngram, tokens, scheme, digest, simplify, seed, a, b)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -96,6 +101,7 @@ class MinHasher:
             "scheme": self.scheme,
             "hash": self.hash,
             "seed": self.seed,
+            "simplify": self.simplify,
         }
 
     def signatures(self, strings: object, *, threads: int = 0) -> npt.NDArray[Any]:

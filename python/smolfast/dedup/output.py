@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from smolfast.dedup.clustering import Clusters
 from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
+from smolfast.dedup.lines import RepeatedLines
 from smolfast.documents import BatchWriter
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
@@ -48,6 +49,8 @@ class DedupSummary:
     """Clusters of two documents or more."""
     skipped: int
     """Rows left out because their text was not UTF-8 or missing (`errors="skip"`)."""
+    lines_removed: int = 0
+    """Lines taken out of kept documents (`lines`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -119,7 +122,12 @@ class Names:
 
 
 def write_kept(
-    path: Path, batches: Iterable[tuple[int, pa.RecordBatch]], clusters: Clusters, text_column: str
+    path: Path,
+    batches: Iterable[tuple[int, pa.RecordBatch]],
+    clusters: Clusters,
+    text_column: str,
+    repeated: RepeatedLines | None,
+    threads: int,
 ) -> tuple[int, int]:
     """Write the kept rows with `cluster_id` and `cluster_size`; `batches` come with their first document's number.
 
@@ -127,11 +135,14 @@ def write_kept(
         documents and UTF-8 bytes of text written.
     """
     documents = size = 0
-    with BatchWriter(path) as writer:
+    with BatchWriter(path, threads=threads) as writer:
         for first, batch in batches:
             part = slice(first, first + batch.num_rows)
             names = [name for name in batch.schema.names if name not in CLUSTER_COLUMNS]
             columns = [batch.column(name) for name in names]
+            if repeated is not None:
+                at = names.index(text_column)
+                columns[at] = repeated.drop(first, columns[at])
             columns += [
                 pa.array(clusters.roots[part].astype(np.int64)),
                 pa.array(clusters.sizes[part].astype(np.int64)),

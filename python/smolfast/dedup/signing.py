@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from smolfast.dedup.store import Column, DocumentStore, Position
 from smolfast.documents import ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
+
+Exact = Literal["text", "simplified"]
 
 SIGNING_SHARE = 0.6
 """Of a run's progress; the rest is joining and writing."""
@@ -48,6 +50,9 @@ class Job:
     threads: int
     memory: int
     progress: ProgressCallback
+    exact: Exact = "text"
+    lines: int | None = None
+    """Drop lines of at least so many bytes that came before."""
     held: list[pa.RecordBatch] | None = field(default_factory=list)
     """The text of the first pass, for the second, while it fits."""
     held_bytes: int = 0
@@ -69,6 +74,9 @@ class Job:
         if self.verify == "exact":
             layout["shingle"] = Column(np.dtype(np.uint32), 0)
             layout["shingle-end"] = Column(np.dtype(np.int64))
+        if self.lines is not None:
+            layout["line"] = Column(np.dtype(np.uint64), 0)
+            layout["line-end"] = Column(np.dtype(np.int64))
         return layout
 
 
@@ -123,7 +131,7 @@ def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) ->
     text = batch.column(job.text_column)
     signatures = job.hasher.signatures(text, threads=job.threads)
     keys = _native.band_keys(signatures, job.bands, job.rows, job.threads)
-    hashes, lengths = _native.hash_texts(text, job.threads)
+    hashes, lengths = _native.hash_texts(text, job.exact == "simplified", job.threads)
     columns: dict[str, npt.NDArray[Any]] = {f"band-{band:03}": keys[band] for band in range(job.bands)}
     columns |= {"text-high": hashes[0], "text-low": hashes[1], "length": lengths, "signature": signatures}
     columns["source"] = np.full(batch.num_rows, source, np.uint32)
@@ -137,6 +145,10 @@ def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) ->
         columns["shingle"] = (values >> shift).astype(np.uint32)
         columns["shingle-end"] = offsets[1:] + done.get("shingles", 0)
         done["shingles"] = done.get("shingles", 0) + len(values)
+    if job.lines is not None:
+        ends, columns["line"] = _native.hash_lines(text, job.lines, job.threads)
+        columns["line-end"] = ends + done.get("lines", 0)
+        done["lines"] = done.get("lines", 0) + len(columns["line"])
     if source >= job.against:
         done["bytes"] = done.get("bytes", 0) + int(lengths.sum())
     return columns
