@@ -240,3 +240,30 @@ def test_arguments_that_are_wrong() -> None:
         text.normalize(["a", 3])
     with pytest.raises(SmolfastError, match="format 'l'"):
         text.normalize(pa.array([1, 2]))
+
+
+def stream_safe(string: str) -> str:
+    """UAX #15, UAX15-D4, as written there."""
+    out, count = [], 0
+    for char in string:
+        classes = [unicodedata2.combining(c) != 0 for c in unicodedata2.normalize("NFKD", char)]
+        starts = classes.index(False) if False in classes else len(classes)
+        if count + starts > 30:
+            out.append("\u034f")
+            count = 0
+        out.append(char)
+        count = count + len(classes) if all(classes) else classes[::-1].index(False)
+    return "".join(out)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    runs=st.lists(st.tuples(st.sampled_from("aé\u0301\u0344\u0345\u0f73\u1fbe字한"), st.integers(1, 40)), max_size=6),
+    form=st.sampled_from(FORMS),
+)
+def test_stream_safe(runs: list[tuple[str, int]], form: text.Form) -> None:
+    string = "".join(char * times for char, times in runs)
+    expected = unicodedata2.normalize(form, stream_safe(string))
+    once = text.normalize([string, "plain"], form, stream_safe=True)
+    assert once.to_pylist() == [expected, "plain"]
+    assert text.normalize(once, form, stream_safe=True) is once

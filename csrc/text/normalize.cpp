@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "text/stream_safe.h"
 #include "text/utf8.h"
 
 namespace smolfast::text {
@@ -57,15 +58,20 @@ inline char* copy_short(const char* from, const char* to_end, const char* source
 
 }  // namespace
 
-Normalizer::Normalizer(Form form)
+Normalizer::Normalizer(Form form, bool stream_safe)
     : form_(static_cast<int>(form)),
+      stream_safe_(stream_safe),
       compatibility_(form == Form::kNfkc || form == Form::kNfkd),
       composing_(form == Form::kNfc || form == Form::kNfkc),
       tables_(scan_tables(form)),
       kernels_(scan_kernels()) {}
 
 bool Normalizer::run(std::string_view text, Buffer& out) {
-  return normalize<true>(text, &out);
+  if (!stream_safe_) return normalize<true>(text, &out);
+  safe_.clear();
+  if (!make_stream_safe(text, safe_)) return normalize<true>(text, &out);
+  if (!normalize<true>(safe_.view(), &out)) out.append(safe_.view());
+  return true;
 }
 
 bool Normalizer::is_normalized(std::string_view text) {
@@ -100,13 +106,14 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
     if (composing_ && at > segment && !starts_segment(*record)) at = previous(at);
     segment = at;
     if constexpr (kWrite) {
-      if (composing_ && static_cast<uint8_t>(*at) == 0xE1) {
+      const auto lead = static_cast<uint8_t>(*at);
+      if (composing_ && (lead == 0xE1 || (lead == 0xE3 && !compatibility_))) {
         // Room for all of it at once: composing never lengthens.
         const auto before = static_cast<std::size_t>(at - copied);
         char* to = out->room(before + static_cast<std::size_t>(end - at));
         char* const composed = copy_short(copied, at, end, to);
         to = composed;
-        compose_jamo(at, end, to);
+        lead == 0xE1 ? compose_jamo(at, end, to) : compose_kana(at, end, to);
         if (to != composed) {
           out->commit(to);
           changed = true;
@@ -220,6 +227,36 @@ void Normalizer::compose_jamo(const char*& at, const char* end, char*& to) const
       if (stop - p > 1 && p[1] >= 0x80 && !(stop - p > 2 && p[1] == 0xE1 && p[2] == 0x84)) break;
       *to++ = static_cast<char>(*p++);
     }
+  }
+  at = reinterpret_cast<const char*>(p);
+}
+
+void Normalizer::compose_kana(const char*& at, const char* end, char*& to) const {
+  const auto* p = reinterpret_cast<const uint8_t*>(at);
+  const auto* const stop = reinterpret_cast<const uint8_t*>(end);
+  // U+3099 and U+309A.
+  const auto is_mark = [](const uint8_t* q) { return q[0] == 0xE3 && q[1] == 0x82 && (q[2] == 0x99 || q[2] == 0x9A); };
+  // Kana from U+3040 on, or U+4000 to U+9FFF: nothing there but the two marks changes or joins what stands before it.
+  const auto is_plain = [&](const uint8_t* q) {
+    return stop - q >= 3 && (q[0] - 0xE4u < 6 || (q[0] == 0xE3 && q[1] - 0x81u < 3 && !is_mark(q)));
+  };
+  while (stop - p >= 6 && is_plain(p)) {
+    const uint8_t* const next = p + 3;
+    if (!is_mark(next)) {
+      if (*next >= 0x80 && !is_plain(next)) break;
+      std::memcpy(to, p, 3);
+      to += 3;
+      p = next;
+      continue;
+    }
+    const uint8_t* const after = next + 3;
+    if (after != stop && *after >= 0x80 && !is_plain(after)) break;
+    const uint32_t base = decode(reinterpret_cast<const char*>(p)).code;
+    const uint32_t mark = 0x3000u + next[2];  // E3 82 99 is U+3099
+    const uint32_t joined = compose_pair(base, norm_record(base), mark, norm_record(mark));
+    if (joined == 0) break;
+    to = encode(joined, to);
+    p = after;
   }
   at = reinterpret_cast<const char*>(p);
 }

@@ -19,7 +19,8 @@ enum class Form : int { kNfc = 0, kNfkc = 1, kNfd = 2, kNfkd = 3 };
 // (Unicode §3.11), linear in its length whatever it holds.
 class Normalizer final : public Transform {
  public:
-  explicit Normalizer(Form form);
+  // With `stream_safe` the text is first put into the Stream-Safe Text Format (text/stream_safe.h).
+  explicit Normalizer(Form form, bool stream_safe = false);
   bool run(std::string_view text, Buffer& out) override;
   // Whether the text is in the form; stops at the first change.
   bool is_normalized(std::string_view text);
@@ -41,6 +42,8 @@ class Normalizer final : public Transform {
   Outcome compose(const char* at, const char* end);
   // Composes syllables of conjoining jamo from `at` on, each and what follows being plain; moves `at` and `to` along.
   void compose_jamo(const char*& at, const char* end, char*& to) const;
+  // The same for kana and their voicing marks, with what stands between them as long as it's kana or Han.
+  void compose_kana(const char*& at, const char* end, char*& to) const;
   Outcome decompose(const char* at, const char* end);
   Outcome any(const char* at, const char* end);
   void append_decomposed(uint32_t code);
@@ -57,6 +60,7 @@ class Normalizer final : public Transform {
   }
 
   const int form_;
+  const bool stream_safe_;
   const bool compatibility_;
   const bool composing_;
   const ScanTables& tables_;
@@ -68,6 +72,7 @@ class Normalizer final : public Transform {
   int kept_bytes_ = 0;
   char hangul_[64];  // copied in whole vectors
   Buffer segment_;
+  Buffer safe_;
   std::vector<Unit> units_;
   std::vector<Unit> sorted_;
 };

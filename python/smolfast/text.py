@@ -42,14 +42,22 @@ Form: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
 def normalize(
-    strings: Strings, form: Form = "NFC", *, threads: int = 0, errors: Errors = "fail"
+    strings: Strings,
+    form: Form = "NFC",
+    *,
+    stream_safe: bool = False,
+    threads: int = 0,
+    errors: Errors = "fail",
 ) -> pa.Array | pa.ChunkedArray:
     """The strings in a Unicode normalisation form: UAX #15, of the version in `unicode_version`.
+
+    With `stream_safe`, of text in the Stream-Safe Text Format of its section 13: U+034F is put into runs of more than 30
+    nonstarters, so that readers with small buffers can normalise what comes out.
 
     Raises `SmolfastError` for an unknown form, a column that isn't of strings, or (errors="fail") text that isn't
     UTF-8.
     """
-    return _apply(lambda source: _native.normalize(source, form, threads, errors), strings, errors)
+    return _apply(lambda source: _native.normalize(source, form, stream_safe, threads, errors), strings, errors)
 
 
 def is_normalized(strings: Strings, form: Form = "NFC", *, threads: int = 0) -> pa.BooleanArray:
