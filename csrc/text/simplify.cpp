@@ -50,6 +50,81 @@ Simplifier::Simplifier(const SimplifyOptions& options) : options_(options) {
       action_[c] = Action::kName;
     }
   }
+  for (uint32_t code = 0; code < kDirectLow; ++code) direct_[code] = direct(code);
+  for (uint32_t i = 0; i < kDirectKana; ++i) direct_[kDirectLow + i] = direct(0x3000 + i);
+}
+
+Simplifier::Direct Simplifier::direct(uint32_t code) const {
+  Direct found{{}, 0, Direct::kNo};
+  const auto put = [&found](const char* bytes, std::size_t size) {
+    std::memcpy(found.bytes, bytes, size);
+    found.size = static_cast<uint8_t>(size);
+    found.how = Direct::kYes;
+  };
+  const auto blank = [&] {
+    put(" ", 1);
+    found.how = Direct::kBlank;
+  };
+  if (code < 0x80) {
+    if (action_[code] == Action::kCopy) put(&mapped_[code], 1);
+    if (action_[code] == Action::kSpace) blank();
+    return found;
+  }
+  char own[4];
+  const auto size = static_cast<std::size_t>(encode(code, own) - own);
+  const uint16_t reasons = kind(code) & interesting_;
+  const bool fused = options_.lowercase && options_.norm_unicode_diacritics;
+  if (reasons == 0) {
+    put(own, size);
+  } else if ((reasons & kDecimalDigit) != 0) {
+    return found;
+  } else if ((reasons & (kDatatrovePunctuation | kSpace)) != 0) {
+    if (options_.norm_whitespace) blank();
+  } else if ((reasons & ~(kNonspacingMark | kReordered)) == 0 && (reasons & kNonspacingMark) != 0) {
+    found.how = Direct::kYes;  // dropped
+  } else if (fused && (reasons & ~(kLowers | kDecomposes)) == 0) {
+    const CaseRecord& record = kSimpleRecords[lookup(kSimpleIndex, kSimpleValues, code)];
+    if (record.size != 0 && record.size <= sizeof(found.bytes)) put(record.bytes, record.size);
+  }
+  return found;
+}
+
+char* Simplifier::append_direct(const char*& at, const char* end, char* to, bool& after_space) const {
+  const auto* p = reinterpret_cast<const uint8_t*>(at);
+  const auto* const stop = reinterpret_cast<const uint8_t*>(end);
+  unsigned after = after_space ? 1 : 0;
+  while (p < stop) {
+    const uint8_t lead = *p;
+    if (lead - 0xE4u < 6) {
+      // U+4000 to U+9FFF stay.
+      std::memcpy(to, p, 3);
+      to += 3;
+      p += 3;
+      after = 0;
+      continue;
+    }
+    const Direct* found = nullptr;
+    int size = 1;
+    if (lead < 0x80) {
+      found = &direct_[lead];
+    } else if (lead < 0xE0) {
+      found = &direct_[(lead & 31u) << 6 | (p[1] & 63u)];
+      size = 2;
+    } else if (lead == 0xE3 && p[1] < 0x84) {
+      found = &direct_[kDirectLow + ((p[1] & 63u) << 6 | (p[2] & 63u))];
+      size = 3;
+    } else {
+      break;
+    }
+    if (found->how == Direct::kNo) break;
+    std::memcpy(to, found, sizeof(*found));
+    to += found->size - (found->how & after);
+    after = found->how;
+    p += size;
+  }
+  at = reinterpret_cast<const char*>(p);
+  after_space = after != 0;
+  return to;
 }
 
 bool Simplifier::run(std::string_view text, Buffer& out) {
@@ -208,31 +283,33 @@ void Simplifier::append(std::string_view text, Buffer& out) {
       to = append_ascii(at, end, to, after_space);
       continue;
     }
-    // Characters that stay as they are, and most letters, without a look at the members.
     const char* const stretch = at;
-    Decoded c{};
-    uint16_t reasons = 0;
-    while (at < end && static_cast<uint8_t>(*at) >= 0x80) {
-      c = decode(at);
-      reasons = kind(c.code) & interesting;
-      if (reasons == 0) {
-        if (!marks_.empty()) to = flush_marks(to);
-        std::memcpy(to, at, end - at >= 4 ? 4 : c.size);
-        to += c.size;
-      } else {
-        if (!fused || (reasons & ~(kLowers | kDecomposes)) != 0) break;
-        const uint16_t place = lookup(kSimpleIndex, kSimpleValues, c.code);
-        if (place == 0) break;
+    if (!marks_.empty() && (kind(decode(at).code) & kReordered) == 0) to = flush_marks(to);
+    if (marks_.empty()) to = append_direct(at, end, to, after_space);
+    if (at == end) break;
+    if (at != stretch && static_cast<uint8_t>(*at) < 0x80) continue;
+    // Elsewhere characters that stay as they are, and most letters, without a look at the members.
+    const Decoded c = decode(at);
+    const uint16_t reasons = kind(c.code) & interesting;
+    if (reasons == 0) {
+      if (!marks_.empty()) to = flush_marks(to);
+      std::memcpy(to, at, end - at >= 4 ? 4 : c.size);
+      to += c.size;
+      at += c.size;
+      after_space = false;
+      continue;
+    }
+    if (fused && (reasons & ~(kLowers | kDecomposes)) == 0) {
+      if (const uint16_t place = lookup(kSimpleIndex, kSimpleValues, c.code)) {
         if (!marks_.empty()) to = flush_marks(to);
         const CaseRecord& record = kSimpleRecords[place];
         std::memcpy(to, record.bytes, sizeof(record.bytes));
         to += record.size;
+        at += c.size;
+        after_space = false;
+        continue;
       }
-      at += c.size;
-      reasons = 0;
     }
-    if (at != stretch) after_space = false;
-    if (reasons == 0) continue;
     if ((reasons & kDecimalDigit) != 0) {
       if (!marks_.empty()) to = flush_marks(to);
       at = skip_number(at, end);
