@@ -113,6 +113,13 @@ int64_t StringColumn::bytes(int64_t begin, int64_t end) const {
   return total;
 }
 
+int64_t StringColumn::text_bytes(int64_t begin, int64_t end) const {
+  if (contiguous() && validity_ == nullptr) return bytes(begin, end);
+  int64_t total = 0;
+  for (int64_t row = begin; row < end; ++row) total += static_cast<int64_t>((*this)[row].size());
+  return total;
+}
+
 std::string_view StringColumn::span(int64_t begin, int64_t end) const {
   if (begin >= end) return {};
   if (layout_ == Layout::kOffsets32) {

@@ -29,6 +29,8 @@ class StringColumn {
   std::string_view operator[](int64_t row) const;
   // UTF-8 bytes in rows [begin, end), nulls included as nothing; O(1) for the offset layouts.
   int64_t bytes(int64_t begin, int64_t end) const;
+  // The same without whatever the buffer holds under null rows.
+  int64_t text_bytes(int64_t begin, int64_t end) const;
   // Whether rows lie side by side in one buffer (the offset layouts), and then the bytes of rows [begin, end), with
   // whatever the buffer holds under null rows.
   bool contiguous() const { return layout_ == Layout::kOffsets32 || layout_ == Layout::kOffsets64; }

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -92,76 +93,56 @@ py::list transform(const py::object& strings, const text::TransformFactory& fact
               std::to_string(text::first_invalid_byte(value)) + "; repair the column");
 }
 
-template <typename T>
-py::array_t<T> to_numpy(std::vector<T>&& values) {
-  auto owned = std::make_unique<std::vector<T>>(std::move(values));
-  const py::array::ShapeContainer shape{static_cast<py::ssize_t>(owned->size())};
-  const T* data = owned->data();
-  const py::capsule owner(owned.release(), [](void* self) { delete static_cast<std::vector<T>*>(self); });
-  return py::array_t<T>(shape, data, owner);
-}
+// The words of a string as pairs of offsets.
+class WordLister final : public text::Transform {
+ public:
+  bool run(std::string_view text, text::Buffer& out) override {
+    text::WordScanner scanner(text);
+    while (const std::size_t n = scanner.next(batch_.data(), batch_.size())) {
+      out.append(reinterpret_cast<const char*>(batch_.data()), n * sizeof(text::Word));
+    }
+    return true;
+  }
+
+ private:
+  std::array<text::Word, 1024> batch_;
+};
 
 // For each chunk the words of all rows as begin, end, begin, end, …, and where each row's words start.
 py::list words(const py::object& strings, int threads) {
-  struct Task {
-    std::size_t chunk;
-    int64_t begin;
-    int64_t end;
-    std::vector<uint32_t> edges;
-    std::vector<int64_t> counts;
-  };
   const ImportedStrings imported(strings, "strings");
-  const std::vector<arrow::StringColumn>& chunks = imported.chunks();
-  std::vector<std::vector<uint32_t>> edges(chunks.size());
-  std::vector<std::vector<int64_t>> starts(chunks.size());
+  const text::TransformOptions options{
+      .threads = threads, .known_valid = imported.decoded(), .always_build = true, .remedy = "repair the column"};
+  std::vector<text::TransformedChunk> chunks;
+  std::vector<std::vector<int64_t>> starts;
   {
     const py::gil_scoped_release unlocked;
-    std::vector<Task> tasks;
-    std::vector<std::size_t> bases;
-    std::size_t base = 0;
-    for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-      const std::vector<int64_t> cuts = arrow::split_rows(chunks[chunk], int64_t{1} << 20);
-      for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-        tasks.push_back(Task{.chunk = chunk, .begin = cuts[i], .end = cuts[i + 1], .edges = {}, .counts = {}});
+    int64_t base = 0;
+    for (const arrow::StringColumn& column : imported.chunks()) {
+      for (int64_t row = 0; row < column.size(); ++row) {
+        if (column[row].size() < (std::size_t{1} << 32)) continue;
+        throw Error("row " + std::to_string(base + row) +
+                    " is longer than 4 GiB, the most that word offsets can hold; split it");
       }
-      bases.push_back(base);
-      base += static_cast<std::size_t>(chunks[chunk].size());
+      base += column.size();
     }
-    parallel_for(tasks.size(), threads, [&](std::size_t i) {
-      Task& task = tasks[i];
-      const arrow::StringColumn& column = chunks[task.chunk];
-      std::vector<text::Word> batch(1024);
-      for (int64_t row = task.begin; row < task.end; ++row) {
-        const std::size_t before = task.edges.size();
-        if (!column.is_null(row)) {
-          const std::string_view value = column[row];
-          const std::size_t at = bases[task.chunk] + static_cast<std::size_t>(row);
-          if (value.size() >= (std::size_t{1} << 32)) {
-            throw Error("row " + std::to_string(at) +
-                        " is longer than 4 GiB, the most that word offsets can hold; split it");
-          }
-          if (!imported.decoded() && !text::is_valid_utf8(value)) throw_invalid(at, value);
-          text::WordScanner scanner(value);
-          while (const std::size_t n = scanner.next(batch.data(), batch.size())) {
-            for (std::size_t w = 0; w < n; ++w) {
-              task.edges.push_back(batch[w].begin);
-              task.edges.push_back(batch[w].end);
-            }
-          }
-        }
-        task.counts.push_back(static_cast<int64_t>(task.edges.size() - before) / 2);
+    chunks = text::transform_columns(imported.chunks(), [] { return std::make_unique<WordLister>(); }, options);
+    for (const text::TransformedChunk& chunk : chunks) {
+      std::vector<int64_t>& of_chunk = starts.emplace_back(static_cast<std::size_t>(chunk.rows) + 1);
+      for (std::size_t row = 0; row < of_chunk.size() && chunk.changed; ++row) {
+        of_chunk[row] = chunk.offset(static_cast<int64_t>(row)) / static_cast<int64_t>(sizeof(text::Word));
       }
-    });
-    for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) starts[chunk].push_back(0);
-    for (Task& task : tasks) {
-      for (const int64_t count : task.counts) starts[task.chunk].push_back(starts[task.chunk].back() + count);
-      edges[task.chunk].insert(edges[task.chunk].end(), task.edges.begin(), task.edges.end());
-      task.edges = {};
     }
   }
   py::list out;
-  for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-    out.append(py::make_tuple(to_numpy(std::move(starts[chunk])), to_numpy(std::move(edges[chunk]))));
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    auto edges = std::make_unique<text::Buffer>(std::move(chunks[i].data));
+    edges->room(1);  // memory even for no words
+    const auto size = static_cast<py::ssize_t>(edges->size() / sizeof(uint32_t));
+    const auto* data = reinterpret_cast<const uint32_t*>(edges->data());
+    const py::capsule owner(edges.release(), [](void* self) { delete static_cast<text::Buffer*>(self); });
+    py::array_t<int64_t> row_starts(static_cast<py::ssize_t>(starts[i].size()), starts[i].data());
+    out.append(py::make_tuple(row_starts, py::array_t<uint32_t>(py::array::ShapeContainer{size}, data, owner)));
   }
   return out;
 }
@@ -198,11 +179,13 @@ void register_text(py::module_& m) {
   m.attr("unicode_version") = py::str(text::kUnicodeVersion);
   m.def(
       "normalize",
-      [](const py::object& strings, const std::string& form_name, int threads, const std::string& errors) {
+      [](const py::object& strings, const std::string& form_name, bool stream_safe, int threads,
+         const std::string& errors) {
         const text::Form form = parse_form(form_name);
-        return transform(strings, [form] { return std::make_unique<text::Normalizer>(form); }, threads, errors);
+        return transform(strings, [=] { return std::make_unique<text::Normalizer>(form, stream_safe); }, threads,
+                         errors);
       },
-      py::arg("strings"), py::arg("form"), py::arg("threads"), py::arg("errors"));
+      py::arg("strings"), py::arg("form"), py::arg("stream_safe"), py::arg("threads"), py::arg("errors"));
   const auto def_case = [&m](const char* name, text::CaseMapper::Mapping mapping) {
     m.def(
         name,

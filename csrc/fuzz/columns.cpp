@@ -102,16 +102,7 @@ Outcome transform(const std::vector<arrow::StringColumn>& chunks, text::InvalidU
           outcome.rows.push_back(null ? std::nullopt : std::optional(std::string(chunks[chunk][row])));
           continue;
         }
-        const auto at = [&](int64_t i) {
-          int64_t wide = 0;
-          int32_t narrow = 0;
-          if (result.wide) {
-            std::memcpy(&wide, result.offsets.data() + i * 8, 8);
-          } else {
-            std::memcpy(&narrow, result.offsets.data() + i * 4, 4);
-          }
-          return static_cast<std::size_t>(result.wide ? wide : narrow);
-        };
+        const auto at = [&](int64_t i) { return static_cast<std::size_t>(result.offset(i)); };
         fuzz::check(at(0) == 0 && at(row) <= at(row + 1) && at(row + 1) <= result.data.size(), "offsets");
         const bool null = result.nulls != 0 && (result.validity.data()[row >> 3] >> (row & 7) & 1) == 0;
         fuzz::check(null == chunks[chunk].is_null(row), "nulls");

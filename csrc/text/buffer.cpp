@@ -24,6 +24,9 @@ char* system_resize(char* data, std::size_t from, std::size_t to) {
   void* moved = from == 0 ? mmap(nullptr, to, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
                           : mremap(data, from, to, MREMAP_MAYMOVE);
   if (moved == MAP_FAILED) throw std::bad_alloc();
+  // Pages of 2 MiB where the system has them: filling pages of 4 KiB took a third of the time of normalisation, and two
+  // threads at it wait for each other.
+  madvise(moved, to, MADV_HUGEPAGE);
   return static_cast<char*>(moved);
 }
 

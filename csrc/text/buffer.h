@@ -27,6 +27,7 @@ class Buffer {
   char* data() { return data_; }
   const char* data() const { return data_; }
   std::size_t size() const { return size_; }
+  std::size_t capacity() const { return capacity_; }
   std::string_view view() const { return {data_, size_}; }
   void clear() { size_ = 0; }
 

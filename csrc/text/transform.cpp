@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -20,13 +21,18 @@ constexpr int64_t kTaskBytes = int64_t{1} << 18;
 constexpr int64_t kCheckBytes = int64_t{1} << 15;
 
 struct Task {
+  Task(std::size_t chunk, int64_t begin, int64_t end) : chunk(chunk), begin(begin), end(end) {}
+
   std::size_t chunk;
   int64_t begin;
   int64_t end;
   // Filled by running it.
   bool changed = false;
+  int64_t bytes = 0;  // of its output, changed or not
   Buffer data;
   std::vector<int64_t> ends;  // of each row in `data`; only if changed
+  // Where its output goes in its chunk's; filled once all tasks before it are done.
+  int64_t base = 0;
 };
 
 // The operations in use by threads, given out and taken back, so that scratch memory is kept between tasks.
@@ -82,8 +88,7 @@ class TaskRunner {
       }
       if (options_.invalid == InvalidUtf8::kFail) {
         throw Error("row " + std::to_string(row_base_ + row) + " is not UTF-8 at byte " +
-                    std::to_string(first_invalid_byte(text)) +
-                    "; pass errors=\"replace\" to put U+FFFD there, or repair the column");
+                    std::to_string(first_invalid_byte(text)) + "; " + options_.remedy);
       }
       repaired_.clear();
       append_repaired(text, repaired_);
@@ -91,6 +96,7 @@ class TaskRunner {
       if (!transform_.run(repaired_.view(), task_.data)) task_.data.append(repaired_.view());
       end_row();
     }
+    task_.bytes = task_.changed ? static_cast<int64_t>(task_.data.size()) : column_.text_bytes(task_.begin, task_.end);
   }
 
  private:
@@ -158,17 +164,17 @@ class TaskRunner {
   Buffer first_;
 };
 
-// Puts finished tasks together in order, whichever finishes first: a task's bytes are copied to their chunk's output
-// while they're still in cache, and its buffer is used again by the next task. So memory is the output and a few tasks'
-// worth.
+// Puts finished tasks together in order, whichever finishes first. A task's place is known once all before it are done;
+// its bytes are then copied to their chunk's output while they're still in cache, by any thread and beside each other,
+// and its buffer is used again by the next task. So memory is the output and a few tasks' worth.
 class Joiner {
  public:
   Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks,
          std::vector<TransformedChunk>& results)
-      : chunks_(chunks), tasks_(tasks), results_(results), finished_(tasks.size(), 0) {}
+      : chunks_(chunks), tasks_(tasks), results_(results), finished_(tasks.size(), 0), placed_(chunks.size()) {}
 
   Buffer take_buffer() {
-    const std::lock_guard<std::mutex> hold(lock_);
+    const std::lock_guard<std::mutex> hold(order_);
     if (idle_.empty()) return {};
     Buffer last = std::move(idle_.back());
     idle_.pop_back();
@@ -176,57 +182,106 @@ class Joiner {
   }
 
   void finish(std::size_t task) {
-    const std::lock_guard<std::mutex> hold(lock_);
-    finished_[task] = 1;
-    for (; next_ < tasks_.size() && finished_[next_] != 0; ++next_) {
-      Task& ready = tasks_[next_];
-      join(ready, chunks_[ready.chunk], results_[ready.chunk]);
-      ready.data.clear();
-      idle_.push_back(std::move(ready.data));
-      ready.ends = {};
+    std::vector<std::size_t> ready;
+    {
+      const std::lock_guard<std::mutex> hold(order_);
+      finished_[task] = 1;
+      for (; next_ < tasks_.size() && finished_[next_] != 0; ++next_) place(next_, ready);
+    }
+    for (const std::size_t i : ready) copy(tasks_[i]);
+    const std::lock_guard<std::mutex> hold(order_);
+    for (const std::size_t i : ready) {
+      if (tasks_[i].data.capacity() == 0) continue;
+      tasks_[i].data.clear();
+      idle_.push_back(std::move(tasks_[i].data));
+    }
+  }
+
+  // The outputs as long as what was placed in them.
+  void close() {
+    for (std::size_t chunk = 0; chunk < results_.size(); ++chunk) {
+      TransformedChunk& result = results_[chunk];
+      if (result.changed) result.data.commit(result.data.data() + placed_[chunk].bytes);
     }
   }
 
  private:
-  static void join(const Task& task, const arrow::StringColumn& column, TransformedChunk& result) {
-    if (!task.changed && !result.changed) return;
-    if (!result.changed) {
-      result.changed = true;
-      result.rows = column.size();
-      result.data.room(static_cast<std::size_t>(column.bytes(0, column.size())));
-      result.offsets.room((static_cast<std::size_t>(result.rows) + 1) * sizeof(int64_t));
-      append_offset(result, 0);
-      copy_rows(column, 0, task.begin, result);
+  struct Placed {
+    std::vector<std::size_t> unchanged;  // tasks before the first change
+    std::size_t bytes = 0;
+  };
+
+  // Gives a task its place, and names it in `ready` if it's to be copied there, with all before it if it's the first.
+  void place(std::size_t i, std::vector<std::size_t>& ready) {
+    Task& task = tasks_[i];
+    TransformedChunk& result = results_[task.chunk];
+    Placed& placed = placed_[task.chunk];
+    task.base = static_cast<int64_t>(placed.bytes);
+    if (!task.changed && !result.changed) {
+      placed.unchanged.push_back(i);
+    } else {
+      const auto needed = placed.bytes + static_cast<std::size_t>(task.bytes);
+      if (!result.changed || needed + Buffer::kSlack > result.data.capacity()) {
+        const std::unique_lock<std::shared_mutex> hold(memory_);
+        if (!result.changed) start(chunks_[task.chunk], result);
+        result.data.commit(result.data.data() + placed.bytes);
+        result.data.room(static_cast<std::size_t>(task.bytes));
+      }
+      ready.insert(ready.end(), placed.unchanged.begin(), placed.unchanged.end());
+      placed.unchanged = {};
+      ready.push_back(i);
     }
-    if (!task.changed) {
-      copy_rows(column, task.begin, task.end, result);
+    placed.bytes += static_cast<std::size_t>(task.bytes);
+  }
+
+  static void start(const arrow::StringColumn& column, TransformedChunk& result) {
+    result.changed = true;
+    result.rows = column.size();
+    const auto bytes = static_cast<std::size_t>(column.bytes(0, column.size()));
+    result.data.room(bytes + bytes / 8);
+    const std::size_t offsets = (static_cast<std::size_t>(result.rows) + 1) * sizeof(int64_t);
+    char* const first = result.offsets.room(offsets);
+    std::memset(first, 0, sizeof(int64_t));
+    result.offsets.commit(first + offsets);
+  }
+
+  void copy(Task& task) {
+    // The output may be moved, to grow, while nobody copies.
+    const std::shared_lock<std::shared_mutex> hold(memory_);
+    const arrow::StringColumn& column = chunks_[task.chunk];
+    TransformedChunk& result = results_[task.chunk];
+    char* const data = result.data.data() + task.base;
+    char* const ends = result.offsets.data() + (static_cast<std::size_t>(task.begin) + 1) * sizeof(int64_t);
+    const auto put_end = [&](int64_t row, int64_t bytes) {
+      const int64_t end = task.base + bytes;
+      std::memcpy(ends + static_cast<std::size_t>(row - task.begin) * sizeof(end), &end, sizeof(end));
+    };
+    if (task.changed) {
+      if (task.bytes != 0) std::memcpy(data, task.data.data(), static_cast<std::size_t>(task.bytes));
+      for (int64_t row = task.begin; row < task.end; ++row) {
+        put_end(row, task.ends[static_cast<std::size_t>(row - task.begin)]);
+      }
+      task.ends = {};
       return;
     }
-    const auto base = static_cast<int64_t>(result.data.size());
-    result.data.append(task.data.view());
-    for (const int64_t end : task.ends) append_offset(result, base + end);
-  }
-
-  static void append_offset(TransformedChunk& result, int64_t offset) {
-    char* to = result.offsets.room(sizeof(offset));
-    std::memcpy(to, &offset, sizeof(offset));
-    result.offsets.commit(to + sizeof(offset));
-  }
-
-  static void copy_rows(const arrow::StringColumn& column, int64_t begin, int64_t end, TransformedChunk& result) {
-    for (int64_t row = begin; row < end; ++row) {
-      if (!column.is_null(row)) result.data.append(column[row]);
-      append_offset(result, static_cast<int64_t>(result.data.size()));
+    int64_t bytes = 0;
+    for (int64_t row = task.begin; row < task.end; ++row) {
+      const std::string_view text = column[row];
+      if (!text.empty()) std::memcpy(data + bytes, text.data(), text.size());
+      bytes += static_cast<int64_t>(text.size());
+      put_end(row, bytes);
     }
   }
 
   const std::vector<arrow::StringColumn>& chunks_;
   std::vector<Task>& tasks_;
   std::vector<TransformedChunk>& results_;
+  std::mutex order_;  // of what follows, and of the places of tasks
   std::vector<uint8_t> finished_;
+  std::vector<Placed> placed_;
   std::size_t next_ = 0;
   std::vector<Buffer> idle_;
-  std::mutex lock_;
+  std::shared_mutex memory_;  // shared by those who copy to the outputs, exclusive to make them larger
 };
 
 // Validity, and offsets as narrow as the input's where they fit.
@@ -258,6 +313,14 @@ void complete(const arrow::StringColumn& column, TransformedChunk& result) {
 
 }  // namespace
 
+int64_t TransformedChunk::offset(int64_t row) const {
+  const char* const at = offsets.data() + static_cast<std::size_t>(row) * (wide ? sizeof(int64_t) : sizeof(int32_t));
+  int64_t in_wide = 0;
+  int32_t in_narrow = 0;
+  wide ? std::memcpy(&in_wide, at, sizeof(in_wide)) : std::memcpy(&in_narrow, at, sizeof(in_narrow));
+  return wide ? in_wide : in_narrow;
+}
+
 std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringColumn>& chunks,
                                                 const TransformFactory& factory, const TransformOptions& options) {
   std::vector<Task> tasks;
@@ -266,7 +329,7 @@ std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringC
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
     const std::vector<int64_t> starts = arrow::split_rows(chunks[chunk], kTaskBytes);
     for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
-      tasks.push_back(Task{.chunk = chunk, .begin = starts[i], .end = starts[i + 1]});
+      tasks.emplace_back(chunk, starts[i], starts[i + 1]);
     }
     row_bases.push_back(row_base);
     row_base += chunks[chunk].size();
@@ -283,6 +346,7 @@ std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringC
     pool.give_back(std::move(transform));
     joiner.finish(i);
   });
+  joiner.close();
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
     if (results[chunk].changed) complete(chunks[chunk], results[chunk]);
   }

@@ -32,6 +32,8 @@ struct TransformedChunk {
   bool wide = true;  // offsets are int64_t
   int64_t rows = 0;
   int64_t nulls = 0;
+
+  int64_t offset(int64_t row) const;
 };
 
 enum class InvalidUtf8 { kFail, kReplace };
@@ -41,6 +43,8 @@ struct TransformOptions {
   InvalidUtf8 invalid = InvalidUtf8::kFail;
   bool known_valid = false;   // the rows come from a decoder and needn't be checked
   bool always_build = false;  // build the output even where nothing changes
+  // How the error about a row that isn't UTF-8 ends.
+  const char* remedy = "pass errors=\"replace\" to put U+FFFD there, or repair the column";
 };
 
 // Applies the operation to every row of every chunk. Null rows stay null. Output offsets are 32-bit where the input's
