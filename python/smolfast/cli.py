@@ -283,28 +283,52 @@ def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _add_normalize(commands: Any) -> None:
-    parser = _command(commands, "normalize", _normalize, "Unicode-normalise the text column of files; parquet out.")
-    parser.add_argument("input", nargs="+", metavar="PATH", help="files, folders or URLs")
-    _add_output(parser, "parquet file to write")
+    parser = _command(
+        commands, "normalize", _normalize, "Unicode-normalise the text column of files, and clean or simplify it."
+    )
+    parser.add_argument(
+        "input", nargs="+", metavar="PATH", help="files, folders or URLs; the last is OUTPUT without -o"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUTPUT",
+        help="a .parquet, .jsonl, .jsonl.gz or .jsonl.zst file, or a folder: one file for each input file, and a run "
+        "that was killed goes on after the last finished one",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
     parser.add_argument(
         "--form", choices=("NFC", "NFD", "NFKC", "NFKD"), default="NFC", help="normalisation form (NFC)"
     )
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="line ends, control and invisible characters, spaces, blank lines; prints what each rule changed",
+    )
+    parser.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
     _add_reading(parser)
     _add_threads(parser)
 
 
 def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.normalize import normalize_documents
+    from smolfast.normalize import normalize_documents, writes_a_file
 
-    options = {"form": arguments.form, "text_column": arguments.text_column, "errors": arguments.errors}
+    inputs = list(arguments.input)
+    if arguments.output is None:
+        if len(inputs) < 2:
+            raise SmolfastError("normalize: no output given; name it last, or with -o")
+        arguments.output = Path(inputs.pop())
+    options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
     return _run_stage(
         arguments,
         "normalize",
-        inputs=_local_inputs(arguments.input),
-        parameters={"input": arguments.input, **options},
+        inputs=_local_inputs(inputs),
+        parameters={"input": inputs, **options},
         work=lambda path, progress: normalize_documents(
-            arguments.input, path, **options, threads=arguments.threads, progress=progress
+            inputs, path, **options, threads=arguments.threads, progress=progress
         ),
+        resumable=not writes_a_file(arguments.output),
     )
 
 
