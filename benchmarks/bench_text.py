@@ -13,21 +13,28 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import gzip
+import hashlib
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -46,15 +53,21 @@ GROUPS = {
 }
 PACKAGES = [
     *(f"manpages-{language}" for language in ("fr", "de", "ja", "ru", "zh")),
-    *("manpages", "manpages-dev", "installation-guide-amd64"),
+    *("manpages", "manpages-dev", "installation-guide-amd64", "firefox-esr-l10n-ar"),
     *(f"debian-reference-{language}" for language in ("fr", "de", "ja", "zh-cn")),
 ]
 VERSIONS = ["smolfast", "stringzilla", "PyICU", "unicodedata2", "datatrove", "ftfy", "pyarrow"]
 
 
+LONGEST = 16_000  # characters of a document: web pages are rarely longer
+
+
 def documents(cache: Path) -> dict[str, list[str]]:
-    """Real documents by language, from Debian's documentation packages (downloaded and unpacked, not installed)."""
-    debs, tree = cache / "debs", cache / "text-tree"
+    """Real documents by language, from Debian's packages (downloaded and unpacked, not installed): manuals, guides and,
+    in Arabic, the messages of a browser. Those longer than `LONGEST` are cut at line ends. In an order without meaning.
+    """
+    debs = cache / "debs"
+    tree = cache / f"text-tree-{hashlib.md5(' '.join(PACKAGES).encode()).hexdigest()[:8]}"
     debs.mkdir(parents=True, exist_ok=True)
     if not tree.exists():
         for package in PACKAGES:
@@ -64,26 +77,45 @@ def documents(cache: Path) -> dict[str, list[str]]:
         tree.with_suffix(".new").rename(tree)
     found: dict[str, list[str]] = {}
     for path in sorted(tree.rglob("*")):
-        if not path.is_file() or path.is_symlink() or not any(s in path.name for s in (".gz", ".html", ".txt")):
-            continue
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         name = path.relative_to(tree).as_posix()
-        content = data.decode("utf-8", "replace")
-        content = _plain_html(content) if ".htm" in name else _plain_roff(content) if "/man/" in name else content
-        if len(content) > 200:
-            found.setdefault(language(name), []).append(content)
+        if path.suffix == ".xpi":
+            found.setdefault("ar", []).extend(_cut(_messages(path)))
+        elif path.is_file() and not path.is_symlink() and re.search(r"\.(gz|html|txt)$", name) and ".pdf" not in name:
+            data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            content = data.decode("utf-8", "replace")
+            content = _plain_html(content) if ".htm" in name else _plain_roff(content) if "/man/" in name else content
+            if len(content) > 200:
+                found.setdefault(language(name), []).extend(_cut(content))
+    for pool in found.values():
+        pool.sort(key=lambda document: hashlib.md5(document.encode()).digest())
     return found
 
 
+def _cut(document: str) -> list[str]:
+    parts = [""]
+    for line in document.splitlines(keepends=True):
+        if len(parts[-1]) + len(line) > LONGEST and parts[-1]:
+            parts.append("")
+        parts[-1] += line
+    return parts
+
+
+def _messages(extension: Path) -> str:
+    """The texts of a language pack's messages, a line each."""
+    texts = []
+    with zipfile.ZipFile(extension) as files:
+        for name in sorted(files.namelist()):
+            if name.endswith((".ftl", ".properties")):
+                lines = files.read(name).decode("utf-8", "replace").splitlines()
+                texts += [line.split("=", 1)[-1].strip() for line in lines if line[:1] not in ("#", "")]
+    return "\n".join(texts)
+
+
 def language(name: str) -> str:
-    for part in name.replace("debian-reference-", "").split("/"):
-        code = part.split("_")[0].split("-")[0].removesuffix(".html")
-        if code in {"fr", "de", "ja", "zh", "ru", "ar", "vi", "ko"}:
-            return code
-        for suffix in ("fr", "de", "ja", "zh"):
-            if f".{suffix}." in part or part.endswith(f".{suffix}.txt.gz"):
-                return suffix
-    return "en"
+    """The language's two letters, by the parts of the file's path: man/de/…, amd64/pt-br/…, ch09.zh-cn.html."""
+    pattern = r"(?:/|\.)([a-z]{2})(?:[-_][A-Za-z]{2})?(?:\.[A-Z0-9-]+)?(?:/|\.html$|\.txt\.gz$)"
+    match = re.search(pattern, name)
+    return match[1] if match else "en"
 
 
 def take(pools: list[list[str]], megabytes: float) -> list[str]:
@@ -96,6 +128,11 @@ def take(pools: list[list[str]], megabytes: float) -> list[str]:
             size += len(out[-1].encode())
             i += 1
     return out
+
+
+def misread(document: str) -> str:
+    """UTF-8 taken for Windows-1252, with its holes as the WHATWG decoder fills them."""
+    return "".join(bytes([b]).decode("cp1252", "ignore") or chr(b) for b in document.encode())
 
 
 Contender = Callable[[list[str], list[bytes], pa.Array], Any]
@@ -143,12 +180,14 @@ def jobs(groups: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str], di
             **optional("datatrove.utils.text", lambda m: {"datatrove": lambda s, r, c: list(map(m.simplify_text, s))}),
         }
         yield "simplify", name, groups[name], simplifiers
-    for name in main:
+    mixed = [misread(s) if i % 10 == 0 else s for i, s in enumerate(groups.get("french+german", []))]
+    texts = {name: groups[name] for name in main} | ({"french+german, a tenth misread": mixed} if mixed else {})
+    for name, strings in texts.items():
         fixers: dict[str, Contender] = {
             "smolfast": lambda s, r, column: text.fix_mojibake(column, threads=1),
-            **optional("ftfy", lambda m: {"ftfy": lambda strings, r, c: [m.fix_encoding(s) for s in strings]}),
+            **optional("ftfy", lambda m: {"ftfy": lambda s, r, c: list(map(m.fix_encoding, s))}),
         }
-        yield "fix_mojibake", name, groups[name], fixers
+        yield "fix_mojibake", name, strings, fixers
     for name in main:
         yield "clean", name, groups[name], {"smolfast": lambda s, r, column: text.clean(column, threads=1)}
         yield "redact", name, groups[name], {"smolfast": lambda s, r, column: text.redact(column, threads=1)}
@@ -191,16 +230,70 @@ def measure(strings: list[str], contenders: dict[str, Contender], rounds: int) -
     return {name: {"median": statistics.median(r), "min": min(r), "max": max(r)} for name, r in rates.items() if r}
 
 
-def thread_scaling(strings: list[str], rounds: int) -> dict[str, float]:
-    """Wall-clock rates of NFC over NFD text on one and two threads."""
-    column = pa.array([unicodedata.normalize("NFD", s) for s in strings], pa.large_string())
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(rounds):
-        for threads, found in rates.items():
-            start = time.perf_counter()
-            text.normalize(column, "NFC", threads=threads)
-            found.append(column.nbytes / 1e6 / (time.perf_counter() - start))
-    return {f"{threads} threads": statistics.median(found) for threads, found in rates.items()}
+def whole_columns(groups: dict[str, list[str]], megabytes: float, rounds: int) -> dict[str, dict[str, float]]:
+    """A large column of every group in turn, on one and two threads: wall-clock rates, and the memory that a call takes
+    at its peak beyond what was in use before, by the output's size. Beside it the column's bytes copied, and hashed,
+    which shows what the machine's two CPUs give together when they need no memory."""
+    documents, size = [], 0.0
+    for document in itertools.chain.from_iterable(itertools.zip_longest(*groups.values())):
+        if document is not None and size < megabytes * 1e6:
+            documents.append(document)
+            size += len(document.encode())
+    documents *= max(1, round(megabytes * 1e6 / size))
+    column = pa.array(documents, pa.large_string())
+    decomposed = text.normalize(column, "NFD")
+    copied, source = np.ones(column.nbytes, np.uint8), np.ones(column.nbytes, np.uint8)
+    jobs: dict[str, tuple[pa.Array, Callable[[int], Any]]] = {
+        "NFD to NFC": (decomposed, lambda threads: text.normalize(decomposed, "NFC", threads=threads)),
+        "NFC to NFD": (column, lambda threads: text.normalize(column, "NFD", threads=threads)),
+        "NFKC": (column, lambda threads: text.normalize(column, "NFKC", threads=threads)),
+        "casefold": (column, lambda threads: text.casefold(column, threads=threads)),
+        "simplify": (column, lambda threads: text.simplify(column, threads=threads)),
+        "clean": (column, lambda threads: text.clean(column, threads=threads).strings),
+        "words": (column, lambda threads: text.words(column, threads=threads)),
+        "copy": (column, lambda threads: _on_threads(np.copyto, threads, copied, source)),
+        "sha256": (column, lambda threads: _on_threads(lambda part: hashlib.sha256(part).digest(), threads, source)),
+    }
+    results = {}
+    for name, (given, job) in jobs.items():
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for round_ in range(rounds + 1):
+            for threads, found in rates.items():
+                start = time.perf_counter()
+                job(threads)
+                if round_:  # the first warms up
+                    found.append(given.nbytes / 1e6 / (time.perf_counter() - start))
+        one, two = (statistics.median(found) for found in rates.values())
+        results[name] = {"one thread": one, "two threads": two, "ratio": two / one}
+        if name not in ("copy", "sha256"):
+            results[name]["peak memory by output"] = max(_peak(job, threads) for threads in (1, 2))
+    return results
+
+
+def _on_threads(function: Callable[..., Any], threads: int, *arrays: Any) -> None:
+    """The function on parts of the arrays, each on a thread of its own."""
+    step = -(-len(arrays[0]) // threads)
+    parts = [[array[i : i + step] for array in arrays] for i in range(0, len(arrays[0]), step)]
+    workers = [threading.Thread(target=function, args=part) for part in parts[1:]]
+    for worker in workers:
+        worker.start()
+    function(*parts[0])
+    for worker in workers:
+        worker.join()
+
+
+def _peak(job: Callable[[int], Any], threads: int) -> float:
+    """The most resident memory during the job beyond that before it, by the bytes of its result."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+
+    def status(field: str) -> int:
+        return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
+
+    Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
+    before = status("VmRSS")
+    result = job(threads)
+    return (status("VmHWM") - before) / result.nbytes
 
 
 def hardware() -> dict[str, Any]:
@@ -237,7 +330,8 @@ def main() -> None:
     source.add_argument("--folder", type=Path, help="folder with *.txt files of your own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=float, default=6, help="of text in each group")
-    parser.add_argument("--only", help="a job's name, for example NFC")
+    parser.add_argument("--column-megabytes", type=float, default=150, help="of the column for threads and memory")
+    parser.add_argument("--only", help="a job's name, for example NFC, or columns")
     parser.add_argument("--save", type=Path, help="write the results there as JSON")
     arguments = parser.parse_args()
     if arguments.folder:
@@ -265,13 +359,13 @@ def main() -> None:
             for name, rate in rates.items()
         ]
         print(f"{job:12} {group:32} " + " · ".join(cells), flush=True)
-    scaling = None
-    if not arguments.only:
-        every = [s for strings in groups.values() for s in strings] * 3
-        scaling = thread_scaling(every, arguments.rounds)
-        print("threads     ", scaling)
+    columns = None
+    if not arguments.only or arguments.only == "columns":
+        columns = whole_columns(groups, arguments.column_megabytes, arguments.rounds)
+        for name, found in columns.items():
+            print(f"{name:12} " + " · ".join(f"{what} {value:,.2f}" for what, value in found.items()), flush=True)
     if arguments.save:
-        report = {"hardware": hardware(), "versions": versions(), "results": results, "threads": scaling}
+        report = {"hardware": hardware(), "versions": versions(), "results": results, "columns": columns}
         arguments.save.parent.mkdir(parents=True, exist_ok=True)
         arguments.save.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
