@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_dedup,
         _add_split,
         _add_tokenize,
+        _add_distill_cache,
         _add_train,
         _add_evaluate,
         _add_export,
@@ -405,6 +406,51 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     )
 
 
+def _add_distill_cache(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "distill-cache",
+        _distill_cache,
+        "Store draws from a teacher's next-token distributions over token files; goes on where it was stopped.",
+    )
+    parser.add_argument("teacher", metavar="TEACHER", help="folder or hub name of a transformers causal language model")
+    parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="folder that tokenize wrote")
+    parser.add_argument("--name", default="train", help="which token file (train)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="folder for the parquet parts (DIR-teacher, beside the tokens)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
+    parser.add_argument("--samples", type=_at_least(1), default=50, metavar="N", help="draws a token (50)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the teacher (1)")
+    parser.add_argument(
+        "--context", type=_at_least(0), default=0, metavar="N", help="tokens of a window; 0 for the teacher's own (0)"
+    )
+    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="seed of the draws (0)")
+
+
+def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.distill_cache import write_cache
+
+    if arguments.output is None:
+        arguments.output = arguments.tokens.with_name(arguments.tokens.name + "-teacher")
+    options = {name: getattr(arguments, name) for name in ("name", "samples", "temperature", "context", "seed")}
+    local = _local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
+    return _run_stage(
+        arguments,
+        "distill-cache",
+        inputs={"tokens": arguments.tokens, **local},
+        parameters={"teacher": arguments.teacher, **options},
+        work=lambda path, progress: write_cache(
+            arguments.teacher, arguments.tokens, path, **options, progress=progress
+        ),
+        resumable=True,
+    )
+
+
 def _add_train(commands: Any) -> None:
     parser = _command(
         commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
@@ -412,6 +458,10 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("tokens", type=Path, metavar="TOKENS", help="folder that `smolfast tokenize` wrote")
     _add_output(parser, "folder for checkpoints, metrics.jsonl and the final model")
     parser.add_argument("--minutes", type=_minutes, metavar="M", help="train for about M minutes")
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="model folder to learn from, run beside the student"
+    )
+    parser.add_argument("--teacher-cache", type=Path, metavar="DIR", help="what distill-cache wrote for these tokens")
     _add_threads(parser)
     _add_config_options(parser)
 
@@ -420,13 +470,15 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.train import train
 
     config = _load_config(arguments)
+    teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
     return _run_stage(
         arguments,
         "train",
-        inputs={"tokens": arguments.tokens},
+        inputs={"tokens": arguments.tokens, **teachers},
         parameters={
             "model": config.model.model_dump(mode="json"),
             "train": config.train.model_dump(mode="json"),
+            **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
             "seed": config.seed,
             "minutes": arguments.minutes,
         },
@@ -438,6 +490,8 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
             seed=config.seed,
             threads=arguments.threads,
             time_budget_seconds=None if arguments.minutes is None else arguments.minutes * 60,
+            distill=config.distill,
+            **teachers,
             progress=progress,
         ),
         resumable=True,

@@ -123,6 +123,21 @@ class TrainConfig(Section):
         return self
 
 
+class DistillConfig(Section):
+    """Learning from a teacher; used where training is given a teacher or its cache."""
+
+    ce_weight: float = Field(0.5, ge=0, description="weight of the cross-entropy with the text itself")
+    kl_weight: float = Field(0.5, ge=0, description="weight of τ² · the divergence from the teacher")
+    temperature: float = Field(1.0, gt=0, description="τ, of both distributions; a cache must have been made with it")
+    divergence: Literal["forward", "reverse", "js"] = Field(
+        "forward", description="KL(teacher ‖ student), KL(student ‖ teacher) or Jensen–Shannon; a cache serves forward"
+    )
+    hidden_weight: float = Field(
+        0.0, ge=0, description="weight of matching the teacher's last states, through a projection if widths differ"
+    )
+    attention_weight: float = Field(0.0, ge=0, description="weight of matching the teacher's last attention map")
+
+
 class EvaluateConfig(Section):
     """Held-out bits per byte."""
 
@@ -148,6 +163,7 @@ class Config(Section):
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     generate: GenerateConfig = GenerateConfig()
 

@@ -12,6 +12,7 @@ vocabulary, K prediction heads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,7 @@ class KeyValueCache:
 
 
 @dataclass(frozen=True)
-class _Context:
+class Context:
     """What every layer of one pass shares: rotary tables for each key [keys, D/2], and the documents or the cache."""
 
     rope: tuple[Tensor, Tensor]
@@ -156,7 +157,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, key_width, bias=False)
         self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
 
-    def forward(self, x_TH: Tensor, context: _Context) -> Tensor:
+    def forward(self, x_TH: Tensor, context: Context) -> Tensor:
         q_TND, k_TGD, v_TGD = (
             projection(x_TH).view(len(x_TH), -1, self.head_dim)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
@@ -174,6 +175,34 @@ class Attention(nn.Module):
         assert isinstance(out, Tensor)
         result: Tensor = self.o_proj(out.reshape(len(x_TH), -1))
         return result
+
+    def log_probabilities(self, x_TH: Tensor, context: Context, document_ids: Tensor, window: int) -> Tensor:
+        """Logarithm of how much each position attends to each of its window, mean over heads, [T / W, W, W].
+
+        −inf where it may not look: ahead, or at another document. x_TH is the layer's input, after its norm; the flat
+        run is whole windows of W = `window` tokens.
+        """
+        q_TND, k_TGD = (
+            projection(x_TH).view(len(x_TH), -1, self.head_dim) for projection in (self.q_proj, self.k_proj)
+        )
+        if self.use_rope:
+            q_TND, k_TGD = rotate(q_TND, context.rope), rotate(k_TGD, context.rope)
+        q, k = (x.float().unflatten(0, (-1, window)).transpose(1, 2) for x in (q_TND, k_TGD))
+        scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(2, 3) / self.head_dim**0.5
+        ids = document_ids.view(-1, window)
+        seen = (ids[:, :, None] == ids[:, None, :]).tril()[:, None]
+        log = scores.masked_fill(~seen, -torch.inf).log_softmax(-1)
+        # The unseen stay out of the sum over heads: their gradient through −inf would be no number.
+        mean = log.masked_fill(~seen, 0.0).logsumexp(1) - math.log(q.shape[1])
+        result: Tensor = mean.masked_fill(~seen[:, 0], -torch.inf)
+        return result
+
+
+def rotate(x_TND: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of heads [T, N, D] by cosine and sine [T, D/2], first half against second."""
+    cos, sin = (table[:, None].to(x_TND.dtype) for table in rope)
+    first, second = x_TND.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 class SwiGLU(nn.Module):
@@ -200,7 +229,7 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x_TH: Tensor, context: _Context) -> Tensor:
+    def forward(self, x_TH: Tensor, context: Context) -> Tensor:
         x_TH = x_TH + self.self_attn(self.input_layernorm(x_TH), context)
         result: Tensor = x_TH + self.mlp(self.post_attention_layernorm(x_TH))
         return result
@@ -247,8 +276,15 @@ class SmolLM(nn.Module):
 
     def hidden_states(self, batch: PackedBatch, heads: int | None = None) -> Tensor:
         """The normalised states [K, T, H] from which each of the first `heads` (all) prediction heads predicts."""
-        context = _Context(self._rotary_tables(batch.position_ids), batch.cu_seqlens, batch.max_seqlen)
-        x_TH = self._trunk(batch.tokens, context)
+        return self.branch(*self.trunk(batch), heads)
+
+    def trunk(self, batch: PackedBatch) -> tuple[Tensor, Context]:
+        """The states [T, H] that enter the last layer and its siblings, and what all layers share."""
+        context = Context(self._rotary_tables(batch.position_ids), batch.cu_seqlens, batch.max_seqlen)
+        return self._trunk(batch.tokens, context), context
+
+    def branch(self, x_TH: Tensor, context: Context, heads: int | None = None) -> Tensor:
+        """What the first `heads` (all) prediction heads make of the trunk's states: normalised, [K, T, H]."""
         branches = [self.model.layers[-1], *self.mtp_heads][:heads]
         return torch.stack([self.model.norm(branch(x_TH, context)) for branch in branches])
 
@@ -286,12 +322,12 @@ class SmolLM(nn.Module):
     def extend(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """Append tokens [T] to the cached sequence; give the logits [V] after the last of them."""
         keys = torch.arange(cache.length + len(tokens), device=tokens.device)
-        context = _Context(self._rotary_tables(keys), cache=cache)
+        context = Context(self._rotary_tables(keys), cache=cache)
         x_TH = self.model.layers[-1](self._trunk(tokens, context), context)
         cache.length += len(tokens)
         return F.linear(self.model.norm(x_TH[-1]), self.unembedding)
 
-    def _trunk(self, tokens: Tensor, context: _Context) -> Tensor:
+    def _trunk(self, tokens: Tensor, context: Context) -> Tensor:
         x_TH: Tensor = self.model.embed_tokens(tokens)
         for layer in self.model.layers[:-1]:
             x_TH = layer(x_TH, context)

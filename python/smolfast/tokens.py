@@ -188,6 +188,21 @@ class PackedWindows:
         Raises:
             SmolfastError: an id that is not in the vocabulary, in a file that was altered.
         """
+        positions, places = self._locate(step)
+        tokens = self.tokens.tokens[positions].astype(np.int64)
+        if int(tokens.max()) >= self.tokens.vocab_size:
+            raise SmolfastError(
+                f"{self.tokens.path} has token {int(tokens.max())} in a vocabulary of {self.tokens.vocab_size}; "
+                "tokenize again"
+            )
+        return tokens, (places - places[:, :1]).astype(np.int32)
+
+    def positions(self, step: int) -> npt.NDArray[np.int64]:
+        """Where the tokens of a step's batch stand in the token file: int64 [B, S + 1]."""
+        return self._locate(step)[0]
+
+    def _locate(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Positions in the file, and places of their documents in the epoch's order, both [B, S + 1]."""
         if step < 0:
             raise ValueError(f"step = {step} is negative")
         epoch, step = divmod(step, self.steps_per_epoch)
@@ -196,13 +211,7 @@ class PackedWindows:
         windows = self._windows[step * self.batch_size : (step + 1) * self.batch_size]
         positions = windows[:, None] * self.sequence_length + np.arange(self.sequence_length + 1)
         places = np.searchsorted(self._ends, positions, side="right")
-        tokens = self.tokens.tokens[positions + self._shifts[places]].astype(np.int64)
-        if int(tokens.max()) >= self.tokens.vocab_size:
-            raise SmolfastError(
-                f"{self.tokens.path} has token {int(tokens.max())} in a vocabulary of {self.tokens.vocab_size}; "
-                "tokenize again"
-            )
-        return tokens, (places - places[:, :1]).astype(np.int32)
+        return positions + self._shifts[places], places
 
     def _start_epoch(self, epoch: int) -> None:
         starts = self.tokens.document_starts

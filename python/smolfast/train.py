@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smolfast import checkpoint
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import DistillConfig, ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, fingerprint, read_json, write_json, write_text
 from smolfast.model import PackedBatch, SmolLM
@@ -35,6 +35,7 @@ from smolfast.optim import MuonAdamW
 from smolfast.pretrained import save_pretrained
 from smolfast.schedule import warmup_stable_decay
 from smolfast.signals import DeferredSignals
+from smolfast.teaching import Teaching
 from smolfast.tokens import PackedWindows, TokenFile
 from smolfast.workers import Workers
 
@@ -56,6 +57,9 @@ def train(
     threads: int = 0,
     device: str = "auto",
     time_budget_seconds: float | None = None,
+    distill: DistillConfig | None = None,
+    teacher: str | os.PathLike[str] | None = None,
+    teacher_cache: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Train on a folder of tokens; go on where an earlier call on the same output stopped.
@@ -70,6 +74,9 @@ def train(
         device: a torch device, or "auto" for an accelerator if there is one.
         time_budget_seconds: train for about this long instead of `config.steps` steps: the first steps are timed and
             the number of steps is fixed then, once, and kept in run.json.
+        distill: how to learn from a teacher; its defaults if None. Used if one of the next two is given.
+        teacher: a model folder to learn from, run beside the student.
+        teacher_cache: what `smolfast.distill_cache` wrote for these tokens: the teacher's distributions.
         progress: called with steps done, steps in all and a note.
 
     Returns:
@@ -81,6 +88,18 @@ def train(
     chosen = torch.device(_accelerator() if device == "auto" else device)
     with Workers(threads, chosen) as workers:
         run = _Run(Path(tokens), Path(output), model, config, seed, chosen, workers)
+        if teacher is not None or teacher_cache is not None:
+            run.learn_from(
+                Teaching(
+                    distill or DistillConfig(),
+                    run.train_tokens,
+                    teacher=teacher,
+                    cache=teacher_cache,
+                    student_width=model.hidden_size,
+                    seed=seed,
+                    device=chosen,
+                )
+            )
         return run.finish(time_budget_seconds, progress or (lambda done, total, note: None))
 
 
@@ -117,14 +136,26 @@ class _Run:
         self.windows = PackedWindows(self.train_tokens, config.sequence_length, config.batch_size, seed)
         held_out_windows = min(_HELD_OUT_WINDOWS, (len(held_out.tokens) - 1) // config.sequence_length)
         self.held_out = PackedWindows(held_out, config.sequence_length, held_out_windows, seed)
+        self.teaching: Teaching | None = None
+        self._build()
+
+    def learn_from(self, teaching: Teaching) -> None:
+        """Minimise what a teaching says instead of the heads' losses alone."""
+        self.teaching = teaching
+        self.identity |= teaching.identity
         self._build()
 
     def _build(self) -> None:
         """Model and optimiser as they are before the first step."""
         self.model = SmolLM(self.model_config, self.train_tokens.vocab_size, self.seed).to(self.device)
-        self.parameters = list(self.model.parameters())
+        # What is optimised and checkpointed: the model, and a projection if learning from a teacher needs one.
+        self.trained: nn.Module = self.model
+        if self.teaching is not None and self.teaching.projection is not None:
+            self.teaching.reset_projection()
+            self.trained = nn.ModuleDict({"model": self.model, "projection": self.teaching.projection})
+        self.parameters = list(self.trained.parameters())
         self.optimizer = MuonAdamW(
-            self.model,
+            self.trained,
             weight_decay=self.config.weight_decay,
             adamw=("*",) if self.config.optimizer == "adamw" else (),
             map=self.workers.map,
@@ -134,7 +165,7 @@ class _Run:
         steps, done = self._open(time_budget_seconds)
         if done is not None:
             return done
-        found = checkpoint.restore(self.output / "checkpoints", self.model, self.optimizer)
+        found = checkpoint.restore(self.output / "checkpoints", self.trained, self.optimizer)
         step, seconds = (found[0], float(found[1]["seconds"])) if found else (0, 0.0)
         resumed_from = step
         metrics_path = self.output / "metrics.jsonl"
@@ -157,7 +188,7 @@ class _Run:
         with atomic_path(self.output / "model") as temporary:
             save_pretrained(self.model, temporary, end_of_document=self.train_tokens.end_of_document)
         summary = {
-            "parameters": sum(parameter.numel() for parameter in self.parameters),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "steps": steps,
             "tokens": last["tokens"],
             "loss": last["loss"],
@@ -232,19 +263,27 @@ class _Run:
         }
 
     def _gradients(self, step: int) -> tuple[Tensor, list[Tensor]]:
-        """The heads' losses [K] over the step's whole batch, and the gradients of their weighted sum."""
+        """The heads' losses [K] over the step's whole batch, and the gradients of what is minimised."""
         config = self.config
         batches = self._batches(self.windows, step)
         counts = [batch.valid_targets(self.model_config.mtp_heads) for batch in batches]
         num_items = [max(1, sum(head)) for head in zip(*counts, strict=True)]
 
-        def unit(batch: PackedBatch) -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss, head_losses = self.model.loss(batch, config.mtp_weights, num_items)
+        positions = self.windows.positions(step) if self.teaching is not None else None
+
+        def unit(index: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+            if self.teaching is None or positions is None:
+                loss, head_losses = self.model.loss(batches[index], config.mtp_weights, num_items)
+            else:
+                rows = slice(index * config.micro_batch_size, (index + 1) * config.micro_batch_size)
+                loss, head_losses = self.teaching.loss(
+                    self.model, batches[index], positions[rows], config.mtp_weights, num_items
+                )
             return head_losses, torch.autograd.grad(loss, self.parameters)
 
         total_losses: Tensor | None = None
         total: list[Tensor] = []
-        for head_losses, gradients in self.workers.map(unit, batches):
+        for head_losses, gradients in self.workers.map(unit, range(len(batches))):
             if total_losses is None:
                 total_losses, total = head_losses.clone(), list(gradients)
             else:
@@ -275,7 +314,7 @@ class _Run:
     def _save_checkpoint(self, step: int, metrics: TextIO, seconds: float) -> None:
         # The lines up to a checkpoint are on disk before it is: a resumed run can always cut back to it.
         os.fsync(metrics.fileno())
-        checkpoint.save(self.output / "checkpoints", step, self.model, self.optimizer, {"seconds": seconds})
+        checkpoint.save(self.output / "checkpoints", step, self.trained, self.optimizer, {"seconds": seconds})
 
 
 @contextlib.contextmanager

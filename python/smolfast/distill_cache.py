@@ -1,0 +1,334 @@
+"""A teacher's next-token distributions over token files, a few draws a position, as parquet; written once, read often.
+
+The folder that `write_cache` makes:
+    cache.json              the teacher, the tokens' fingerprint, draws, temperature, seed, context
+    NAME.00000.parquet …    a part for each run of whole documents of about `PART_TOKENS` tokens
+
+A row is a position of the token file: `tokens`, the distinct tokens drawn for what comes next, and `counts`, how often
+each was drawn (random sampling knowledge distillation, arXiv 2503.16870: the shares' mean is the distribution). The
+last position of a document, after which nothing of it comes, has none.
+
+Parts are written whole and in order, and each depends on its own documents and the seed alone: a run that was stopped
+goes on with the first part that isn't there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import xxhash
+from torch import Tensor
+
+from smolfast.batch_writer import BatchWriter
+from smolfast.distill import StoredTeacher, sample_teacher
+from smolfast.errors import SmolfastError
+from smolfast.files import fingerprint, read_json, write_json
+from smolfast.progress import ProgressCallback
+from smolfast.sources import one_line
+from smolfast.tokens import TokenFile
+
+INDEX_FILE = "cache.json"
+PART_TOKENS = 1 << 20
+# Logits of a forward pass, at most: 16 MiB in fp32.
+_BATCH_LOGITS = 1 << 22
+MAX_SAMPLES = 255
+"""Counts are stored in a byte."""
+
+
+def write_cache(
+    teacher: str | os.PathLike[str],
+    tokens: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    name: str = "train",
+    samples: int = 50,
+    temperature: float = 1.0,
+    context: int = 0,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Run a causal language model of transformers over a token file and store draws from what it predicts.
+
+    Documents are read in windows of `context` tokens that overlap by half, so that a position sees between half a
+    window and a whole one, or all of its document before it.
+
+    Args:
+        teacher: a folder or hub name for `AutoModelForCausalLM`. Its vocabulary is that of the tokens; what it has
+            beyond (padding rows) is left out.
+        tokens: the folder that `smolfast.tokens.tokenize` wrote. name: which of its files.
+        output: the cache's folder; made, or continued if it holds the same cache.
+        samples: draws a position, up to 255.
+        temperature: of the teacher's distribution; the loss must use the same.
+        context: tokens of a window; 0 takes the teacher's `max_position_embeddings`, up to 2,048.
+
+    Returns:
+        tokens, pairs_per_token, bytes, bytes_per_token (parquet on disk), parts, parts_resumed.
+
+    Raises:
+        SmolfastError: an unreadable teacher or one of another vocabulary, bad options, another cache in the way.
+    """
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise SmolfastError(f"distill-cache: samples = {samples} is outside 1 to {MAX_SAMPLES}; counts take a byte")
+    if temperature <= 0:
+        raise SmolfastError(f"distill-cache: temperature = {temperature} must be above 0")
+    file = TokenFile.open(tokens, name)
+    model = _load_teacher(teacher, file.vocab_size, device)
+    limit = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+    if context > limit or context == 1 or context < 0:
+        raise SmolfastError(f"distill-cache: context = {context} must lie between 2 and the teacher's {limit}")
+    settings = {
+        "teacher": _describe(teacher),
+        "name": name,
+        "tokens": fingerprint(file.path),
+        "samples": samples,
+        "temperature": temperature,
+        "context": context or min(limit, 2048),
+        "seed": seed,
+        "vocab_size": file.vocab_size,
+    }
+    folder = Path(output)
+    _claim(folder, settings)
+    parts = list(_parts(file.document_starts, PART_TOKENS))
+    resumed = 0
+    for part, (first, last) in enumerate(parts):
+        path = folder / _part_name(name, part)
+        if path.exists():
+            resumed += 1
+        else:
+            _write_part(path, file, model, range(first, last), settings)
+        if progress is not None:
+            progress(float(file.document_starts[last]), float(len(file.tokens)), f"{name} part {part + 1}")
+    write_json(folder / INDEX_FILE, {**settings, "parts": len(parts)})
+    paths = [folder / _part_name(name, part) for part in range(len(parts))]
+    size = sum(path.stat().st_size for path in paths)
+    pairs = sum(_values(path) for path in paths) - file.documents  # parquet counts an empty list as a value
+    return {
+        "tokens": len(file.tokens),
+        "pairs_per_token": round(pairs / len(file.tokens), 2),
+        "bytes": size,
+        "bytes_per_token": round(size / len(file.tokens), 2),
+        "parts": len(parts),
+        "parts_resumed": resumed,
+    }
+
+
+@dataclass(frozen=True)
+class TeacherCache:
+    """A finished cache, unpacked into an unnamed file that is memory-mapped: memory doesn't grow with the text.
+
+    Attributes:
+        starts: int64 [N + 1]; position i's pairs are tokens[starts[i]:starts[i + 1]].
+        tokens: uint16 or uint32; counts: uint8, each position's summing to `samples`.
+    """
+
+    settings: dict[str, Any]
+    starts: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+    counts: npt.NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], file: TokenFile) -> TeacherCache:
+        """Open the cache of a token file.
+
+        Raises:
+            SmolfastError: no finished cache, or one of other tokens; a damaged part.
+        """
+        path = Path(folder)
+        settings = read_json(path / INDEX_FILE)
+        if not isinstance(settings, dict) or "parts" not in settings:
+            raise SmolfastError(f"{path} holds no finished cache; run the same smolfast distill-cache again")
+        if settings["tokens"] != fingerprint(file.path):
+            raise SmolfastError(
+                f"{path} was made from other tokens than {file.path}; run smolfast distill-cache on these"
+            )
+        paths = [path / _part_name(settings["name"], part) for part in range(int(settings["parts"]))]
+        lengths = np.empty(len(file.tokens), np.int64)
+        flat_tokens, flat_counts = tempfile.TemporaryFile(dir=path), tempfile.TemporaryFile(dir=path)
+        at = 0
+        with flat_tokens, flat_counts:
+            for tokens, counts in (row_group for part in paths for row_group in _row_groups(part)):
+                if at + len(tokens) > len(lengths):
+                    raise SmolfastError(
+                        f"{path} has more rows than {file.path} has tokens; delete it and make it again"
+                    )
+                lengths[at : at + len(tokens)] = np.diff(tokens.offsets.to_numpy())
+                at += len(tokens)
+                flat_tokens.write(tokens.flatten().to_numpy().tobytes())
+                flat_counts.write(counts.flatten().to_numpy().tobytes())
+            if at != len(lengths):
+                raise SmolfastError(f"{path} has {at:,} rows for {len(lengths):,} tokens; delete it and make it again")
+            flat_tokens.flush()
+            flat_counts.flush()
+            return cls(
+                settings,
+                np.concatenate([np.zeros(1, np.int64), lengths.cumsum()]),
+                np.memmap(flat_tokens, _dtype(file.vocab_size), "r"),
+                np.memmap(flat_counts, np.uint8, "r"),
+            )
+
+    def at(self, positions: npt.NDArray[np.int64]) -> StoredTeacher:
+        """The pairs of positions [...] of the token file: tokens and shares [..., m], shares of 0 filling up."""
+        flat = positions.reshape(-1)
+        lengths = self.starts[flat + 1] - self.starts[flat]
+        width = max(1, int(lengths.max(initial=0)))
+        places = np.arange(width)
+        there = places < lengths[:, None]
+        source = np.where(there, self.starts[flat][:, None] + places, 0)
+        tokens = np.where(there, self.tokens[source], 0).astype(np.int64)
+        shares = np.where(there, self.counts[source], 0).astype(np.float32) / np.float32(self.settings["samples"])
+        shape = (*positions.shape, width)
+        return StoredTeacher(
+            torch.from_numpy(tokens.reshape(shape)), torch.from_numpy(shares.reshape(shape)), unbiased=True
+        )
+
+
+def _load_teacher(teacher: str | os.PathLike[str], vocab_size: int, device: str) -> Any:
+    try:
+        from transformers import AutoModelForCausalLM
+    except ModuleNotFoundError as error:
+        raise SmolfastError("distill-cache needs transformers; install it with: pip install transformers") from error
+    try:
+        model = AutoModelForCausalLM.from_pretrained(os.fspath(teacher))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise SmolfastError(
+            f"can't load the teacher {os.fspath(teacher)} ({one_line(error)}); give a folder or hub name of a causal "
+            "language model"
+        ) from error
+    if model.config.vocab_size < vocab_size:
+        raise SmolfastError(
+            f"the teacher {os.fspath(teacher)} has a vocabulary of {model.config.vocab_size}, the tokens one of "
+            f"{vocab_size}; tokenize with the teacher's tokenizer"
+        )
+    network: Any = model
+    return network.to(device).eval()
+
+
+def _describe(teacher: str | os.PathLike[str]) -> str:
+    """A folder's name and fingerprint, or a hub name."""
+    path = Path(teacher)
+    return f"{path.name} {fingerprint(path)}" if path.is_dir() else os.fspath(teacher)
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Make the folder this cache's, or refuse one that is another's."""
+    index = folder / INDEX_FILE
+    if index.exists():
+        found = read_json(index)
+        for key, value in settings.items():
+            if not isinstance(found, dict) or found.get(key) != value:
+                raise SmolfastError(
+                    f"{folder} holds a cache with another {key}; choose another output or delete that folder"
+                )
+    elif folder.exists() and any(folder.glob("*.parquet")):
+        raise SmolfastError(f"{folder} holds other parquet files; choose another output")
+    else:
+        write_json(index, settings)
+
+
+def _part_name(name: str, part: int) -> str:
+    return f"{name}.{part:05}.parquet"
+
+
+def _parts(starts: npt.NDArray[np.int64], size: int) -> Iterator[tuple[int, int]]:
+    """Runs of documents, first and one past the last, each ending with the document that brings it to `size` tokens."""
+    first = 0
+    while first < len(starts) - 1:
+        last = min(int(np.searchsorted(starts, starts[first] + size)), len(starts) - 1)
+        yield first, last
+        first = last
+
+
+def _write_part(path: Path, file: TokenFile, model: Any, documents: range, settings: dict[str, Any]) -> None:
+    token_type = pa.uint16() if file.vocab_size <= 1 << 16 else pa.uint32()
+    schema = pa.schema([("tokens", pa.list_(token_type)), ("counts", pa.list_(pa.uint8()))])
+    digest = xxhash.xxh3_64_intdigest(f"{settings['seed']} {documents.start}".encode())
+    generator = torch.Generator(model.device).manual_seed(digest % 2**63)
+    with BatchWriter(path, schema) as writer:
+        for document in documents:
+            start, end = file.document_starts[document : document + 2]
+            ids = file.tokens[start:end].astype(np.int64)
+            for stored in _predict(model, ids, generator, settings):
+                writer.write(_batch(stored, settings["samples"], schema))
+            writer.write(_batch(None, 0, schema))
+
+
+@torch.inference_mode()
+def _predict(
+    model: Any, ids: npt.NDArray[np.int64], generator: torch.Generator, settings: dict[str, Any]
+) -> Iterator[StoredTeacher]:
+    """Draws for every position of a document but the last, in order, some positions at a time."""
+    context, vocabulary = settings["context"], settings["vocab_size"]
+    windows = list(_windows(len(ids) - 1, context))
+    together = max(1, _BATCH_LOGITS // (context * vocabulary))
+    for at in range(0, len(windows), together):
+        batch = windows[at : at + together]
+        longest = max(end - start for start, _, end in batch)
+        inputs = torch.zeros((len(batch), longest), dtype=torch.int64)
+        mask = torch.zeros_like(inputs)
+        for row, (start, _, end) in enumerate(batch):
+            inputs[row, : end - start] = torch.from_numpy(ids[start:end])
+            mask[row, : end - start] = 1
+        logits = model(input_ids=inputs.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
+        rows = [logits[row, new - start : end - start, :vocabulary] for row, (start, new, end) in enumerate(batch)]
+        yield sample_teacher(
+            torch.cat(rows), settings["samples"], temperature=settings["temperature"], generator=generator
+        )
+
+
+def _windows(count: int, context: int) -> Iterator[tuple[int, int, int]]:
+    """First, first whose prediction is new, and one past the last position of windows over `count` positions."""
+    start = done = 0
+    while done < count:
+        end = min(start + context, count)
+        yield start, done, end
+        done, start = end, start + context // 2
+
+
+def _batch(stored: StoredTeacher | None, samples: int, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of pairs; one empty row for None."""
+    if stored is None:
+        return pa.record_batch([pa.array([[]], field.type) for field in schema], schema=schema)
+    counts = (stored.probabilities * samples).round().to(torch.uint8).cpu().numpy()
+    there = counts > 0
+    offsets = pa.array(np.concatenate([[0], there.sum(1).cumsum()]), pa.int32())
+    tokens = _numpy(stored.tokens)[there]
+    columns = (tokens, counts[there])
+    arrays = [
+        pa.ListArray.from_arrays(offsets, pa.array(values, field.type.value_type))
+        for values, field in zip(columns, schema, strict=True)
+    ]
+    return pa.record_batch(arrays, schema=schema)
+
+
+def _numpy(tensor: Tensor) -> npt.NDArray[np.int64]:
+    return tensor.cpu().numpy()
+
+
+def _dtype(vocab_size: int) -> np.dtype[Any]:
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def _row_groups(path: Path) -> Iterator[tuple[pa.ListArray, pa.ListArray]]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as part:
+            for group in range(part.num_row_groups):
+                table = part.read_row_group(group, columns=["tokens", "counts"])
+                yield table["tokens"].combine_chunks(), table["counts"].combine_chunks()
+    except (OSError, pa.ArrowException) as error:
+        raise SmolfastError(f"{path} is missing or damaged ({one_line(error)}); delete it and make it again") from error
+
+
+def _values(path: Path) -> int:
+    metadata = pq.read_metadata(path)
+    return sum(metadata.row_group(group).column(1).num_values for group in range(metadata.num_row_groups))
