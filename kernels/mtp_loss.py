@@ -210,11 +210,34 @@ def forward(
     Returns:
         losses fp32 [k, N] (0 where ignored), log-sum-exp fp32 [h, N], whether no logit is above the target's [k, N].
     """
+    heads, positions, _ = hidden.shape
+    smooth = label_smoothing > 0
+    lse, best, target_logits, logit_sums = statistics(hidden, weight, bias, targets, ignore_index, softcap, smooth)
+    losses = lse - (1 - label_smoothing) * target_logits
+    if label_smoothing:
+        losses -= label_smoothing * (logit_sums / weight.shape[0])
+    if z_loss:
+        losses += z_loss * lse.square()
+    ignored = targets == ignore_index
+    right = _by_depth(target_logits >= best, heads).logical_and(~ignored)
+    return _by_depth(losses, heads).masked_fill(ignored, 0.0), lse.view(heads, positions), right
+
+
+def statistics(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    ignore_index: int = -100,
+    softcap: float = 0.0,
+    smooth: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """By row of the logits: log-sum-exp and maximum [h · N], the targets' logits [k / h, h · N] (0 for a target of −1,
+    which is elsewhere), and the sum of the logits [h · N] (if smooth)."""
     heads, positions, width = hidden.shape
     vocabulary, rows = weight.shape[0], heads * positions
     x, w = hidden.reshape(rows, width).contiguous(), _unit_columns(weight)
-    ignored = targets == ignore_index
-    wanted = _by_row(targets.masked_fill(ignored, -1), heads)
+    wanted = _by_row(targets.masked_fill(targets == ignore_index, -1), heads)
     blocks = BLOCKS[device_family(hidden.device)][hidden.element_size()]
     splits = triton.cdiv(vocabulary, blocks.n * SPLIT_BLOCKS)
     highest, sums, logit_sums = (hidden.new_empty((splits, rows), dtype=torch.float32) for _ in range(3))
@@ -223,19 +246,13 @@ def forward(
         forward_kernel[(triton.cdiv(rows, blocks.m), splits)](
             x, w, bias if bias is not None else w, wanted, highest, sums, logit_sums, target_logits, rows, vocabulary,
             width, x.stride(0), w.stride(0), softcap, DEPTHS=len(wanted), HAS_BIAS=bias is not None,
-            SOFTCAP=softcap > 0, SMOOTH=label_smoothing > 0, EVEN=width % blocks.k == 0,
+            SOFTCAP=softcap > 0, SMOOTH=smooth, EVEN=width % blocks.k == 0,
             PRECISION=_precision(x.dtype), SPLIT=SPLIT_BLOCKS, BLOCK_M=blocks.m, BLOCK_N=blocks.n, BLOCK_K=blocks.k,
             num_warps=blocks.warps, num_stages=blocks.stages,
         )  # fmt: skip
     best = highest.amax(0)
     lse = best + (sums * torch.exp(highest - best)).sum(0).log()
-    losses = lse - (1 - label_smoothing) * target_logits
-    if label_smoothing:
-        losses -= label_smoothing * (logit_sums.sum(0) / vocabulary)
-    if z_loss:
-        losses += z_loss * lse.square()
-    right = _by_depth(target_logits >= best, heads).logical_and(~ignored)
-    return _by_depth(losses, heads).masked_fill(ignored, 0.0), lse.view(heads, positions), right
+    return lse, best, target_logits, logit_sums.sum(0) if smooth else torch.zeros_like(lse)
 
 
 def _by_depth(values: Tensor, heads: int) -> Tensor:
@@ -260,11 +277,13 @@ def backward(
     softcap: float = 0.0,
     label_smoothing: float = 0.0,
     needs: tuple[bool, bool] = (True, True),
+    whole_vocabulary: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of hidden, weight and bias ([0] where not needed: `needs` says hidden, weight), each in its dtype.
 
     Args:
         grad_losses: [k, N]; the others as `forward` took and gave them.
+        whole_vocabulary: rows of the whole unembedding, where weight is a slice of it; lse is then that of all logits.
     """
     heads, positions, width = hidden.shape
     vocabulary, rows = weight.shape[0], heads * positions
@@ -280,7 +299,7 @@ def backward(
         # Gradients of a mean lie below fp16's range; they are stored as shares of the largest.
         unit = torch.maximum(grads.abs().amax(), partition.abs().amax()).clamp(min=torch.finfo(torch.float32).tiny)
         grads, total, partition = grads / unit, total / unit, partition / unit
-    uniform = label_smoothing / vocabulary * total
+    uniform = label_smoothing / (whole_vocabulary or vocabulary) * total
     needs_hidden, needs_weight = needs
     dx = x.new_zeros(x.shape if needs_hidden else 0, dtype=torch.float32)
     dw = torch.zeros(weight.shape if needs_weight else 0, dtype=weight.dtype, device=weight.device)

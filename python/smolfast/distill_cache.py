@@ -154,9 +154,8 @@ class TeacherCache:
             )
         paths = [path / _part_name(settings["name"], part) for part in range(int(settings["parts"]))]
         lengths = np.empty(len(file.tokens), np.int64)
-        flat_tokens, flat_counts = tempfile.TemporaryFile(dir=path), tempfile.TemporaryFile(dir=path)
         at = 0
-        with flat_tokens, flat_counts:
+        with tempfile.TemporaryFile(dir=path) as flat_tokens, tempfile.TemporaryFile(dir=path) as flat_counts:
             for tokens, counts in (row_group for part in paths for row_group in _row_groups(part)):
                 if at + len(tokens) > len(lengths):
                     raise SmolfastError(

@@ -9,5 +9,13 @@ from __future__ import annotations
 from smolfast.ops.attention import gqa_attention, gqa_attention_varlen
 from smolfast.ops.loss import linear_cross_entropy, mtp_loss
 from smolfast.ops.orthogonalize import newton_schulz
+from smolfast.ops.vocab_parallel import vocab_parallel_mtp_loss
 
-__all__ = ["gqa_attention", "gqa_attention_varlen", "linear_cross_entropy", "mtp_loss", "newton_schulz"]
+__all__ = [
+    "gqa_attention",
+    "gqa_attention_varlen",
+    "linear_cross_entropy",
+    "mtp_loss",
+    "newton_schulz",
+    "vocab_parallel_mtp_loss",
+]

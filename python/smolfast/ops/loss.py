@@ -128,7 +128,7 @@ def sums_at_once(hidden: Tensor, weight: Tensor) -> bool:
 _USE_KERNEL_ON = {"cuda"}  # torch's name for ROCm too; the tests add "cpu", where Triton's interpreter runs the kernels
 
 
-def _kernel(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> ModuleType | None:
+def loss_kernel(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> ModuleType | None:
     """The Triton kernels, where they serve the device and dtypes."""
     if hidden.device.type not in _USE_KERNEL_ON or hidden.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return None
@@ -268,7 +268,7 @@ def _token_losses(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     check_targets(targets, ignore_index, weight.shape[0])
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
-    kernel = _kernel(hidden, weight, bias)
+    kernel = loss_kernel(hidden, weight, bias)
     with without_autocast(hidden):
         if kernel is not None and not store:
             losses, lse, right = kernel.forward(
@@ -310,7 +310,7 @@ def _token_losses_backward(
     needs_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
-    kernel = _kernel(hidden, weight, bias)
+    kernel = loss_kernel(hidden, weight, bias)
     with without_autocast(hidden):
         if kernel is not None and not stored.numel():
             gradients: tuple[Tensor, Tensor, Tensor] = kernel.backward(

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_fuses
 from smolfast.reference.distillation import DIVERGENCES, Teacher
-from smolfast.reference.loss import MAX_STORED_COLUMNS, LossOptions, token_losses_backward, token_losses_forward
+from smolfast.reference.loss import (
+    MAX_STORED_COLUMNS,
+    LossOptions,
+    logit_statistics,
+    losses_of,
+    token_losses_backward,
+    token_losses_forward,
+)
 from smolfast.reference.loss_gradients import summed_loss
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
@@ -29,6 +36,8 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "cut_steps",
+    "logit_statistics",
+    "losses_of",
     "newton_schulz",
     "newton_schulz_backward",
     "resolve_coefficients",

@@ -31,6 +31,9 @@ class LossOptions:
     z_loss: float = 0.0
     softcap: float = 0.0
     label_smoothing: float = 0.0
+    vocabulary: int | None = None
+    """Rows of the whole unembedding, where `weight` is a slice of it. Targets are then places in the slice, and −1 is a
+    target that counts and lies elsewhere."""
 
 
 def _tiles(rows: int, vocabulary: int, stored: bool) -> Iterator[tuple[slice, list[slice]]]:
@@ -79,6 +82,17 @@ def token_losses_forward(
         losses [k, N] (0 where ignored), log-sum-exp [h, N], whether no logit is above the target's, bool [k, N],
         softmax [h · N, V] ([0, 0] unless stored). Losses are fp32, or fp64 for fp64 input.
     """
+    lse, best, target_logits, logit_sum, stored = logit_statistics(hidden, weight, bias, targets, options, store)
+    vocabulary = options.vocabulary or weight.shape[0]
+    losses, right = losses_of(lse, best, target_logits, logit_sum, targets, options, vocabulary)
+    return losses, lse.view(hidden.shape[:2]), right, stored
+
+
+def logit_statistics(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, options: LossOptions, store: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What the losses are made of, by row of the logits: their log-sum-exp and maximum [h · N], the targets' logits
+    [h · N, k / h] (0 for targets elsewhere), their sum [h · N] (0 without label smoothing), and the softmax."""
     heads, positions, width = hidden.shape
     vocabulary = weight.shape[0]
     compute = torch.float64 if hidden.dtype == torch.float64 else torch.float32
@@ -100,6 +114,14 @@ def token_losses_forward(
             softmax = torch.softmax(z, 1, out=stored[rows]) if store else torch.softmax(z, 1)
             lse[rows] = torch.logaddexp(lse[rows], top - softmax.amax(1).log_())
             best[rows] = torch.maximum(best[rows], top)
+    return lse, best, target_logits, logit_sum, stored
+
+
+def losses_of(
+    lse: Tensor, best: Tensor, target_logits: Tensor, logit_sum: Tensor, targets: Tensor, options: LossOptions,
+    vocabulary: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Losses [k, N] and whether no logit is above the target's, from the statistics of whole rows of logits."""
     losses = lse[:, None] - (1 - options.label_smoothing) * target_logits
     if options.label_smoothing:
         losses -= options.label_smoothing * (logit_sum / vocabulary)[:, None]
@@ -108,7 +130,7 @@ def token_losses_forward(
     ignored = targets == options.ignore_index
     right = (target_logits >= best[:, None]).t().reshape(targets.shape).logical_and(~ignored)
     losses = losses.t().reshape(targets.shape).masked_fill(ignored, 0.0)
-    return losses.contiguous(), lse.view(heads, positions), right.contiguous(), stored
+    return losses.contiguous(), right.contiguous()
 
 
 def token_losses_backward(
@@ -134,7 +156,7 @@ def token_losses_backward(
     flat_lse = lse.reshape(count)
     total = grad.sum(1)
     partition = total * (1 + 2 * options.z_loss * flat_lse) if options.z_loss else total
-    uniform = options.label_smoothing / vocabulary * total
+    uniform = options.label_smoothing / (options.vocabulary or vocabulary) * total
     needs_hidden, needs_weight = needs
     dx = torch.zeros_like(x) if needs_hidden else x.new_empty(0)
     dw = torch.zeros(weight.shape if needs_weight else 0, dtype=weight.dtype, device=x.device)
