@@ -3,8 +3,8 @@
     python benchmarks/bench_dedup.py --cache ~/.cache/smolfast-corpus [--rounds 5] [--save FILE.json] [PART …]
 
 Every measurement runs in a process of its own; contenders take turns, and the median of the rounds counts. Peers that
-aren't installed are left out by name. What each peer is given is said beside its function: tokens are split by
-whitespace for peers that take tokens, and the time of that counts, since they can't start from text without it.
+aren't installed are left out by name; dedup_peers.py says what each is given. text-dedup needs an environment of its
+own (it asks for an old pyarrow): --python text-dedup=ITS/bin/python.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
+from dedup_peers import BANDS, HASHES, JOBS, NGRAM, ROWS, SIGNATURES, THREADS, datatrove_steps, ngrams
 from real_text import build_corpus
 
-HASHES, NGRAM, BANDS, ROWS = 128, 5, 14, 8
 PACKAGES = [
     "smolfast",
     "daft",
@@ -40,174 +40,11 @@ PACKAGES = [
     "gaoya",
     "datasketch",
     "datatrove",
+    "text-dedup",
     "numpy",
     "scipy",
     "pyarrow",
 ]
-
-
-# -- text to signatures: a function of the texts, as an Arrow column and as a list -------------------------------------
-
-
-def smolfast(column: pa.Array, texts: list[str], scheme: str = "fast", tokens: str = "unicode", k: int = HASHES) -> Any:
-    from smolfast.dedup import MinHasher
-
-    return MinHasher(k, NGRAM, scheme=scheme, tokens=tokens).signatures(column, threads=THREADS)  # type: ignore[arg-type]
-
-
-def daft(column: pa.Array, texts: list[str], k: int = HASHES) -> Any:
-    import daft as d
-
-    frame = d.from_arrow(pa.table({"text": column}))
-    return frame.select(frame["text"].minhash(num_hashes=k, ngram_size=NGRAM, hash_function="xxhash3_64")).to_arrow()
-
-
-def ngrams(text: str) -> list[str]:
-    words = text.split()
-    return [" ".join(words[i : i + NGRAM]) for i in range(max(1, len(words) - NGRAM + 1))]
-
-
-def rensa(column: pa.Array, texts: list[str], k: int = HASHES) -> Any:
-    """Shingles made in Python, its fastest exact entry point."""
-    from rensa import RMinHash
-
-    return [
-        RMinHash.digests_from_token_sets([ngrams(t) for t in texts[i : i + 256]], num_perm=k, seed=42)
-        for i in range(0, len(texts), 256)
-    ]
-
-
-def fastsketchlsh(column: pa.Array, texts: list[str], k: int = HASHES) -> Any:
-    from FastSketchLSH import FastSimilaritySketch
-
-    sketch = FastSimilaritySketch(size=k, seed=42)
-    return [
-        sketch.batch([ngrams(t) for t in texts[i : i + 256]], num_threads=THREADS) for i in range(0, len(texts), 256)
-    ]
-
-
-def gaoya(column: pa.Array, texts: list[str]) -> Any:
-    """Its signatures can't be had alone: insertion into the index is included."""
-    from gaoya.minhash import MinHashStringIndex
-
-    index = MinHashStringIndex(32, 0.75, 16, 8, None, "word", False, (NGRAM, NGRAM))
-    for i, text in enumerate(texts):
-        index.insert_document(i, text)
-    return index
-
-
-def datasketch(column: pa.Array, texts: list[str]) -> Any:
-    from datasketch import MinHash
-
-    return list(MinHash.generator([[g.encode() for g in ngrams(t)] for t in texts], num_perm=HASHES))
-
-
-def datatrove(column: pa.Array, texts: list[str]) -> Any:
-    """Its signature step with `str.split` for the spaCy tokenizer, which is slower; 112 hashes."""
-    import xxhash
-    from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
-
-    step = MinhashDedupSignature.__new__(MinhashDedupSignature)
-    step.config = MinhashConfig()
-    step.num_hashes, step._parameters = 112, None
-    # Its own passes str, which xxhash no longer takes.
-    step._hash_func = lambda shingle: xxhash.xxh64_intdigest(shingle.encode())
-    step.word_tokenizer = type("Split", (), {"word_tokenize": staticmethod(str.split)})
-    return [step.get_signature(s) for t in texts if (s := step.get_shingles(t)).size]
-
-
-# name, function, share of the documents it is given (slow peers), most threads
-SIGNATURES: list[tuple[str, Callable[..., Any], float]] = [
-    ("smolfast fast", smolfast, 1.0),
-    ("smolfast classic", lambda c, t: smolfast(c, t, "classic"), 1.0),
-    ("smolfast fast, whitespace tokens", lambda c, t: smolfast(c, t, "fast", "whitespace"), 1.0),
-    ("smolfast, 1 hash (floor: words, n-grams)", lambda c, t: smolfast(c, t, "fast", "unicode", 1), 1.0),
-    ("daft", daft, 1.0),
-    ("gaoya", gaoya, 0.25),
-    ("rensa", rensa, 0.25),
-    ("fastsketchlsh", fastsketchlsh, 0.25),
-    ("datasketch", datasketch, 0.05),
-    ("datatrove", datatrove, 0.01),
-]
-
-
-# -- parquet to deduplicated parquet -----------------------------------------------------------------------------------
-
-
-def job_smolfast(path: Path, out: Path) -> int:
-    from smolfast.dedup import deduplicate
-
-    return deduplicate([path], out, threads=THREADS).documents_out
-
-
-def keep_first(keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """[documents, bands] keys to the first document of each connected component, by scipy."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    documents, bands = keys.shape
-    nodes = [np.unique(keys[:, band], return_inverse=True)[1] for band in range(bands)]
-    rows = np.tile(np.arange(documents), bands)
-    columns, offset = [], documents
-    for node in nodes:
-        columns.append(node + offset)
-        offset += int(node.max()) + 1
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, np.concatenate(columns))), (offset, offset))
-    labels = connected_components(graph, directed=False)[1][:documents]
-    return np.sort(np.unique(labels, return_index=True)[1])
-
-
-def write_kept(table: pa.Table, keys: np.ndarray[Any, Any], out: Path) -> int:
-    kept = keep_first(keys)
-    pq.write_table(table.take(pa.array(kept)), out / "kept.parquet", compression="zstd")
-    return len(kept)
-
-
-def band_rows(signatures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    rows = np.ascontiguousarray(signatures[:, : BANDS * ROWS]).reshape(len(signatures), BANDS, ROWS)
-    return rows.view(np.dtype((np.void, rows.itemsize * ROWS)))[..., 0]
-
-
-def job_daft(path: Path, out: Path) -> int:
-    import daft as d
-
-    table = d.read_parquet(str(path)).to_arrow()
-    frame = d.from_arrow(table)
-    hashed = frame.select(frame["text"].minhash(num_hashes=112, ngram_size=NGRAM, hash_function="xxhash3_64"))
-    column = hashed.to_arrow().column(0).combine_chunks()
-    signatures = column.flatten().to_numpy().astype(np.uint32).reshape(len(column), 112)
-    return write_kept(table, band_rows(signatures), out)
-
-
-def job_rensa(path: Path, out: Path) -> int:
-    table = pq.read_table(path)
-    texts = table["text"].to_pylist()
-    digests = [row for part in rensa(table["text"], texts, 112) for row in part]
-    return write_kept(table, band_rows(np.asarray(digests, np.uint32)), out)
-
-
-def job_datasketch(path: Path, out: Path) -> int:
-    table = pq.read_table(path)
-    signatures = np.array([m.hashvalues for m in datasketch(table["text"], table["text"].to_pylist())])
-    return write_kept(table, band_rows(signatures.astype(np.uint32)), out)
-
-
-def job_datatrove(path: Path, out: Path) -> int:
-    """Its signature step and our bands and writing: less than its own four steps."""
-    table = pq.read_table(path)
-    rows = datatrove(table["text"], [t if len(t.split()) >= NGRAM else "a b c d e" for t in table["text"].to_pylist()])
-    return write_kept(table, band_rows(np.array(rows, np.uint64).reshape(len(rows), 112)), out)
-
-
-JOBS: list[tuple[str, Callable[[Path, Path], int], float]] = [
-    ("smolfast", job_smolfast, 1.0),
-    ("daft + scipy", job_daft, 1.0),
-    ("rensa + scipy", job_rensa, 0.25),
-    ("datasketch + scipy", job_datasketch, 0.05),
-    ("datatrove's signatures + scipy", job_datatrove, 0.01),
-]
-
-THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 
 
 def worker(part: str, name: str, path: Path, share: float) -> dict[str, Any]:
@@ -247,7 +84,12 @@ def worker(part: str, name: str, path: Path, share: float) -> dict[str, Any]:
 
 
 def measure(
-    part: str, contenders: list[tuple[str, Any, float]], path: Path, rounds: int, threads: int
+    part: str,
+    contenders: list[tuple[str, Any, float]],
+    path: Path,
+    rounds: int,
+    threads: int,
+    interpreters: dict[str, str],
 ) -> list[dict[str, Any]]:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name, _, _ in contenders}
     failed: dict[str, str] = {}
@@ -255,7 +97,7 @@ def measure(
         for name, _, share in contenders:
             if name in failed:
                 continue
-            command = [sys.executable, __file__, "--worker", part, name, str(path), str(share)]
+            command = [interpreters.get(name, sys.executable), __file__, "--worker", part, name, str(path), str(share)]
             done = subprocess.run(
                 command, capture_output=True, text=True, env={**os.environ, "BENCH_THREADS": str(threads)}
             )
@@ -379,6 +221,108 @@ def clusters(documents: int = 1_000_000, threads: int = 2) -> list[dict[str, Any
     return [row]
 
 
+# -- equality and scale ------------------------------------------------------------------------------------------------
+
+
+def equality(path: Path, documents: int = 10_000) -> list[dict[str, Any]]:
+    """Bits of signatures beside datasketch's and datatrove's own, over real texts of up to 2,000 characters."""
+    import xxhash
+    from datasketch import MinHash
+    from datasketch.hashfunc import sha1_hash32
+
+    from smolfast.dedup import MinHasher
+
+    texts = [text[i : i + 2000] for text in pq.read_table(path)["text"].to_pylist() for i in (0, 2000)]
+    texts = [text for text in texts if text.split()][:documents]
+    rows = []
+
+    def compare(what: str, hasher: MinHasher, theirs: Callable[[str], Any]) -> None:
+        ours = hasher.signatures(texts)
+        equal = sum(np.array_equal(ours[i], theirs(text)) for i, text in enumerate(texts))
+        rows.append({"part": "equality", "with": what, "documents": len(texts), "equal": equal})
+        print(f"{what}: {equal:,} of {len(texts):,} signatures equal")
+
+    for name, function in (("sha1_hash32", sha1_hash32), ("xxh32", xxhash.xxh32_intdigest)):
+
+        def sketch(text: str, function: Any = function) -> Any:
+            theirs = MinHash(num_perm=HASHES, seed=7, hashfunc=function)
+            theirs.update_batch([gram.encode() for gram in ngrams(text)])
+            return theirs.hashvalues
+
+        options: dict[str, Any] = {"tokens": "whitespace", "scheme": "datasketch", "hash": name, "seed": 7}
+        compare(f"datasketch, {name}", MinHasher(HASHES, NGRAM, **options), sketch)
+
+    minhash = datatrove_steps(split=True)
+    for name, function in (
+        ("xxhash64", lambda gram: xxhash.xxh64_intdigest(gram.encode())),
+        ("sha1", datatrove_sha1),
+    ):
+        minhash.create_hash_func = lambda config, function=function: function
+        step = minhash.MinhashDedupSignature("/tmp/unused-by-get-signature")
+
+        def signature(text: str, step: Any = step) -> Any:
+            shingles = step.get_shingles(text)
+            if not shingles.size:
+                return np.full(112, (1 << 64) - 1, np.uint64)
+            return np.array(step.get_signature(shingles), np.uint64).reshape(-1)
+
+        hasher = MinHasher(tokens="whitespace", scheme="datatrove", hash=name, simplify=True)
+        compare(f"datatrove, {name}", hasher, signature)
+    return rows
+
+
+def datatrove_sha1(gram: str) -> int:
+    from datatrove.utils.hashing import sha1_hash64
+
+    return int(sha1_hash64(gram))
+
+
+def scale(path: Path, cache: Path, sizes: list[int], memory: int = 1 << 30) -> list[dict[str, Any]]:
+    """The whole job on more and more documents with planted near-duplicates, each in a process of its own."""
+    import planted
+
+    rows: list[dict[str, Any]] = []
+    for size in sizes:
+        source = cache / f"planted-{size}.parquet"
+        if not source.exists():
+            planted.make(path, size, source)
+        with tempfile.TemporaryDirectory(dir=cache) as out:
+            done = subprocess.run(
+                [sys.executable, "-c", SCALE_RUN, str(source), out, str(memory)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            run = json.loads(done.stdout)
+            removed = pq.read_table(Path(out) / "removed.parquet", columns=["id", "kept_id"])
+        origin = {row.as_py() for row in removed["id"]}
+        row = {"part": "scale", "documents": size, **run, "us_per_document": run["wall"] / size * 1e6}
+        names = pq.read_table(source, columns=["id"])["id"]
+        for kind, similarity in planted.SIMILARITY.items():
+            copies = [name for name in names.to_pylist() if name.startswith(kind)]
+            row[f"{kind}_planted"] = len(copies)
+            row[f"{kind}_found"] = sum(name in origin for name in copies) / len(copies)
+            row[f"{kind}_theory"] = 1 - (1 - similarity**ROWS) ** BANDS
+        row["others_removed"] = sum(name.startswith("own") for name in origin)
+        rows.append(row)
+        print(json.dumps(row))
+    return rows
+
+
+SCALE_RUN = """
+import json, resource, sys, time
+from smolfast.dedup import deduplicate
+wall, cpu = time.perf_counter(), time.process_time()
+summary = deduplicate([sys.argv[1]], sys.argv[2], memory=int(sys.argv[3]), threads=2, overwrite=True)
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+counts = {"bytes": summary.bytes_in, "kept": summary.documents_out}
+print(json.dumps({"wall": wall, "cpu": cpu, "peak_rss": peak, **counts}))
+"""
+
+PARTS = ["signatures", "short", "job", "accuracy", "clusters", "equality", "scale"]
+
+
 def short_documents(path: Path, cache: Path, words: int = 30) -> Path:
     """The corpus cut into documents of 30 words."""
     target = cache / f"{path.stem}-{words}-words.parquet"
@@ -393,9 +337,16 @@ def short_documents(path: Path, cache: Path, words: int = 30) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="signatures, short, job, accuracy, clusters (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all but scale)")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/smolfast-corpus"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--python", nargs="*", default=[], metavar="NAME=PATH", help="a contender's own interpreter, as for text-dedup"
+    )
+    parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="contenders whose name holds a word")
+    parser.add_argument(
+        "--documents", type=int, nargs="*", default=[100_000, 1_000_000], metavar="N", help="sizes of the scale part"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -403,21 +354,32 @@ def main() -> None:
         part, name, path, share = arguments.worker
         print(json.dumps(worker(part, name, Path(path), float(share))))
         return
+    interpreters = dict(pair.split("=", 1) for pair in arguments.python)
+
+    def some(contenders: list[tuple[str, Any, float]]) -> list[tuple[str, Any, float]]:
+        return [c for c in contenders if not arguments.only or any(word in c[0] for word in arguments.only)]
+
     cache = arguments.cache.expanduser()
     corpus = build_corpus(cache)
-    parts = arguments.parts or ["signatures", "short", "job", "accuracy", "clusters"]
+    parts = arguments.parts or PARTS[:-1]
     rows: list[dict[str, Any]] = []
     if "signatures" in parts:
-        rows += measure("signatures", SIGNATURES, corpus, arguments.rounds, 1)
-        rows += measure("signatures", SIGNATURES[:5], corpus, arguments.rounds, 2)
+        rows += measure("signatures", some(SIGNATURES), corpus, arguments.rounds, 1, interpreters)
+        rows += measure("signatures", some(SIGNATURES[:5]), corpus, arguments.rounds, 2, interpreters)
     if "short" in parts:
-        rows += measure("signatures", SIGNATURES, short_documents(corpus, cache), arguments.rounds, 1)
+        rows += measure(
+            "signatures", some(SIGNATURES), short_documents(corpus, cache), arguments.rounds, 1, interpreters
+        )
     if "job" in parts:
-        rows += measure("job", JOBS, corpus, arguments.rounds, 2)
+        rows += measure("job", some(JOBS), corpus, arguments.rounds, 2, interpreters)
     if "accuracy" in parts:
         rows += accuracy(corpus)
     if "clusters" in parts:
         rows += clusters()
+    if "equality" in parts:
+        rows += equality(corpus)
+    if "scale" in parts:
+        rows += scale(corpus, cache, arguments.documents)
     if arguments.save:
         versions = {}
         for package in PACKAGES:
