@@ -277,6 +277,31 @@ def datatrove_sha1(gram: str) -> int:
     return int(sha1_hash64(gram))
 
 
+def job_run(source: Path, out: str, memory: int, **options: Any) -> dict[str, Any]:
+    """The whole job in a process of its own."""
+    command = [sys.executable, "-c", JOB_RUN, str(source), out, str(memory), json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def hostile(path: Path, cache: Path, memory: int = 1 << 30) -> list[dict[str, Any]]:
+    """Time and memory on documents made to hurt."""
+    from hostile_documents import HOSTILE, build
+
+    rows = []
+    for kind in HOSTILE:
+        source = build(kind, path, cache)
+        for options in ({}, {"threshold": 0.8, "bands": BANDS, "rows": ROWS, "verify": "exact"}):
+            if kind == "giant" and options:
+                continue
+            with tempfile.TemporaryDirectory(dir=cache) as out:
+                run = job_run(source, out, memory, **options)
+            rows.append({"part": "hostile", "kind": kind, "options": options, **run})
+            print(json.dumps(rows[-1]))
+    return rows
+
+
 def scale(path: Path, cache: Path, sizes: list[int], memory: int = 1 << 30) -> list[dict[str, Any]]:
     """The whole job on more and more documents with planted near-duplicates, each in a process of its own."""
     import planted
@@ -287,16 +312,10 @@ def scale(path: Path, cache: Path, sizes: list[int], memory: int = 1 << 30) -> l
         if not source.exists():
             planted.make(path, size, source)
         with tempfile.TemporaryDirectory(dir=cache) as out:
-            done = subprocess.run(
-                [sys.executable, "-c", SCALE_RUN, str(source), out, str(memory)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            run = json.loads(done.stdout)
+            run = job_run(source, out, memory)
             removed = pq.read_table(Path(out) / "removed.parquet", columns=["id", "kept_id"])
         origin = {row.as_py() for row in removed["id"]}
-        row = {"part": "scale", "documents": size, **run, "us_per_document": run["wall"] / size * 1e6}
+        row = {"part": "scale", **run, "us_per_document": run["wall"] / size * 1e6}
         names = pq.read_table(source, columns=["id"])["id"]
         for kind, similarity in planted.SIMILARITY.items():
             copies = [name for name in names.to_pylist() if name.startswith(kind)]
@@ -309,18 +328,19 @@ def scale(path: Path, cache: Path, sizes: list[int], memory: int = 1 << 30) -> l
     return rows
 
 
-SCALE_RUN = """
+JOB_RUN = """
 import json, resource, sys, time
 from smolfast.dedup import deduplicate
+source, out, memory, options = sys.argv[1:]
 wall, cpu = time.perf_counter(), time.process_time()
-summary = deduplicate([sys.argv[1]], sys.argv[2], memory=int(sys.argv[3]), threads=2, overwrite=True)
+summary = deduplicate([source], out, memory=int(memory), threads=2, **json.loads(options))
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-counts = {"bytes": summary.bytes_in, "kept": summary.documents_out}
+counts = {"bytes": summary.bytes_in, "documents": summary.documents_in, "kept": summary.documents_out}
 print(json.dumps({"wall": wall, "cpu": cpu, "peak_rss": peak, **counts}))
 """
 
-PARTS = ["signatures", "short", "job", "accuracy", "clusters", "equality", "scale"]
+PARTS = ["signatures", "short", "job", "accuracy", "clusters", "equality", "hostile", "scale"]
 
 
 def short_documents(path: Path, cache: Path, words: int = 30) -> Path:
@@ -378,6 +398,8 @@ def main() -> None:
         rows += clusters()
     if "equality" in parts:
         rows += equality(corpus)
+    if "hostile" in parts:
+        rows += hostile(corpus, cache)
     if "scale" in parts:
         rows += scale(corpus, cache, arguments.documents)
     if arguments.save:
