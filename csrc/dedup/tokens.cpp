@@ -52,16 +52,6 @@ int space_size(const char* at, const char* end) {
   }
 }
 
-BlockMasks space_block_portable(const char* at) {
-  BlockMasks masks{0, 0};
-  for (int i = 0; i < 64; ++i) {
-    const auto c = static_cast<unsigned char>(at[i]);
-    masks.separators |= uint64_t{is_ascii_space(c)} << i;
-    masks.leads |= uint64_t{is_space_lead(c)} << i;
-  }
-  return masks;
-}
-
 #if defined(SMOLFAST_X86)
 // Bytes of x in [low, low + span].
 #define SMOLFAST_IN_RANGE_128(x, low, span)                                              \
@@ -105,6 +95,18 @@ SMOLFAST_TARGET_AVX512 BlockMasks space_block_avx512(const char* at) {
           _mm512_cmpeq_epu8_mask(x, _mm512_set1_epi8(static_cast<char>(0xC2))) |
               SMOLFAST_IN_RANGE_512(x, static_cast<char>(0xE1), 2)};
 }
+#else
+
+BlockMasks space_block_portable(const char* at) {
+  BlockMasks masks{0, 0};
+  for (int i = 0; i < 64; ++i) {
+    const auto c = static_cast<unsigned char>(at[i]);
+    masks.separators |= uint64_t{is_ascii_space(c)} << i;
+    masks.leads |= uint64_t{is_space_lead(c)} << i;
+  }
+  return masks;
+}
+
 #endif
 
 BlockFunction space_block() {
