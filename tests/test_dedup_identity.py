@@ -1,4 +1,4 @@
-"""One result everywhere: whatever the Python version, CPU, chunks, container or threads, bits are those written here."""
+"""One result everywhere: whatever the Python version, CPU, chunks, container or threads, the bits are those here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ import xxhash
 from smolfast import _native
 from smolfast.dedup import MinHasher, deduplicate, signing
 
-WORDS = "the of and Straße naïve 東京 данные код x1 snake_case 12345 مرحبا internationalization it's 3.14 кириллица Ǆ e\u0301"
+WORDS = (
+    "the of and Straße naïve 東京 данные код x1 snake_case 12345 مرحبا internationalization it's 3.14 кириллица Ǆ "
+    "e\u0301"
+)
 GOLDEN = {
     "fast": "1b43cb898ebe69d5",
     "classic": "1216b3bb99065931",

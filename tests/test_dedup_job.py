@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,6 +304,90 @@ def test_a_full_disk_leaves_the_earlier_output(parquet: Path, tmp_path: Path, mo
     with pytest.raises(SmolfastError, match="the disk is full; free space"):
         deduplicate([parquet], output, seed=2, overwrite=True, memory=1)
     assert content(output) == before
+
+
+def test_a_disk_that_fills_anywhere_leaves_the_earlier_output(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on file sizes fails writes where a full disk would: in columns, commits, the index, either output."""
+    output = tmp_path / "out"
+    deduplicate([parquet], output)
+    before = content(output)
+    deduplicate([parquet], tmp_path / "whole", seed=2)
+    monkeypatch.setattr("smolfast.dedup.job.MIN_MEMORY", 1)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    messages = set()
+    for memory in (1, 1 << 30):
+        for limit in (0, 1000, 30_000, 150_000):
+            shutil.rmtree(output / ".work", ignore_errors=True)  # or what was spilled before would be gone on with
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+            try:
+                with pytest.raises(SmolfastError, match="can't write") as caught:
+                    deduplicate([parquet], output, seed=2, overwrite=True, memory=memory)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+            messages.add(str(caught.value).split(":")[0].rsplit("/", 1)[-1])
+            assert content(output) == before
+    assert {"columns", "kept.parquet"} <= messages
+    deduplicate([parquet], output, seed=2, overwrite=True, memory=1)
+    assert content(output) == content(tmp_path / "whole")
+
+
+def test_read_errors_leave_the_earlier_output(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smolfast import documents
+
+    output = tmp_path / "out"
+    deduplicate([parquet], output)
+    before = content(output)
+    monkeypatch.setattr("smolfast.dedup.job.MIN_MEMORY", 1)
+    real = documents.open_source
+    reads = 0
+
+    class Failing(io.RawIOBase):
+        """A disk that fails at one read."""
+
+        def __init__(self, path: str, at: int) -> None:
+            self.file = Path(path).open("rb")  # noqa: SIM115
+            self.at = at
+
+        def read(self, size: int = -1) -> bytes:
+            nonlocal reads
+            reads += 1
+            if reads == self.at:
+                raise OSError(5, "Input/output error")
+            return self.file.read(size)
+
+        def seek(self, *where: int) -> int:
+            return self.file.seek(*where)
+
+        def tell(self) -> int:
+            return self.file.tell()
+
+        def readable(self) -> bool:
+            return True
+
+        def seekable(self) -> bool:
+            return True
+
+        def close(self) -> None:
+            self.file.close()
+            super().close()
+
+    deduplicate([parquet], tmp_path / "whole", seed=2)
+    failures = 0
+    for at in range(1, 60, 5):
+        reads = 0
+        monkeypatch.setattr(documents, "open_source", lambda path, at=at: pa.PythonFile(Failing(path, at), "r"))
+        try:
+            deduplicate([parquet], output, seed=2, overwrite=True, memory=1, threads=1)
+        except SmolfastError as error:
+            failures += 1
+            assert str(parquet) in str(error) and "Input/output error" in str(error)
+            assert content(output) == before
+    assert failures > 5
+    monkeypatch.setattr(documents, "open_source", real)
+    deduplicate([parquet], output, seed=2, overwrite=True, memory=1)
+    assert content(output) == content(tmp_path / "whole")
 
 
 def test_an_input_without_documents_says_so(tmp_path: Path) -> None:
