@@ -59,12 +59,10 @@ PACKAGES = [
 VERSIONS = ["smolfast", "stringzilla", "PyICU", "unicodedata2", "datatrove", "ftfy", "pyarrow"]
 
 
-LONGEST = 16_000  # characters of a document: web pages are rarely longer
-
-
-def documents(cache: Path) -> dict[str, list[str]]:
+def documents(cache: Path, longest: int = 0) -> dict[str, list[str]]:
     """Real documents by language, from Debian's packages (downloaded and unpacked, not installed): manuals, guides and,
-    in Arabic, the messages of a browser. Those longer than `LONGEST` are cut at line ends. In an order without meaning.
+    in Arabic, the messages of a browser. Those of more than `longest` characters are cut at line ends, if it isn't 0.
+    In an order without meaning.
     """
     debs = cache / "debs"
     tree = cache / f"text-tree-{hashlib.md5(' '.join(PACKAGES).encode()).hexdigest()[:8]}"
@@ -79,22 +77,24 @@ def documents(cache: Path) -> dict[str, list[str]]:
     for path in sorted(tree.rglob("*")):
         name = path.relative_to(tree).as_posix()
         if path.suffix == ".xpi":
-            found.setdefault("ar", []).extend(_cut(_messages(path)))
+            found.setdefault("ar", []).extend(_cut(_messages(path), longest))
         elif path.is_file() and not path.is_symlink() and re.search(r"\.(gz|html|txt)$", name) and ".pdf" not in name:
             data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
             content = data.decode("utf-8", "replace")
             content = _plain_html(content) if ".htm" in name else _plain_roff(content) if "/man/" in name else content
             if len(content) > 200:
-                found.setdefault(language(name), []).extend(_cut(content))
+                found.setdefault(language(name), []).extend(_cut(content, longest))
     for pool in found.values():
         pool.sort(key=lambda document: hashlib.md5(document.encode()).digest())
     return found
 
 
-def _cut(document: str) -> list[str]:
+def _cut(document: str, longest: int) -> list[str]:
+    if longest == 0:
+        return [document]
     parts = [""]
     for line in document.splitlines(keepends=True):
-        if len(parts[-1]) + len(line) > LONGEST and parts[-1]:
+        if len(parts[-1]) + len(line) > longest and parts[-1]:
             parts.append("")
         parts[-1] += line
     return parts
@@ -331,6 +331,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=float, default=6, help="of text in each group")
     parser.add_argument("--column-megabytes", type=float, default=150, help="of the column for threads and memory")
+    parser.add_argument("--longest", type=int, default=0, help="cut documents to this many characters (0: don't)")
     parser.add_argument("--only", help="a job's name, for example NFC, or columns")
     parser.add_argument("--save", type=Path, help="write the results there as JSON")
     arguments = parser.parse_args()
@@ -338,7 +339,7 @@ def main() -> None:
         own = [p.read_text("utf-8", "replace") for p in sorted(arguments.folder.rglob("*.txt"))]
         groups = {"own": take([own], arguments.megabytes)}
     else:
-        pools = documents(arguments.cache.expanduser())
+        pools = documents(arguments.cache.expanduser(), arguments.longest)
         pools["en"] = [s for s in pools["en"] if s.isascii()]
         groups = {
             name: take([pools[code] for code in codes if pools.get(code)], arguments.megabytes)
@@ -365,7 +366,13 @@ def main() -> None:
         for name, found in columns.items():
             print(f"{name:12} " + " · ".join(f"{what} {value:,.2f}" for what, value in found.items()), flush=True)
     if arguments.save:
-        report = {"hardware": hardware(), "versions": versions(), "results": results, "columns": columns}
+        report = {
+            "longest": arguments.longest,
+            "hardware": hardware(),
+            "versions": versions(),
+            "results": results,
+            "columns": columns,
+        }
         arguments.save.parent.mkdir(parents=True, exist_ok=True)
         arguments.save.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

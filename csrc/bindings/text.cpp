@@ -182,8 +182,8 @@ void register_text(py::module_& m) {
       [](const py::object& strings, const std::string& form_name, bool stream_safe, int threads,
          const std::string& errors) {
         const text::Form form = parse_form(form_name);
-        return transform(strings, [=] { return std::make_unique<text::Normalizer>(form, stream_safe); }, threads,
-                         errors);
+        return transform(
+            strings, [=] { return std::make_unique<text::Normalizer>(form, stream_safe); }, threads, errors);
       },
       py::arg("strings"), py::arg("form"), py::arg("stream_safe"), py::arg("threads"), py::arg("errors"));
   const auto def_case = [&m](const char* name, text::CaseMapper::Mapping mapping) {

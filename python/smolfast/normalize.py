@@ -56,8 +56,8 @@ def normalize_documents(
         threads: 0 for every CPU this process may use. The result does not depend on it.
 
     Returns:
-        documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With `clean`,
-        cleaned_RULE: characters that each of its rules changed (cleaned_form: documents).
+        documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
+        `clean`, cleaned_RULE: characters that each of its rules changed (cleaned_form: documents).
 
     Raises:
         SmolfastError: as `smolfast.documents.read_batches` and the writers do.
@@ -150,7 +150,7 @@ def _names(sources: Sequence[Source]) -> list[str]:
         "/" + source.path.split("://", 1)[1].lstrip("/") if "://" in source.path else str(Path(source.path).absolute())
         for source in sources
     ]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    common = os.path.commonpath([Path(path).parent for path in paths])
     names = [os.path.relpath(path, common) for path in paths]
     names = [name if name.endswith(FILE_SUFFIXES) else f"{name}.parquet" for name in names]
     for name, times in Counter(names).items():

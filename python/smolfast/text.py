@@ -51,8 +51,8 @@ def normalize(
 ) -> pa.Array | pa.ChunkedArray:
     """The strings in a Unicode normalisation form: UAX #15, of the version in `unicode_version`.
 
-    With `stream_safe`, of text in the Stream-Safe Text Format of its section 13: U+034F is put into runs of more than 30
-    nonstarters, so that readers with small buffers can normalise what comes out.
+    With `stream_safe`, of text in the Stream-Safe Text Format of its section 13: U+034F is put into runs of more than
+    30 nonstarters, so that readers with small buffers can normalise what comes out.
 
     Raises `SmolfastError` for an unknown form, a column that isn't of strings, or (errors="fail") text that isn't
     UTF-8.
