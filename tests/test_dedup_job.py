@@ -235,6 +235,39 @@ def test_a_killed_run_goes_on_to_the_same_bytes(parquet: Path, tmp_path: Path) -
     assert content(output) == content(tmp_path / "whole")
 
 
+STOPPED_RUN = """
+import sys
+from smolfast import cli
+from smolfast.dedup import job, signing
+job.MIN_MEMORY = 1
+read_batches = signing.read_batches
+signing.read_batches = lambda *a, **k: read_batches(*a, **k, batch_bytes=50_000)
+print("started", flush=True)
+sys.exit(cli.main(["dedup", sys.argv[1], "-o", sys.argv[2], "--memory", "1", "--threads", "1", "--quiet", "--json"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_a_run_which_then_goes_on(parquet: Path, tmp_path: Path, number: int, code: int) -> None:
+    deduplicate([parquet], tmp_path / "whole")
+    output = tmp_path / "out"
+    command = [sys.executable, "-c", STOPPED_RUN, str(parquet), str(output)]
+    commits = output / ".work" / "columns" / "commits.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not commits.exists():
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, message = process.communicate()
+    assert process.returncode == code
+    assert b"run the same command again to go on from here" in message and b"Traceback" not in message
+    assert sorted(path.name for path in output.iterdir()) == [".work"]
+    before = commits.stat().st_size
+    assert before > 0
+    done = subprocess.run(command, check=True, capture_output=True)
+    assert json.loads(done.stdout.splitlines()[-1])["documents_out"] == 200
+    assert content(output) == content(tmp_path / "whole")
+
+
 def test_a_run_goes_on_after_any_commit(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops after every possible number of commits, with half-written columns beyond the last."""
     from smolfast.dedup import job, signing, store

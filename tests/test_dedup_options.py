@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smolfast import SmolfastError, _native
+from smolfast.cli import main
 from smolfast.dedup import MinHasher, deduplicate
 from smolfast.text import simplify
 
@@ -107,6 +109,18 @@ def test_repeated_lines_of_kept_documents(tmp_path: Path, monkeypatch: pytest.Mo
     summary = deduplicate([path], tmp_path / "against", lines=5, against=[against])
     assert "All rights reserved" not in "".join(kept(tmp_path / "against").values())
     assert summary.lines_removed == count + 1
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(
+        tmp_path / "d.parquet",
+        ["One, two!\nA line that repeats", "one two\na line that REPEATS", "A line that repeats"],
+    )
+    command = ["dedup", str(path), "-o", str(tmp_path / "out"), "--json", "--quiet", "--simplify"]
+    assert main([*command, "--exact", "simplified", "--lines", "10"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["exact_duplicates"], summary["lines_removed"]) == (1, 1)
+    assert kept(tmp_path / "out") == {"d0": "One, two!\nA line that repeats", "d2": ""}
 
 
 @pytest.mark.parametrize(
