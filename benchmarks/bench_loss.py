@@ -4,12 +4,14 @@
     python benchmarks/bench_loss.py --vocabulary 128256 --depths 4 --dtypes bfloat16 --skip 'torch chunked'
     python benchmarks/bench_loss.py --threads 1 --rounds 5 --json benchmarks/results/loss.json
 
-Each round runs every implementation once, in turn. Time is the process's CPU time (least–most), which a busy machine
-disturbs least; memory is the peak resident size above what was there before and the gradients (Linux). GFLOP/s count
-three products a logit, whatever is really done; the peak is that of one product [1,024, H] · [H, 4,096] here.
+Each round runs every implementation once, in turn; medians (least–most) of wall-clock time, and of the process's CPU
+time, which a busy machine disturbs least. Memory is the peak resident size above what was there before and the
+gradients (Linux). GFLOP/s count three products a logit, whatever is really done; the peak is that of one product
+[1,024, H] · [H, 4,096] here.
 
 Peers: "naive" is k times `cross_entropy(linear(x, W).float(), target)`; "torch chunked" is k times
-`F.linear_cross_entropy` with its default chunks; cut-cross-entropy takes part where it is installed. "shared" gives
+`F.linear_cross_entropy` with its default chunks; Liger's fused loss and cut-cross-entropy (its torch.compile form,
+which is what it has for a CPU; a call before the rounds compiles it) take part where they are installed. "shared" gives
 all depths the same hidden states: its time beside k = 1 is what the extra depths cost. "50 pairs" adds the divergence
 from 50 stored pairs a token to k = 1.
 """
@@ -17,6 +19,7 @@ from 50 stored pairs a token to k = 1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import platform
@@ -63,6 +66,11 @@ def peers(hidden: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Callable
         runs["cut-cross-entropy"] = each_head(
             lambda x, target: linear_cross_entropy(x, weight, target, impl="torch_compile")
         )
+    if importlib.util.find_spec("liger_kernel"):
+        from liger_kernel.transformers.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyLoss
+
+        liger = LigerFusedLinearCrossEntropyLoss()
+        runs["liger"] = each_head(lambda x, target: liger(weight, x, target))
     if depths == 1:
         pairs = torch.randint(0, len(weight), (len(targets), 50)), torch.full((len(targets), 50), 0.02)
         teacher = StoredTeacher(*pairs, unbiased=True)
@@ -86,34 +94,38 @@ def resident() -> tuple[float, float]:
     return peak * 1024 / 1e6, now * 1024 / 1e6
 
 
-def once(run: Callable[[], Tensor], leaves: tuple[Tensor, ...]) -> tuple[float, float]:
-    """CPU seconds, and peak MB above inputs and gradients."""
+def once(run: Callable[[], Tensor], leaves: tuple[Tensor, ...]) -> dict[str, float]:
+    """Wall and CPU seconds, and peak MB above inputs and gradients."""
     for leaf in leaves:
         leaf.grad = None
     if STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5")
     _, before = resident()
-    start = time.process_time()
+    wall, cpu = time.perf_counter(), time.process_time()
     run().backward()
-    seconds = time.process_time() - start
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     gradients = sum(leaf.grad.nbytes for leaf in leaves if leaf.grad is not None) / 1e6
-    return seconds, resident()[0] - before - gradients
+    return {"wall": wall, "cpu": cpu, "megabytes": resident()[0] - before - gradients}
 
 
-def measure(
-    runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int
-) -> dict[str, dict[str, list[float]]]:
-    results: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "megabytes": []} for name in runs}
+Results = dict[str, dict[str, list[float]]]
+
+
+def measure(runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int) -> Results:
+    results: Results = {name: {"wall": [], "cpu": [], "megabytes": []} for name in runs}
+    if "cut-cross-entropy" in runs:
+        with contextlib.suppress(Exception):  # reported below
+            once(runs["cut-cross-entropy"], leaves)
     for _ in range(rounds):
         for name in list(results):
             try:
-                seconds, megabytes = once(runs[name], leaves)
+                measured = once(runs[name], leaves)
             except Exception as error:  # a peer that can't run here is a result too
                 print(f"  {name}: does not run here ({type(error).__name__}: {str(error).splitlines()[0][:80]})")
                 del results[name]
                 continue
-            results[name]["seconds"].append(seconds)
-            results[name]["megabytes"].append(megabytes)
+            for kind, value in measured.items():
+                results[name][kind].append(value)
     return results
 
 
@@ -121,24 +133,25 @@ def gemm_peak(width: int, dtype: torch.dtype) -> float:
     x, w = torch.randn(1024, width).to(dtype), torch.randn(4096, width).to(dtype)
     best = float("inf")
     for _ in range(20):
-        start = time.process_time()
+        start = time.perf_counter()
         torch.mm(x, w.t())
-        best = min(best, time.process_time() - start)
+        best = min(best, time.perf_counter() - start)
     return 2 * 1024 * 4096 * width / best / 1e9
 
 
-def report(title: str, results: dict[str, dict[str, list[float]]], operations: int, peak: float) -> dict[str, Any]:
+def report(title: str, results: Results, operations: int, peak: float) -> dict[str, Any]:
     print(title)
     medians = {name: {kind: statistics.median(v) for kind, v in values.items()} for name, values in results.items()}
     base = medians["naive" if "naive" in medians else next(iter(medians))]
     for name, values in medians.items():
-        seconds, times = values["seconds"], results[name]["seconds"]
-        line = (
-            f"  {name:18} CPU {seconds:7.2f} s ({min(times):.2f}–{max(times):.2f}), {seconds / base['seconds']:5.2f} ×"
-        )
-        line += f"; memory {values['megabytes']:7.0f} MB, {values['megabytes'] / max(base['megabytes'], 1):5.3f} ×"
+        line = f"  {name:18}"
+        for kind in ("wall", "cpu"):
+            times = results[name][kind]
+            line += f" {kind} {values[kind]:6.2f} s ({min(times):.2f}–{max(times):.2f}), "
+            line += f"{values[kind] / base[kind]:.3f} ×;"
+        line += f" memory {values['megabytes']:6.0f} MB, {values['megabytes'] / max(base['megabytes'], 1):.3f} ×"
         if "shared" not in name:
-            rate = operations / seconds / 1e9
+            rate = operations / values["wall"] / 1e9
             line += f"; {rate:4.0f} GFLOP/s ({rate / peak:.0%} of the GEMM peak)"
         print(line, flush=True)
     return {"case": title, "gemm_gflops": peak, "results": results}
@@ -158,14 +171,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
-    packages = ("smolfast", "torch", "cut-cross-entropy")
+    packages = ("smolfast", "torch", "cut-cross-entropy", "liger-kernel")
     versions = {name: metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("-", "_"))}
     processor = platform.processor() or platform.machine()
     print(f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {options.threads} threads")
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     for dtype in (getattr(torch, name) for name in options.dtypes):  # what is loaded once
-        small = torch.ones(1, 8, 8).to(dtype).requires_grad_(), torch.ones(8, 8).to(dtype).requires_grad_()
-        measure(peers(*small, torch.arange(8)), small, 1)
+        small = torch.ones(1, 64, 64).to(dtype).requires_grad_(), torch.ones(64, 64).to(dtype).requires_grad_()
+        runs = peers(*small, torch.arange(64))
+        measure({name: run for name, run in runs.items() if not re.search(options.skip, name)}, small, 1)
     cases = []
     for vocabulary in options.vocabulary:
         for dtype in (getattr(torch, name) for name in options.dtypes):
@@ -182,6 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
                 cases.append(report(title, measure(runs, (hidden, weight), options.rounds), operations, peak))
     if options.json:
         record = {"threads": options.threads, "versions": versions, "cases": cases}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"processor": processor, **record}, indent=1) + "\n")
     return 0
 
