@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from smolfast import SmolfastError, _native, ops
 from smolfast.ops import orthogonalize as newton_schulz_ops
+from smolfast.reference import orthogonalize
 
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
@@ -85,7 +87,7 @@ def with_singular_values(values: Tensor, columns: int) -> Tensor:
     return (u * values) @ v.T
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("muon", 0.67, 1.3), ("polar_express", 0.87, 1.13)])
+@pytest.mark.parametrize(("name", "low", "high"), [("muon", 0.67, 1.3), ("polar_express", 0.88, 1.12)])
 @pytest.mark.parametrize("form", ["plain", "gram"])
 def test_newton_schulz_in_fp32_ends_in_the_documented_range(name: str, low: float, high: float, form: Any) -> None:
     """Singular values from 0.02 to 0.9 of the norm."""
@@ -95,6 +97,60 @@ def test_newton_schulz_in_fp32_ends_in_the_documented_range(name: str, low: floa
     spectrum = torch.linalg.svdvals(ops.newton_schulz(G.float(), 5, name, form).double())
     assert low <= spectrum.min()
     assert spectrum.max() <= high
+
+
+def compose(name: str, steps: int, values: Tensor) -> Tensor:
+    for a, b, c in newton_schulz_ops.reference.resolve_coefficients(name, steps):
+        values = a * values + b * values**3 + c * values**5
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "smallest", "low", "high"),
+    [
+        ("muon", 5, 0.02, 0.67, 1.3),
+        ("muon", 5, 1e-3, 0.46, 1.21),
+        ("muon", 5, 1e-4, 0.047, 1.21),
+        ("polar_express", 5, 0.02, 0.88, 1.12),
+        ("polar_express", 5, 2e-3, 0.91, 1.081),
+        ("polar_express", 5, 1e-3, 0.76, 1.081),
+        ("polar_express", 5, 1e-4, 0.085, 1.081),
+        ("polar_express", 8, 1e-3, 0.999, 1.001),
+        ("polar_express", 8, 1e-4, 0.5, 1.001),
+    ],
+)
+def test_ranges_in_the_documents(name: str, steps: int, smallest: float, low: float, high: float) -> None:
+    values = torch.logspace(math.log10(smallest), 0, 200_001, dtype=torch.float64)
+    spectrum = compose(name, steps, values)
+    assert low <= spectrum.min()
+    assert spectrum.max() <= high
+
+
+def test_polar_express_is_its_algorithm() -> None:
+    """Each step, less its safety factor, is the minimax quintic, by Chebyshev's alternation: an odd quintic with 3 free
+    coefficients is the nearest to 1 on an interval if its error takes its largest value 4 times with alternating sign.
+    Where the interval is wider than the cushion allows, the fit starts at the cushion and is scaled back to the middle.
+    """
+    low, high = orthogonalize.POLAR_EXPRESS_LOWER, 1.0
+    safety = orthogonalize.POLAR_EXPRESS_SAFETY
+    for a, b, c in newton_schulz_ops.reference.resolve_coefficients("polar_express", 6):
+        coefficients = torch.tensor([a * safety, b * safety**3, c * safety**5], dtype=torch.float64)
+
+        def step(x: Tensor, weights: Tensor = coefficients) -> Tensor:
+            return weights[0] * x + weights[1] * x**3 + weights[2] * x**5
+
+        start = max(low, orthogonalize.POLAR_EXPRESS_CUSHION * high)
+        at = torch.linspace(start, high, 400_001, dtype=torch.float64)
+        values = step(at)
+        middle = (values.min() + values.max()) / 2  # scaled back, the fit is to this instead of to 1
+        error, largest = values / middle - 1, float((values / middle - 1).abs().max())
+        touches = error[error.abs() > largest * (1 - 1e-4)].sign()
+        assert 1 + int((touches[1:] != touches[:-1]).sum()) == 4
+        ends = step(torch.tensor([low, high], dtype=torch.float64))
+        low, high = float(ends[0]), 2 - float(ends[0])
+        reached = float(step(at).max())
+        assert reached == pytest.approx(high, abs=1e-9)
+    assert high < 1 + 1e-2
 
 
 @pytest.mark.parametrize("name", ["muon", "polar_express"])
