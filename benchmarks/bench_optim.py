@@ -3,21 +3,29 @@
     python benchmarks/bench_optim.py
     python benchmarks/bench_optim.py --threads 1 --rounds 9 --json benchmarks/results/optim.json
 
-Each round times every implementation once, in turn. Figures are medians over the rounds (least–most), wall time and
-CPU time of the whole process; claims are ratios of CPU time, which a busy machine disturbs least. GFLOP/s count the
-operations of the plain form, whatever is really done; the peak is that of a 1,024² GEMM in the same run.
+As on a CPU without AVX-512, and so without fast bf16:
 
-Peers: torch.optim.Muon (bf16), a plain fp32 loop over matrices, gram-newton-schulz's torch path (fp16), and heavyball's
-Muon.
+    ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2 SMOLFAST_FORCE_IMPL=avx2 \\
+        python benchmarks/bench_optim.py
+
+Each round times every implementation once, in turn. Figures are medians over the rounds (least–most), wall time and
+CPU time of the whole process, with ratios to ours of both. GFLOP/s of ours count the operations of the form it took,
+symmetric products at half price; of the loop, all of the plain form's. The peak is a 1,024² GEMM's in the same run.
+
+Peers: a plain fp32 loop over matrices, ours one matrix at a time, torch.optim.Muon (bf16), and, where installed,
+gram-newton-schulz's torch path (fp16), dion's Muon and its Newton–Schulz (bf16, compiled), heavyball's Muon.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib.util
 import json
+import os
 import platform
 import re
+import resource
 import statistics
 import sys
 import time
@@ -29,11 +37,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smolfast import ops
+from smolfast import _native, ops, reference
 from smolfast.optim import Muon
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 Shape = tuple[int, int, int]
+HELD = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY", "SMOLFAST_FORCE_IMPL")
 
 COMPACT: tuple[Shape, ...] = ((8, 256, 256), (8, 64, 256), (8, 704, 256), (4, 256, 704))
 SMOLLM3: tuple[Shape, ...] = ((2, 512, 512), (2, 128, 512), (2, 2752, 512), (2, 512, 2752))
@@ -63,12 +72,22 @@ def plain_operations(shape: Shape, steps: int = 5) -> int:
     return count * steps * (4 * n * n * m + 2 * n**3)
 
 
+def our_operations(shape: Shape, steps: int = 5) -> int:
+    """Of the form that is taken, symmetric products at half price; tiles on the diagonal are whole, and not counted."""
+    count, n, m = shape[0], min(shape[1:]), max(shape[1:])
+    if reference.cut_steps(n, m, [COEFFICIENTS] * steps, "auto"):
+        return count * (3 * n * n * m + (5 * steps - 4) * n**3)
+    return count * steps * (3 * n * n * m + n**3)
+
+
 def iteration_peers(shape: Shape) -> dict[str, Callable[[], Any]]:
     G = torch.randn(shape)
     peers: dict[str, Callable[[], Any]] = {
         "ours": lambda: ops.newton_schulz(G),
         "plain fp32 loop": lambda: plain_loop(G),
     }
+    if len(G) > 1:
+        peers["ours, one at a time"] = lambda: [ops.newton_schulz(matrix) for matrix in G]
     if importlib.util.find_spec("gram_newton_schulz"):
         from gram_newton_schulz import GramNewtonSchulz
 
@@ -77,6 +96,10 @@ def iteration_peers(shape: Shape) -> dict[str, Callable[[], Any]]:
             gram_newton_schulz_reset_iterations=[2],
         )  # fmt: skip
         peers["gram-newton-schulz"] = lambda: gram(G)
+    if importlib.util.find_spec("dion"):
+        from dion.muon import zeropower_via_newtonschulz5
+
+        peers["dion"] = lambda: zeropower_via_newtonschulz5(G)
     return peers
 
 
@@ -93,6 +116,10 @@ def step_peers(shapes: Sequence[Shape]) -> dict[str, Callable[[], Any]]:
         "ours": Muon(parameters(shapes), lr=0.02).step,
         "torch.optim.Muon": torch.optim.Muon(parameters(shapes), lr=0.02).step,
     }
+    if importlib.util.find_spec("dion"):
+        import dion
+
+        peers["dion.Muon"] = dion.Muon(parameters(shapes), lr=0.02).step
     if importlib.util.find_spec("heavyball"):
         import heavyball
 
@@ -112,48 +139,47 @@ def step_peers(shapes: Sequence[Shape]) -> dict[str, Callable[[], Any]]:
 def measure(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, list[float]]]:
     """Milliseconds; a peer that fails here is reported and left out, one that takes seconds is timed once."""
     times: dict[str, dict[str, list[float]]] = {}
-    slow = set()
     for name, run in runs.items():
-        start = time.process_time()
         try:
             run()
         except Exception as error:
             print(f"  {name}: does not run here ({type(error).__name__}: {str(error).splitlines()[0][:80]})")
             continue
         times[name] = {"cpu": [], "wall": []}
-        if time.process_time() - start > 1.5:
-            slow.add(name)
-    for index in range(rounds):
+    for _ in range(rounds):
         for name in times:
-            if name in slow and index:
-                continue
-            if name not in slow:
-                runs[name]()  # the one before left its own data in the caches
             cpu, wall = time.process_time(), time.perf_counter()
             runs[name]()
+            if time.process_time() - cpu < 0.5:  # again: the one before left its own data in the caches
+                cpu, wall = time.process_time(), time.perf_counter()
+                runs[name]()
             times[name]["wall"].append(1e3 * (time.perf_counter() - wall))
             times[name]["cpu"].append(1e3 * (time.process_time() - cpu))
     return times
 
 
 def report(
-    title: str, times: dict[str, dict[str, list[float]]], operations: int = 0, peak: float = 0.0
+    title: str, times: dict[str, dict[str, list[float]]], operations: dict[str, int], peak: float = 0.0
 ) -> dict[str, Any]:
     print(title)
-    ours = statistics.median(times["ours"]["cpu"])
+    medians = {name: {kind: statistics.median(values[kind]) for kind in values} for name, values in times.items()}
     for name, values in times.items():
-        cpu, wall = (statistics.median(values[kind]) for kind in ("cpu", "wall"))
-        line = f"  {name:20} CPU {cpu:9.2f} ms ({min(values['cpu']):.2f}–{max(values['cpu']):.2f}), wall {wall:9.2f} ms"
+        cpu, wall = medians[name]["cpu"], medians[name]["wall"]
+        line = (
+            f"  {name:20} wall {wall:9.2f} ms ({min(values['wall']):.2f}–{max(values['wall']):.2f}), CPU {cpu:9.2f} ms"
+        )
         if name != "ours":
-            line += f", {cpu / ours:6.2f} × ours"
-        if operations and name == "plain fp32 loop":
-            rate = operations / cpu / 1e6
-            line += f", {rate:.0f} GFLOP/s ({rate / peak:.0%} of the GEMM peak)"
-        if operations and name == "ours":
-            rate = operations / cpu / 1e6
-            line += f", {rate:.0f} GFLOP/s of the plain form ({rate / peak:.0%} of the GEMM peak)"
-        print(line)
-    return {"case": title, "milliseconds": times}
+            line += f", {wall / medians['ours']['wall']:6.2f} × ours ({cpu / medians['ours']['cpu']:.2f} × in CPU time)"
+        if name in operations:
+            rate = operations[name] / cpu / 1e6
+            line += f", {rate:.0f} GFLOP/s per CPU second ({rate / peak:.0%} of the GEMM peak)"
+        print(line, flush=True)
+    return {"case": title, "milliseconds": times, "operations": operations}
+
+
+def cpu_model() -> str:
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -164,10 +190,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    packages = ("smolfast", "torch", "heavyball", "gram-newton-schulz")
+    packages = ("smolfast", "torch", "heavyball", "gram-newton-schulz", "dion")
     versions = {name: metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("-", "_"))}
-    processor = platform.processor() or platform.machine()
-    print(f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {options.threads} threads")
+    machine = {
+        "processor": cpu_model(),
+        "torch_isa": torch.backends.cpu.get_cpu_capability(),
+        "our_isa": _native.implementation(),
+        "environment": {name: os.environ[name] for name in HELD if name in os.environ},
+        "threads": options.threads,
+    }
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     square = torch.randn(1024, 1024)
     gemm = measure({"ours": lambda: square @ square}, max(9, options.rounds))["ours"]["cpu"]
@@ -177,14 +209,19 @@ def main(arguments: list[str] | None = None) -> int:
     for shape in SINGLE:
         title = f"Newton–Schulz, {shape[0]} of {shape[1]} × {shape[2]}"
         if re.search(options.match, title):
-            cases.append(report(title, measure(iteration_peers(shape), options.rounds), plain_operations(shape), peak))
+            operations = {"ours": our_operations(shape), "plain fp32 loop": plain_operations(shape)}
+            cases.append(report(title, measure(iteration_peers(shape), options.rounds), operations, peak))
     for name, shapes in (("a compact model", COMPACT), ("SmolLM3's matrices scaled to 512 × 2,752", SMOLLM3)):
         title = f"Muon's step, {name}"
         if re.search(options.match, title):
-            cases.append(report(title, measure(step_peers(shapes), options.rounds)))
+            cases.append(report(title, measure(step_peers(shapes), options.rounds), {}))
     if options.json:
-        record = {"threads": options.threads, "versions": versions, "gemm_gflops": peak, "cases": cases}
-        options.json.write_text(json.dumps({"processor": processor, **record}, indent=1) + "\n")
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        record = {
+            "date": datetime.date.today().isoformat(), **machine, "versions": versions, "gemm_gflops": peak,
+            "peak_rss_bytes": peak_rss, "cases": cases,
+        }  # fmt: skip
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 
