@@ -67,10 +67,15 @@ SMOLFAST_INLINE float scale_of(const float* matrix, const Job& job) {
   return static_cast<float>(1.0 / (norm < job.eps ? job.eps : norm));
 }
 
-// A member's part of the work on one matrix; `meet` waits for the others.
-template <class KERNEL, class MEET>
+using Meet = std::barrier<>;
+
+// A member's part of the work on one matrix; `all` of them meet after each part, null for one alone.
+template <class KERNEL>
 SMOLFAST_INLINE void one_matrix(float* matrix, const Job& job, const Workspace& space, const Member& member,
-                                const MEET& meet) {
+                                Meet* all) {
+  const auto meet = [all] {
+    if (all != nullptr) all->arrive_and_wait();
+  };
   const Tiles& X = space.X;
   float* panel = space.panels + member.rank * job.m() * kTileSize;
   const float scale = scale_of(matrix, job);
@@ -111,28 +116,39 @@ SMOLFAST_INLINE void one_matrix(float* matrix, const Job& job, const Workspace& 
   meet();
 }
 
-using Meet = std::barrier<>;
 using OneMatrix = void (*)(float*, const Job&, const Workspace&, const Member&, Meet*);
 
-#define SMOLFAST_ONE_MATRIX(name, ...)                                                                    \
-  void name(float* matrix, const Job& job, const Workspace& space, const Member& member, Meet* barrier) { \
-    one_matrix<__VA_ARGS__>(matrix, job, space, member, [barrier]() __attribute__((always_inline)) {      \
-      if (barrier != nullptr) barrier->arrive_and_wait();                                                 \
-    });                                                                                                   \
+#if defined(__GNUC__)
+#define SMOLFAST_NOINLINE __attribute__((noinline))
+#else
+#define SMOLFAST_NOINLINE
+#endif
+
+// The kernel NAME and one_NAME for one instruction set, given as the target attribute.
+#define SMOLFAST_IMPLEMENT(NAME, TARGET, LANES, ROWS)                                                              \
+  struct NAME {                                                                                                    \
+    static constexpr std::size_t kLanes = LANES;                                                                   \
+    TARGET SMOLFAST_NOINLINE static void tile(const Tiles& A, std::size_t i, const float* panel, float* sum) {     \
+      Micro<LANES, ROWS>::tile(A, i, panel, sum);                                                                  \
+    }                                                                                                              \
+  };                                                                                                               \
+  TARGET void one_##NAME(float* matrix, const Job& job, const Workspace& space, const Member& member, Meet* all) { \
+    one_matrix<NAME>(matrix, job, space, member, all);                                                             \
   }
 
 #if defined(SMOLFAST_X86)
 #if defined(__GNUC__)
 #define SMOLFAST_FMA __attribute__((target("avx2,fma")))
 #define SMOLFAST_FMA512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512")))
-SMOLFAST_FMA SMOLFAST_ONE_MATRIX(one_avx2, Kernel<8, 6>) SMOLFAST_FMA512 SMOLFAST_ONE_MATRIX(one_avx512, Kernel<16, 16>)
+SMOLFAST_IMPLEMENT(avx2, SMOLFAST_FMA, 8, 6)
+SMOLFAST_IMPLEMENT(avx512, SMOLFAST_FMA512, 16, 16)
 #endif
-    SMOLFAST_ONE_MATRIX(one_baseline, Kernel<4, 2>)
+SMOLFAST_IMPLEMENT(baseline, , 4, 2)
 #else
-SMOLFAST_ONE_MATRIX(one_baseline, Kernel<4, 6>)
+SMOLFAST_IMPLEMENT(baseline, , 4, 6)
 #endif
 
-        OneMatrix chosen() {
+OneMatrix chosen() {
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
   const Isa isa = active_isa();
   if (isa == Isa::kAvx512) return one_avx512;
