@@ -59,7 +59,40 @@ def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
 
 def test_the_last_two_stay(tmp_path: Path) -> None:
     saved_run(tmp_path, 4)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000003", "step-000004"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-000003", "step-000004"]
+    assert (tmp_path / "latest").read_text() == "step-000004\n"
+
+
+def test_every_so_many_stay_too(tmp_path: Path) -> None:
+    model, optimizer = network(0)
+    for step in range(1, 8):
+        checkpoint.save(tmp_path, step, model, optimizer, {}, keep=1, keep_every=3)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-000003", "step-000006", "step-000007"]
+
+
+def test_sound_ones_can_be_passed_over(tmp_path: Path) -> None:
+    history = saved_run(tmp_path, 2)
+    for passing_over, step in ((0, 2), (1, 1), (5, 1)):
+        model, optimizer = network(1)
+        assert checkpoint.restore(tmp_path, model, optimizer, passing_over=passing_over) == (
+            step,
+            {"seconds": step / 2},
+        )
+        assert torch.equal(weights(model), history[step - 1])
+
+
+def test_a_snapshot_is_a_copy(tmp_path: Path) -> None:
+    model, optimizer = network(0)
+    take_step(model, optimizer, 1)
+    before = weights(model).clone()
+    snapshot = checkpoint.take_snapshot(1, model, optimizer, {})
+    take_step(model, optimizer, 2)
+    checkpoint.write_snapshot(tmp_path, snapshot)
+    other, other_optimizer = network(5)
+    checkpoint.restore(tmp_path, other, other_optimizer)
+    assert torch.equal(weights(other), before)
+    take_step(other, other_optimizer, 2)
+    assert torch.equal(weights(other), weights(model))
 
 
 def test_nothing_to_restore(tmp_path: Path) -> None:
@@ -124,5 +157,52 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SmolfastError, match=r"step-000003: the disk is full"):
         checkpoint.save(tmp_path, 3, model, optimizer, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000001", "step-000002"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-000001", "step-000002"]
     assert checkpoint.restore(tmp_path, *network(0)) == (2, {"seconds": 1.0})
+
+
+def small_state(folder: Path) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Two checkpoints of a model of one weight: few enough bytes to try all of them."""
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step in (1, 2):
+        optimizer.zero_grad()
+        model(torch.tensor([[float(step)]])).sum().backward()
+        optimizer.step()
+        checkpoint.save(folder, step, model, optimizer, {"seconds": step / 2})
+    return model, optimizer
+
+
+def assert_exact_or_refused(folder: Path, weight: torch.Tensor, momentum: torch.Tensor) -> bool:
+    """Whether the newest was refused; what is loaded is one checkpoint or the other, to the bit."""
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    found = checkpoint.restore(folder, model, optimizer)
+    assert found in ((2, {"seconds": 1.0}), (1, {"seconds": 0.5}))
+    newest = found[0] == 2
+    assert torch.equal(model.weight, weight) == newest
+    assert torch.equal(optimizer.state[model.weight]["momentum_buffer"], momentum) == newest
+    return not newest
+
+
+def test_every_truncation_and_a_thousand_bit_flips(tmp_path: Path) -> None:
+    model, optimizer = small_state(tmp_path)
+    weight, momentum = model.weight.detach(), optimizer.state[model.weight]["momentum_buffer"]
+    files = sorted((tmp_path / "step-000002").iterdir())
+    assert [file.name for file in files] == ["model.safetensors", "optimizer.safetensors", "state.json"]
+    for file in files:
+        whole = file.read_bytes()
+        for length in range(len(whole)):
+            file.write_bytes(whole[:length])
+            refused = assert_exact_or_refused(tmp_path, weight, momentum)
+            assert refused or length == len(whole) - 1  # state.json may lose its last newline
+        file.write_bytes(whole)
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(1_000):
+        file = rng.choices(files, [file.stat().st_size for file in files])[0]
+        whole = file.read_bytes()
+        flip_a_bit(file, rng.randrange(1 << 30))
+        refused += assert_exact_or_refused(tmp_path, weight, momentum)
+        file.write_bytes(whole)
+    assert refused > 900  # the others are blanks of the JSON that became other blanks

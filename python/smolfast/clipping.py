@@ -7,8 +7,9 @@ norms, and works the same whether a gradient lies whole on one process or in sha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, Protocol
+
+from torch import Tensor
 
 Clipping = Literal["global", "zclip", "adagc"]
 
@@ -16,11 +17,12 @@ Clipping = Literal["global", "zclip", "adagc"]
 class Clipper(Protocol):
     """A clipping rule with a memory."""
 
-    def factors(self, norms: Sequence[float]) -> list[float] | float:
+    def factors(self, norm: float, norms: Tensor) -> list[float] | float:
         """What to multiply each gradient by, or one factor for all; remembers the norms.
 
         Args:
-            norms: each gradient's Euclidean norm; finite.
+            norm: of all gradients taken as one vector; finite.
+            norms: each gradient's own [parameters].
         """
         ...
 
@@ -33,12 +35,12 @@ class Clipper(Protocol):
 
 def make_clipper(kind: Clipping, largest_norm: float) -> Clipper:
     """The rule of that name; `largest_norm` is the fixed bound, which the others use while they learn."""
-    return {"global": GlobalClip, "zclip": ZClip, "adagc": AdaGC}[kind](largest_norm)
-
-
-def global_norm(norms: Sequence[float]) -> float:
-    """The norm of all gradients taken as one vector."""
-    return math.sqrt(math.fsum(norm * norm for norm in norms))
+    rules: dict[Clipping, type[GlobalClip] | type[ZClip] | type[AdaGC]] = {
+        "global": GlobalClip,
+        "zclip": ZClip,
+        "adagc": AdaGC,
+    }
+    return rules[kind](largest_norm)
 
 
 class GlobalClip:
@@ -47,8 +49,7 @@ class GlobalClip:
     def __init__(self, largest_norm: float) -> None:
         self.largest_norm = largest_norm
 
-    def factors(self, norms: Sequence[float]) -> float:
-        norm = global_norm(norms)
+    def factors(self, norm: float, norms: Tensor) -> float:
         return self.largest_norm / norm if norm > self.largest_norm else 1.0
 
     def state(self) -> dict[str, Any]:
@@ -73,8 +74,7 @@ class ZClip:
         self.first: list[float] = []
         self.mean = self.variance = 0.0
 
-    def factors(self, norms: Sequence[float]) -> float:
-        norm = global_norm(norms)
+    def factors(self, norm: float, norms: Tensor) -> float:
         if len(self.first) < self.WARMUP:
             kept = min(norm, self.largest_norm)
             self.first.append(norm)
@@ -111,21 +111,21 @@ class AdaGC:
         self.steps = 0
         self.average: list[float] = []
 
-    def factors(self, norms: Sequence[float]) -> list[float]:
+    def factors(self, norm: float, norms: Tensor) -> list[float]:
         self.steps += 1
+        values: list[float] = norms.tolist()
         if self.steps <= self.WARMUP:
-            norm = global_norm(norms)
             factor = self.largest_norm / norm if norm > self.largest_norm else 1.0
-            left = [value * factor for value in norms]
+            left = [value * factor for value in values]
             self.average = [min(pair) for pair in zip(self.average, left, strict=True)] if self.average else left
-            return [factor] * len(norms)
+            return [factor] * len(values)
         factors = [
-            min(1.0, self.RATIO * average / norm) if norm > 0 else 1.0
-            for average, norm in zip(self.average, norms, strict=True)
+            min(1.0, self.RATIO * average / value) if value > 0 else 1.0
+            for average, value in zip(self.average, values, strict=True)
         ]
         self.average = [
-            self.DECAY * average + (1 - self.DECAY) * factor * norm
-            for average, factor, norm in zip(self.average, factors, norms, strict=True)
+            self.DECAY * average + (1 - self.DECAY) * factor * value
+            for average, factor, value in zip(self.average, factors, values, strict=True)
         ]
         return factors
 
