@@ -290,23 +290,15 @@ def _add_normalize(commands: Any) -> None:
     parser.add_argument(
         "input", nargs="+", metavar="PATH", help="files, folders or URLs; the last is OUTPUT without -o"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="OUTPUT",
-        help="a .parquet, .jsonl, .jsonl.gz or .jsonl.zst file, or a folder: one file for each input file, and a run "
-        "that was killed goes on after the last finished one",
+    output_help = (
+        "a .parquet or .jsonl[.gz|.zst] file, or a folder: a file for each input file, where a killed run goes on"
     )
+    parser.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help=output_help)
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-    parser.add_argument(
-        "--form", choices=("NFC", "NFD", "NFKC", "NFKD"), default="NFC", help="normalisation form (NFC)"
-    )
-    parser.add_argument(
-        "--clean",
-        action="store_true",
-        help="line ends, control and invisible characters, spaces, blank lines; prints what each rule changed",
-    )
+    forms = ("NFC", "NFD", "NFKC", "NFKD")
+    parser.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
+    clean_help = "line ends, control and invisible characters, spaces, blank lines; prints what each rule changed"
+    parser.add_argument("--clean", action="store_true", help=clean_help)
     parser.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
     _add_reading(parser)
     _add_threads(parser)
