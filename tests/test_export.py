@@ -141,7 +141,7 @@ def test_a_tokenizer_of_another_size_is_refused(corpus: SimpleNamespace, tmp_pat
     [
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not valid JSON"),
         (
-            lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+            lambda folder: (folder / "config.json").write_text('{"model_type": "gpt2"}'),
             "not the configuration of a smollm3",
         ),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "smollm3"}'), "has no hidden_size"),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smolfast.errors import SmolfastError
+from smolfast.presets import find_preset, preset_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -77,12 +78,21 @@ class ModelConfig(Section):
     head_dim: int = Field(32, ge=2, description="width of a head")
     no_rope_layer_interval: int = Field(4, ge=1, description="every n-th layer has no rotary embedding (NoPE)")
     rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary frequencies")
+    yarn_factor: float = Field(1.0, ge=1, description="YaRN: stretch of the context beyond yarn_context; 1 for none")
+    yarn_context: int = Field(
+        0, ge=0, description="YaRN: the context before the stretch; 0 for max_position_embeddings / yarn_factor"
+    )
     max_position_embeddings: int = Field(64, ge=1, description="longest sequence the exported model promises")
     rms_norm_eps: float = Field(1e-6, gt=0, description="epsilon of RMSNorm")
     initializer_range: float = Field(0.02, gt=0, description="standard deviation of the initial weights")
     tie_word_embeddings: bool = Field(True, description="the output layer shares the embedding's weights")
     mtp_heads: int = Field(
         2, ge=1, le=8, description="prediction heads: 1 is next-token only, k predicts k tokens ahead"
+    )
+    mtp_kind: Literal["independent", "sequential", "shared"] = Field(
+        "independent",
+        description="further heads: layers beside the last (Meta), layers one after another that are given the token "
+        "between (DeepSeek-V3), or the first head's own logits",
     )
 
     @model_validator(mode="after")
@@ -180,17 +190,24 @@ class Config(Section):
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Read a TOML file over the defaults, then apply `a.b=value` overrides (values in TOML syntax, or bare strings).
+    """Read a TOML file, or a preset by its name, over the defaults, then apply `a.b=value` overrides.
+
+    Values of overrides are in TOML syntax, or bare strings.
 
     Raises:
         SmolfastError: a missing or malformed file, an unknown key or a bad value.
     """
     tree: dict[str, Any] = {}
     if path is not None:
+        if not Path(path).exists():
+            path = find_preset(path) or path
         try:
             tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise SmolfastError(f"can't read the configuration {path}: {error.strerror}; check --config") from error
+            raise SmolfastError(
+                f"can't read the configuration {path}: {error.strerror}; check --config, or give "
+                f"a preset: {', '.join(preset_names())}"
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SmolfastError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:

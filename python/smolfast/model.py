@@ -1,4 +1,4 @@
-"""A SmolLM3-shaped decoder with independent multi-token prediction heads.
+"""A SmolLM3-shaped decoder with multi-token prediction heads.
 
 The parameters have the names that transformers' `SmolLM3ForCausalLM` gives them, so that an export is a renaming of
 nothing. Tokens are a flat run [T] in which documents lie one after another; `cu_seqlens` says where each begins,
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from smolfast import ops
 from smolfast.config import ModelConfig
+from smolfast.rope import rotary_tables
 
 IGNORE_INDEX = -100
 
@@ -122,9 +123,11 @@ class KeyValueCache:
 
 @dataclass(frozen=True)
 class Context:
-    """What every layer of one pass shares: rotary tables for each key [keys, D/2], and the documents or the cache."""
+    """What every layer of one pass shares: rotary tables for each key [keys, D/2], the tokens [T], and the documents
+    or the cache."""
 
     rope: tuple[Tensor, Tensor]
+    tokens: Tensor
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     cache: KeyValueCache | None = None
@@ -247,26 +250,54 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 
-class SmolLM(nn.Module):
-    """SmolLM3 (as transformers builds it) whose last layer has siblings that predict further ahead.
+class SequentialHead(nn.Module):
+    """A further head that follows the one before it (DeepSeek-V3, arXiv 2412.19437, section 2.2).
 
-    Multi-token prediction with independent heads (Gloeckle et al., arXiv 2404.19737): head j is a layer of its own on
-    the state that enters the last layer; norm and unembedding are shared. Head 0 is the last layer itself, so the model
-    without `mtp_heads` is complete. The extra heads use rotary embedding.
+    Its layer's input is a projection of the state of the head before and of the embedding of the token which that head
+    was to predict, each after an RMSNorm, so that heads keep the whole causal chain.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.state_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.token_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.projection = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False)
+        self.layer = DecoderLayer(config, config.num_hidden_layers - 1, use_rope=True)
+
+    def forward(self, state_TH: Tensor, embedded_TH: Tensor, context: Context) -> Tensor:
+        both = torch.cat([self.state_norm(state_TH), self.token_norm(embedded_TH)], -1)
+        result: Tensor = self.layer(self.projection(both), context)
+        return result
+
+
+class SmolLM(nn.Module):
+    """SmolLM3 (as transformers builds it) with heads that predict further ahead, of one of three kinds (`mtp_kind`).
+
+    - independent (Gloeckle et al., arXiv 2404.19737): head j is a layer of its own on the state that enters the last
+      layer, its sibling.
+    - sequential (DeepSeek-V3): head j is a layer on the state of head j − 1 and the token which that one predicts.
+    - shared: the next token's logits are to predict the tokens further ahead too; no parameters.
+
+    Norm and unembedding are shared. Head 0 is the model itself, which is complete without `mtp_heads`. The layers of
+    further heads use rotary embedding.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, seed: int = 0) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
         self.model = Decoder(config, vocab_size)
+        further = 0 if config.mtp_kind == "shared" else config.mtp_heads - 1
         self.mtp_heads = nn.ModuleList(
-            DecoderLayer(config, config.num_hidden_layers - 1, use_rope=True) for _ in range(config.mtp_heads - 1)
+            SequentialHead(config)
+            if config.mtp_kind == "sequential"
+            else DecoderLayer(config, config.num_hidden_layers - 1, use_rope=True)
+            for _ in range(further)
         )
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, vocab_size, bias=False)
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():
-            if parameter.ndim > 1:
+            if parameter.ndim > 1 and not parameter.is_meta:
                 nn.init.normal_(parameter, std=config.initializer_range, generator=generator)
 
     @property
@@ -280,13 +311,27 @@ class SmolLM(nn.Module):
 
     def trunk(self, batch: PackedBatch) -> tuple[Tensor, Context]:
         """The states [T, H] that enter the last layer and its siblings, and what all layers share."""
-        context = Context(self._rotary_tables(batch.position_ids), batch.cu_seqlens, batch.max_seqlen)
+        context = Context(
+            rotary_tables(self.config, batch.position_ids), batch.tokens, batch.cu_seqlens, batch.max_seqlen
+        )
         return self._trunk(batch.tokens, context), context
 
     def branch(self, x_TH: Tensor, context: Context, heads: int | None = None) -> Tensor:
         """What the first `heads` (all) prediction heads make of the trunk's states: normalised, [K, T, H]."""
-        branches = [self.model.layers[-1], *self.mtp_heads][:heads]
-        return torch.stack([self.model.norm(branch(x_TH, context)) for branch in branches])
+        heads = self.config.mtp_heads if heads is None else heads
+        state = self.model.layers[-1](x_TH, context)
+        if self.config.mtp_kind == "shared":
+            normalised: Tensor = self.model.norm(state)
+            return normalised.expand(heads, -1, -1)
+        states = [state]
+        for ahead, head in enumerate(self.mtp_heads[: heads - 1], 1):
+            if isinstance(head, SequentialHead):
+                # The tokens that come round at the end stand where no target counts, and none before sees them.
+                embedded = self.model.embed_tokens(context.tokens.roll(-ahead))
+                states.append(head(states[-1], embedded, context))
+            else:
+                states.append(head(x_TH, context))
+        return torch.stack([self.model.norm(state) for state in states])
 
     def loss(
         self, batch: PackedBatch, head_weights: Sequence[float], num_items: Sequence[int] | None = None
@@ -304,8 +349,9 @@ class SmolLM(nn.Module):
 
     def token_losses(self, batch: PackedBatch, heads: int) -> Tensor:
         """Each head's loss at each position in nats [K, T], 0 where it has no target."""
+        hidden = self.hidden_states(batch, heads)
         losses_KT = ops.mtp_loss(
-            self.hidden_states(batch, heads),
+            hidden[0] if self.config.mtp_kind == "shared" else hidden,  # logits once, for all heads
             self.unembedding,
             batch.targets,
             head_weights=(1.0,) * heads,
@@ -322,7 +368,7 @@ class SmolLM(nn.Module):
     def extend(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """Append tokens [T] to the cached sequence; give the logits [V] after the last of them."""
         keys = torch.arange(cache.length + len(tokens), device=tokens.device)
-        context = Context(self._rotary_tables(keys), cache=cache)
+        context = Context(rotary_tables(self.config, keys), tokens, cache=cache)
         x_TH = self.model.layers[-1](self._trunk(tokens, context), context)
         cache.length += len(tokens)
         return F.linear(self.model.norm(x_TH[-1]), self.unembedding)
@@ -332,13 +378,6 @@ class SmolLM(nn.Module):
         for layer in self.model.layers[:-1]:
             x_TH = layer(x_TH, context)
         return x_TH
-
-    def _rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine [T, D/2] of position · θ^(−2i/D) (RoFormer, arXiv 2104.09864), in fp32."""
-        width = self.config.head_dim
-        exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
-        angles = positions[:, None].float() * (1.0 / self.config.rope_theta**exponents)
-        return angles.cos(), angles.sin()
 
 
 def rope_layers(config: ModelConfig) -> list[bool]:
