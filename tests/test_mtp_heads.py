@@ -44,7 +44,7 @@ def rms(x: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def test_sequential_heads_are_given_the_tokens_between() -> None:
-    """DeepSeek-V3, equations 21 to 23, on each depth's own shorter sequence as the paper has it. (Norms are in fp32.)"""
+    """DeepSeek-V3, equations 21 to 23, on each depth's own shorter sequence as the paper has it."""
     model = model_of("sequential").double()
     for parameter in model.parameters():
         if parameter.ndim == 1:

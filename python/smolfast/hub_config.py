@@ -28,7 +28,7 @@ _SHARED_KEYS = (
     "initializer_range",
     "tie_word_embeddings",
 )
-_NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 # What transformers takes where a file says nothing: modelling code of version 5.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "smollm3": {
