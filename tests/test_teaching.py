@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from smolfast import SmolfastError, distill_cache
+from smolfast import SmolfastError, cli, distill_cache
 from smolfast.config import DistillConfig, ModelConfig, TrainConfig
 from smolfast.distill_cache import TeacherCache
 from smolfast.model import PackedBatch, SmolLM
@@ -190,3 +191,26 @@ def test_says_what_does_not_fit(corpus: SimpleNamespace, teacher: Path, cache: P
     save_pretrained(SmolLM(TEACHER, 400), tmp_path / "small", end_of_document=0)
     with pytest.raises(SmolfastError, match="vocabulary of 400"):
         teaching(corpus, DistillConfig(), tmp_path / "small")
+
+
+def test_commands(
+    corpus: SimpleNamespace, teacher: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`smolfast train` with a teacher and its cache makes what the function makes."""
+    config = tmp_path / "config.toml"
+    tables = {"model": STUDENT, "train": SETTINGS, "distill": EVERYTHING}
+    lines = [
+        line
+        for name, section in tables.items()
+        for line in (f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.model_dump().items()))
+    ]
+    config.write_text("\n".join(lines))
+    given = ["--teacher", str(teacher), "--teacher-cache", str(cache), "--config", str(config), "--quiet"]
+    assert cli.main(["train", str(corpus.tokens), "-o", str(tmp_path / "cli"), *given]) == 0
+    run(corpus, tmp_path / "function", teacher=teacher, teacher_cache=cache, distill=EVERYTHING)
+    found, wanted = weights(tmp_path / "cli"), weights(tmp_path / "function")
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    capsys.readouterr()
+    without = ["train", str(corpus.tokens), "-o", str(tmp_path / "no"), "--config", str(config), "--teacher-cache"]
+    assert cli.main([*without, str(tmp_path / "nothing"), "--quiet"]) == 2
+    assert "nothing" in capsys.readouterr().err

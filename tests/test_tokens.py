@@ -353,6 +353,15 @@ def test_windows_equal_the_concatenation_cut_up(seed: int) -> None:
         assert ids.tolist() == [[list(dict.fromkeys(d for _, d in row)).index(d) for _, d in row] for row in rows]
 
 
+def test_positions_are_where_the_tokens_stand() -> None:
+    windows = PackedWindows(token_file([9, 30, 4, 17, 50]), 7, 3, seed=2)
+    for step in range(2 * windows.steps_per_epoch):
+        tokens, _ = windows.batch(step)
+        positions = windows.positions(step)
+        assert positions.shape == tokens.shape
+        assert np.array_equal(windows.tokens.tokens[positions], tokens)
+
+
 def test_order_is_shuffled_evenly() -> None:
     """Over seeds, each document comes first about equally often (chi-squared, 9 degrees of freedom, p > 1e-6)."""
     file = token_file([1] * 10)
