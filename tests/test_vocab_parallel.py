@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_slices_equal_the_whole_vocabulary(world: int, tmp_path: Path) -> None:
     ranks = [
         subprocess.Popen(
