@@ -194,10 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
                 operations = 6 * depths * options.positions * options.width * vocabulary
                 title = f"V = {vocabulary:,}, k = {depths}, {str(dtype).removeprefix('torch.')}"
                 cases.append(report(title, measure(runs, (hidden, weight), options.rounds), operations, peak))
-    if options.json:
-        record = {"threads": options.threads, "versions": versions, "cases": cases}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"processor": processor, **record}, indent=1) + "\n")
+                if options.json:  # after every case: a run that is stopped leaves what it has
+                    record = {"processor": processor, "threads": options.threads, "versions": versions, "cases": cases}
+                    options.json.parent.mkdir(parents=True, exist_ok=True)
+                    options.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 
