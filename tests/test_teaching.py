@@ -135,6 +135,20 @@ def test_a_teacher_of_the_same_distribution_teaches_nothing(corpus: SimpleNamesp
         assert float(gradient.abs().max()) < 1e-4
 
 
+@pytest.mark.parametrize("kind", ["independent", "sequential", "shared"])
+def test_every_kind_of_heads_learns(corpus: SimpleNamespace, teacher: Path, kind: str) -> None:
+    student = SmolLM(STUDENT.model_copy(update={"mtp_kind": kind}), 512, seed=1)
+    batch, positions = batch_of(corpus)
+    taught = teaching(corpus, DistillConfig(ce_weight=1.0, kl_weight=0.0), teacher)
+    loss, heads = taught.loss(student, batch, positions, (1.0, 0.2), batch.valid_targets(2))
+    expected, expected_heads = student.loss(batch, (1.0, 0.2))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(heads, expected_heads)
+    gradients, wanted = (torch.autograd.grad(x, list(student.parameters())) for x in (loss, expected))
+    for a, b in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_a_cache_teaches_what_stands_at_each_position(corpus: SimpleNamespace, cache: Path) -> None:
     """Head j of position i learns from the draws stored for position i + j."""
     student = SmolLM(STUDENT, 512, seed=1)

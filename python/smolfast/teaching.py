@@ -118,8 +118,9 @@ class Teaching:
         x_TH, context = student.trunk(batch)
         hidden_KTH = student.branch(x_TH, context, depths)
         taught_TH, taught_x_TH, taught_context = self._run_teacher(batch)
+        shared = student.config.mtp_kind == "shared"  # logits once, for all heads
         result = distill_loss(
-            hidden_KTH,
+            hidden_KTH[0] if shared else hidden_KTH,
             student.unembedding,
             batch.targets,
             self._distribution(positions, taught_TH),
