@@ -361,11 +361,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/smolfast-corpus"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--python", nargs="*", default=[], metavar="NAME=PATH", help="a contender's own interpreter, as for text-dedup"
+        "--python", action="append", default=[], metavar="NAME=PATH", help="a contender's own interpreter"
     )
-    parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="contenders whose name holds a word")
     parser.add_argument(
-        "--documents", type=int, nargs="*", default=[100_000, 1_000_000], metavar="N", help="sizes of the scale part"
+        "--only", action="append", default=[], metavar="WORD", help="contenders whose name holds a word"
+    )
+    parser.add_argument(
+        "--documents", type=int, action="append", metavar="N", help="sizes of the scale part (100,000 and 1,000,000)"
     )
     parser.add_argument("--save", type=Path, metavar="FILE")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
@@ -401,7 +403,7 @@ def main() -> None:
     if "hostile" in parts:
         rows += hostile(corpus, cache)
     if "scale" in parts:
-        rows += scale(corpus, cache, arguments.documents)
+        rows += scale(corpus, cache, arguments.documents or [100_000, 1_000_000])
     if arguments.save:
         versions = {}
         for package in PACKAGES:
