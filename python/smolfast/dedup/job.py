@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -234,7 +235,12 @@ def _resolve_index(index: Index | None, update: bool, made_from: dict[str, Any])
 
 def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> DedupSummary:
     store = DocumentStore(job.layout(), work / "columns", job.memory // 4)
-    sign_all(job, store)
+    try:
+        sign_all(job, store)
+    except BaseException:
+        with contextlib.suppress(SmolfastError):  # the first error is the one to report
+            store.close()
+        raise
     store.finish()
     if store.documents == 0:
         raise SmolfastError(f"no documents in {', '.join(source.path for source in job.sources[:3])}; give other input")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class DocumentStore:
         self.on_disk = False
         self._pieces: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in self.layout}
         self._held = 0
+        self._writing: Future[None] | None = None
+        self._writer: ThreadPoolExecutor | None = None
         self._resume()
 
     def append(
@@ -75,7 +78,7 @@ class DocumentStore:
         self.documents += documents
         self.position = position
         self.extra = dict(extra)
-        # Once on disk, small commits lose little to a kill; at most 64 MiB are held.
+        # Once on disk, small commits lose little to a kill; at most 64 MiB are held, and as much is being written.
         if self._held > (min(self.memory, 64 << 20) if self.on_disk else self.memory):
             self._spill()
 
@@ -83,6 +86,16 @@ class DocumentStore:
         """The last batch is in."""
         if self.on_disk and self._held:
             self._spill()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._writer is not None:
+            self._writer.shutdown()
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+        self._writer = None
 
     def pieces(self, name: str) -> list[npt.NDArray[Any]]:
         """A column as arrays that follow one another; mapped when it is on disk."""
@@ -104,25 +117,34 @@ class DocumentStore:
         return self.folder / f"{name}.bin"
 
     def _spill(self) -> None:
+        """Start writing what is held, once what was held before is on disk."""
+        if self._writing is not None:
+            self._writing.result()
+        commit = {
+            "documents": self.documents,
+            "source": self.position.source,
+            "row": self.position.row,
+            "extra": self.extra,
+        }
+        self._writer = self._writer or ThreadPoolExecutor(1, "smolfast-spill")
+        self._writing = self._writer.submit(self._write, self._pieces, commit)
+        self.on_disk = True
+        self._pieces = {name: [] for name in self.layout}
+        self._held = 0
+
+    def _write(self, pieces: Mapping[str, list[npt.NDArray[Any]]], commit: dict[str, Any]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             sizes = {}
             for name in self.layout:
                 with self._path(name).open("ab") as file:
-                    for piece in self._pieces[name]:
+                    for piece in pieces[name]:
                         file.write(piece.data)
                     sizes[name] = file.tell()
                     file.flush()
                     os.fsync(file.fileno())
-            commit = {
-                "documents": self.documents,
-                "source": self.position.source,
-                "row": self.position.row,
-                "extra": self.extra,
-                "sizes": sizes,
-            }
             with (self.folder / COMMITS).open("ab") as file:
-                file.write(json.dumps(commit).encode() + b"\n")
+                file.write(json.dumps({**commit, "sizes": sizes}).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -130,9 +152,6 @@ class DocumentStore:
                 f"can't write the work folder {self.folder}: {describe_os_error(error)}; what is finished stays, "
                 "and the same command goes on from there"
             ) from error
-        self.on_disk = True
-        self._pieces = {name: [] for name in self.layout}
-        self._held = 0
 
     def _resume(self) -> None:
         commits = self.folder / COMMITS
