@@ -2,7 +2,7 @@
 
 Where nothing but a softmax over whole or causal sequences is asked, torch's own fused CPU kernel does the work, one
 call for each run of equally long documents. Everything else (windows, soft caps, an LSE gradient, more keys than
-queries, other devices, short sequences in bf16) goes over blocks of query rows.
+queries, other devices) goes over blocks of query rows.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from smolfast.reference import windows
-from smolfast.reference.precision import multiplies_bfloat16
 
 # One block of scores holds at most this many numbers: 16 MiB in fp32, about where blocks stop fitting the caches.
 _BLOCK_SCORES = 1 << 22
 _MIN_ROWS, _MAX_ROWS = 16, 128
-# Keys between which blocks beat the fused kernel in bf16, where the CPU multiplies it: 256 tokens took 0.6 × the time.
-_SHORT_BFLOAT16 = range(128, 513)
 
 _flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
@@ -90,11 +87,6 @@ def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[_Run]:
         yield run
 
 
-def _short_bfloat16(q: Tensor, key_length: int) -> bool:
-    on_cpu = q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    return on_cpu and key_length in _SHORT_BFLOAT16 and multiplies_bfloat16()
-
-
 def torch_fuses(q: Tensor, options: AttentionOptions, query_length: int, key_length: int) -> bool:
     """Whether torch's fused CPU kernel computes it: it aligns a causal mask top-left, so squares and single queries."""
     return (
@@ -105,7 +97,6 @@ def torch_fuses(q: Tensor, options: AttentionOptions, query_length: int, key_len
         and (not options.causal or query_length == key_length or query_length == 1)
         and key_length > 0
         and q.numel() > 0
-        and not _short_bfloat16(q, key_length)
     )
 
 
@@ -446,21 +437,16 @@ def _finite(lse: Tensor) -> Tensor:
     return lse.masked_fill(lse == -torch.inf, 0.0)
 
 
-def _product_dtype(q: Tensor, k: Tensor) -> torch.dtype:
-    """Of every product but the scores', which stay in fp32: like the fused kernel that blocks replace there."""
-    return q.dtype if _short_bfloat16(q, k.shape[1]) else _accumulator_dtype(q.dtype)
-
-
 def _blocks_forward(
     q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, options: AttentionOptions, max_logit: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     batch, query_length, heads, _ = q.shape
-    compute, product = _accumulator_dtype(q.dtype), _product_dtype(q, k)
+    compute = _accumulator_dtype(q.dtype)
     out = torch.zeros_like(q, memory_format=torch.contiguous_format)
     lse = torch.full((batch, heads, query_length), -torch.inf, dtype=compute, device=q.device)
     if sinks is not None:
         lse.copy_(sinks.to(compute)[:, None].expand_as(lse))
-    values = v.transpose(1, 2).to(product)
+    values = v.transpose(1, 2).to(compute)
     for block, scores in _score_blocks(q, k, options):
         weights, block_lse, largest = _softmax(scores, query_length > k.shape[1])
         if max_logit is not None:  # amax and maximum both hand NaN on
@@ -469,7 +455,7 @@ def _blocks_forward(
             with_sinks = torch.logaddexp(block_lse, sinks.to(compute).view(*block_lse.shape[1:3], 1, 1))
             weights.mul_(torch.exp(block_lse - _finite(with_sinks)))
             block_lse = with_sinks
-        block_out = weights.flatten(2, 3).to(product) @ values[:, :, block.low : block.high]
+        block_out = weights.flatten(2, 3) @ values[:, :, block.low : block.high]
         out[:, block.start : block.stop] = _ungrouped(block_out, heads, block.stop - block.start)
         lse[:, :, block.start : block.stop] = block_lse.flatten(1, 2).squeeze(-1)
     return out, lse
@@ -487,14 +473,14 @@ def _blocks_backward(
     options: AttentionOptions,
 ) -> tuple[Tensor, Tensor, Tensor]:
     heads, key_heads = q.shape[2], k.shape[2]
-    compute, product = lse.dtype, _product_dtype(q, k)
+    compute = lse.dtype
     dq = torch.zeros_like(q, memory_format=torch.contiguous_format)
-    keys, values = (x.transpose(1, 2).to(product) for x in (k, v))
+    keys, values = (x.transpose(1, 2).to(compute) for x in (k, v))
     dk, dv = (torch.zeros(x.shape, dtype=compute, device=x.device) for x in (keys, values))
     for block, scores in _score_blocks(q, k, options):
         rows, columns = slice(block.start, block.stop), slice(block.low, block.high)
-        grad_block = _grouped(grad_out[:, rows], key_heads, product)
-        delta = (grad_block.to(compute) * _grouped(out[:, rows], key_heads, compute)).sum(-1, keepdim=True)
+        grad_block = _grouped(grad_out[:, rows], key_heads, compute)
+        delta = (grad_block * _grouped(out[:, rows], key_heads, compute)).sum(-1, keepdim=True)
         if grad_lse is not None:
             delta = delta - grad_lse[:, :, rows].to(compute).reshape(delta.shape)
         weights, without_sinks, _ = _softmax(scores, q.shape[1] > k.shape[1])
@@ -502,13 +488,13 @@ def _blocks_backward(
             block_lse = _finite(lse[:, :, rows]).reshape(without_sinks.shape)
             weights.mul_(torch.exp(without_sinks - block_lse))
         weights = weights.flatten(2, 3)
-        dv[:, :, columns] += weights.to(product).transpose(-1, -2) @ grad_block
-        grad_scores = (grad_block @ values[:, :, columns].transpose(-1, -2)).to(compute).sub_(delta).mul_(weights)
+        dv[:, :, columns] += weights.transpose(-1, -2) @ grad_block
+        grad_scores = (grad_block @ values[:, :, columns].transpose(-1, -2)).sub_(delta).mul_(weights)
         if options.softcap:
             # Hidden scores are −inf and their weights 0; clamp so that 0 · inf doesn't arise.
             ratio = scores.flatten(2, 3).clamp_(min=-options.softcap).div_(options.softcap)
             grad_scores.mul_(1 - ratio.square_())
-        grad_scores = grad_scores.mul_(options.softmax_scale).to(product)
+        grad_scores.mul_(options.softmax_scale)
         dq[:, rows] = _ungrouped(grad_scores @ keys[:, :, columns], heads, block.stop - block.start)
-        dk[:, :, columns] += grad_scores.transpose(-1, -2) @ _grouped(q[:, rows], key_heads, product)
+        dk[:, :, columns] += grad_scores.transpose(-1, -2) @ _grouped(q[:, rows], key_heads, compute)
     return dq, dk.transpose(1, 2).to(k.dtype), dv.transpose(1, 2).to(v.dtype)
