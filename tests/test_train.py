@@ -52,10 +52,12 @@ def run(corpus: SimpleNamespace, output: Path, config: TrainConfig | None = None
 
 
 def metrics(output: Path) -> list[dict[str, Any]]:
-    """Without the seconds, which no two runs share."""
+    """Without the seconds and the speed, which no two runs share."""
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         assert line.pop("seconds") > 0
+        assert min(line["speed"].pop(key) for key in ("tokens_per_second", "mfu")) > 0
+        assert line.pop("speed").keys() == {"eta_seconds"}
     return lines
 
 

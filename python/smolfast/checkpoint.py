@@ -33,7 +33,7 @@ from smolfast.files import atomic_path, fingerprint, read_json, write_text
 
 KEEP = 2
 LATEST = "latest"
-_FORMAT = 1
+_FORMAT = 2
 _FILES = ("model.safetensors", "optimizer.safetensors")
 _log = logging.getLogger(__name__)
 _Loaded = tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]
@@ -66,8 +66,8 @@ def take_snapshot(
     tensors, numbers = _split_state(optimizer)
     return Snapshot(
         step,
-        {name: _whole_copy(tensor) for name, tensor in model.state_dict().items()},
-        {name: _whole_copy(tensor) for name, tensor in tensors.items()},
+        whole(model.state_dict()),
+        whole(tensors),
         numbers,
         json.loads(json.dumps(dict(progress))),
     )
@@ -173,10 +173,12 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def _whole_copy(tensor: Tensor) -> Tensor:
-    if hasattr(tensor, "full_tensor"):
-        tensor = tensor.full_tensor()
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, gathered where they lie in shards: every rank must call this."""
+    gathered = {
+        name: tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor for name, tensor in tensors.items()
+    }
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in gathered.items()}
 
 
 def _shared_out(tensor: Tensor, like: Any) -> Tensor:

@@ -6,6 +6,7 @@ Unknown keys and bad values are errors that name the key, what is allowed and th
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from smolfast.errors import SmolfastError
 from smolfast.presets import find_preset, preset_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(ge=0.0)]
 
 
 class Section(BaseModel):
@@ -104,6 +106,17 @@ class ModelConfig(Section):
         return self
 
 
+class StageConfig(Section):
+    """A part of training with settings of its own; 0 or nothing takes what the whole run has."""
+
+    fraction: float = Field(..., gt=0.0, le=1.0, description="share of the steps; those of all stages sum to 1")
+    weights: dict[str, Share] = Field(default_factory=dict, description="share of each source of text, by name")
+    sequence_length: int = Field(0, ge=0, description="tokens per packed sequence")
+    rope_theta: float = Field(0.0, ge=0, description="base of the rotary frequencies from here on")
+    learning_rate_scale: float = Field(1.0, gt=0, description="factor of both learning rates")
+    reset_optimizer: bool = Field(False, description="forget momentum and moments when the stage begins")
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -118,11 +131,45 @@ class TrainConfig(Section):
     adamw_learning_rate: float = Field(0.03, gt=0, description="peak rate of embeddings, norms and the rest")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of matrices and embeddings")
     warmup_fraction: Fraction = Field(0.03, description="share of the steps with a rising rate")
-    decay_fraction: Fraction = Field(0.5, description="share of the steps with a falling rate (WSD, linear)")
+    decay_fraction: Fraction = Field(0.5, description="share of the steps with a falling rate (WSD)")
+    schedule: Literal["wsd", "cosine"] = Field("wsd", description="wsd: warm-up, stable, decay; cosine: no plateau")
+    decay_shape: Literal["linear", "1-sqrt"] = Field("linear", description="how the rate falls at the end of wsd")
+    final_rate_fraction: Fraction = Field(0.0, description="share of the peak rate that cosine falls to")
+    batch_ramp_fraction: Fraction = Field(0.0, description="share of the steps in which the batch grows; 0 for none")
+    batch_ramp_start: int = Field(
+        0, ge=0, description="sequences of the first batch, and of each rise, where the batch grows; 0 for batch_size"
+    )
     gradient_clip: float = Field(1.0, gt=0, description="largest global gradient norm")
+    clip: Literal["global", "zclip", "adagc"] = Field(
+        "global", description="clip by gradient_clip alone, or by the norm's history (ZClip), or by each matrix's"
+    )
+    z_loss: float = Field(0.0, ge=0, description="weight of the squared log-partition, 1e-4 in PaLM; 0 for none")
+    qk_clip: float = Field(
+        0.0, ge=0, description="largest attention logit: heads above are scaled down after the step (QK-clip); 0: none"
+    )
+    on_spike: Literal["warn", "skip", "rollback"] = Field(
+        "warn",
+        description="a spike of loss or gradient: note it; leave the batch out; or go back to a checkpoint and pass it",
+    )
+    spike_sigma: float = Field(6.0, gt=0, description="standard deviations above the last steps that make a spike")
+    spike_window: int = Field(128, ge=8, description="steps that a spike is compared with")
+    rollback_skip: int = Field(8, ge=0, description="batches passed over after a rollback, beside those it undid")
+    rollback_rate: float = Field(0.7, gt=0, le=1, description="factor of the rates from a rollback on")
+    max_rollbacks: int = Field(12, ge=1, description="rollbacks, or skipped batches in a row, before the run gives up")
+    monitor_every: int = Field(
+        100, ge=0, description="steps between looks at features: rank, change, dead units, attention; 0 for none"
+    )
+    mixture: dict[str, Share] = Field(
+        default_factory=dict, description="weight of each source of text by name; must sum to 1"
+    )
+    normalize_mixture: bool = Field(False, description="divide weights of sources by their sum")
+    stages: tuple[StageConfig, ...] = Field((), description="parts of the run with weights and settings of their own")
     mtp_weights: tuple[float, ...] = Field((1.0, 0.2), description="weight of each prediction head in the loss")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="last checkpoints that stay")
+    keep_checkpoint_every: int = Field(0, ge=0, description="checkpoints of a multiple of this stay too; 0 for none")
     evaluate_every: int = Field(50, ge=0, description="steps between quick held-out losses; 0 for none")
+    tensorboard: bool = Field(False, description="also write the metrics for TensorBoard")
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Self:
@@ -130,6 +177,10 @@ class TrainConfig(Section):
             raise ValueError("batch_size must be a multiple of micro_batch_size")
         if self.warmup_fraction + self.decay_fraction > 1:
             raise ValueError("warmup_fraction + decay_fraction must not pass 1")
+        if self.batch_ramp_start % self.micro_batch_size or self.batch_ramp_start > self.batch_size:
+            raise ValueError("batch_ramp_start must be a multiple of micro_batch_size and at most batch_size")
+        if self.stages and abs(sum(stage.fraction for stage in self.stages) - 1) > 1e-6:
+            raise ValueError(f"the fractions of stages sum to {sum(s.fraction for s in self.stages):.6g}; make it 1")
         return self
 
 
@@ -184,7 +235,8 @@ class Config(Section):
                 f"train.mtp_weights has {len(self.train.mtp_weights)} numbers "
                 f"for model.mtp_heads = {self.model.mtp_heads}"
             )
-        if self.train.sequence_length > self.model.max_position_embeddings:
+        longest = max([self.train.sequence_length, *(stage.sequence_length for stage in self.train.stages)])
+        if longest > self.model.max_position_embeddings:
             raise ValueError("train.sequence_length must not pass model.max_position_embeddings")
         return self
 
@@ -245,9 +297,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        import json
-
         return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Section):
+        return _toml(value.model_dump())
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, int) and abs(value) >= 10_000:

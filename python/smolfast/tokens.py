@@ -188,27 +188,43 @@ class PackedWindows:
         Raises:
             SmolfastError: an id that is not in the vocabulary, in a file that was altered.
         """
-        positions, places = self._locate(step)
+        if step < 0:
+            raise ValueError(f"step = {step} is negative")
+        tokens, document_ids, _ = self.windows(step * self.batch_size, self.batch_size)
+        return tokens, document_ids
+
+    def windows(
+        self, first: int, count: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Windows `first` to `first + count`, counted from 0 over all epochs, batch by batch.
+
+        Returns:
+            tokens and document_ids as from `batch`, and where the tokens stand in the token file, int64 [B, S + 1].
+
+        Raises:
+            SmolfastError: as `batch`.
+        """
+        per_epoch = self.steps_per_epoch * self.batch_size
+        parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+        while count > 0 or not parts:
+            epoch, inner = divmod(first, per_epoch)
+            taken = min(count, per_epoch - inner)
+            parts.append(self._locate(epoch, inner, taken))
+            first, count = first + taken, count - taken
+        positions, places = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         tokens = self.tokens.tokens[positions].astype(np.int64)
-        if int(tokens.max()) >= self.tokens.vocab_size:
+        if tokens.size and int(tokens.max()) >= self.tokens.vocab_size:
             raise SmolfastError(
                 f"{self.tokens.path} has token {int(tokens.max())} in a vocabulary of {self.tokens.vocab_size}; "
                 "tokenize again"
             )
-        return tokens, (places - places[:, :1]).astype(np.int32)
+        return tokens, (places - places[:, :1]).astype(np.int32), positions
 
-    def positions(self, step: int) -> npt.NDArray[np.int64]:
-        """Where the tokens of a step's batch stand in the token file: int64 [B, S + 1]."""
-        return self._locate(step)[0]
-
-    def _locate(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _locate(self, epoch: int, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Positions in the file, and places of their documents in the epoch's order, both [B, S + 1]."""
-        if step < 0:
-            raise ValueError(f"step = {step} is negative")
-        epoch, step = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._start_epoch(epoch)
-        windows = self._windows[step * self.batch_size : (step + 1) * self.batch_size]
+        windows = self._windows[first : first + count]
         positions = windows[:, None] * self.sequence_length + np.arange(self.sequence_length + 1)
         places = np.searchsorted(self._ends, positions, side="right")
         return positions + self._shifts[places], places

@@ -3,11 +3,12 @@
 A step is a fixed number of micro-batches. On a CPU each is a unit of work on one torch thread, and as many run side
 by side as there are threads; gradients are added in the order of the micro-batches. So the numbers depend on the
 configuration and the seed only. Losses are divided by the whole batch's count of targets, so micro-batches change
-nothing but rounding.
+nothing but rounding, and neither do ranks: under torchrun each takes its share of the micro-batches.
 
 The run folder:
     run.json            the configuration, the seed, the tokens' fingerprint, the number of steps
     metrics.jsonl       a line for each step
+    events.jsonl        spikes, rollbacks, clipped heads, alarms (see `smolfast.events`)
     checkpoints/        see `smolfast.checkpoint`
     model/              the finished model, as transformers lays it out
 """
@@ -15,31 +16,43 @@ The run folder:
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smolfast import checkpoint
+from smolfast.attention_logits import LargestLogits
+from smolfast.background import Background
+from smolfast.clipping import make_clipper
 from smolfast.config import DistillConfig, ModelConfig, TrainConfig
+from smolfast.data_plan import DataPlan
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path, describe_os_error, fingerprint, read_json, write_json, write_text
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.optim import MuonAdamW
+from smolfast.events import EventLog
+from smolfast.features import FeatureMonitor
+from smolfast.files import atomic_path, fingerprint, read_json, write_json
+from smolfast.guard import Guard, Trouble
+from smolfast.metrics_log import MetricsLog
+from smolfast.model import SmolLM
+from smolfast.nonfinite import first_nonfinite
+from smolfast.objective import Objective, Unit
+from smolfast.optim import MuonAdamW, qk_clip_
 from smolfast.pretrained import save_pretrained
-from smolfast.schedule import warmup_stable_decay
+from smolfast.ranks import Ranks, local
+from smolfast.schedule import warmup_cosine, warmup_stable_decay
 from smolfast.signals import DeferredSignals
+from smolfast.speed import Speedometer, flops_per_token, peak_flops
 from smolfast.teaching import Teaching
 from smolfast.tokens import PackedWindows, TokenFile
 from smolfast.workers import Workers
 
 ProgressCallback = Callable[[float, float, str], None]
+PathLike = str | os.PathLike[str]
 
 # Held-out windows of the quick loss: about the cost of one step.
 _HELD_OUT_WINDOWS = 32
@@ -48,8 +61,8 @@ _MIN_STEPS = 20
 
 
 def train(
-    tokens: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    tokens: PathLike | Mapping[str, PathLike],
+    output: PathLike,
     *,
     model: ModelConfig,
     config: TrainConfig,
@@ -58,8 +71,9 @@ def train(
     device: str = "auto",
     time_budget_seconds: float | None = None,
     distill: DistillConfig | None = None,
-    teacher: str | os.PathLike[str] | None = None,
-    teacher_cache: str | os.PathLike[str] | None = None,
+    teacher: PathLike | None = None,
+    teacher_cache: PathLike | None = None,
+    ranks: Ranks | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Train on a folder of tokens; go on where an earlier call on the same output stopped.
@@ -68,7 +82,8 @@ def train(
     whoever handled it before.
 
     Args:
-        tokens: the folder that `smolfast.tokens.tokenize` wrote, with `train` and `held_out`.
+        tokens: the folder that `smolfast.tokens.tokenize` wrote, with `train` and `held_out`; or several by name, which
+            `config.mixture` gives weights.
         output: the run folder; made, or continued if it holds the same run.
         threads: micro-batches at once on a CPU; 0 takes every CPU. The result doesn't depend on it.
         device: a torch device, or "auto" for an accelerator if there is one.
@@ -77,22 +92,27 @@ def train(
         distill: how to learn from a teacher; its defaults if None. Used if one of the next two is given.
         teacher: a model folder to learn from, run beside the student.
         teacher_cache: what `smolfast.distill_cache` wrote for these tokens: the teacher's distributions.
+        ranks: the processes that train together, entered; None for this one alone.
         progress: called with steps done, steps in all and a note.
 
     Returns:
-        parameters, steps, tokens, loss, held_out_loss (None if not evaluated), seconds, resumed_from_step.
+        parameters, steps, tokens, loss, held_out_loss (None if not evaluated), seconds, events, resumed_from_step.
 
     Raises:
         SmolfastError: too little text, the output holds another run, the loss is no longer finite, the disk is full.
     """
-    chosen = torch.device(_accelerator() if device == "auto" else device)
+    ranks = ranks or Ranks()
+    chosen = ranks.device(device)
+    if ranks.world > 1 and threads == 0:
+        threads = 1  # torchrun starts a process for each share of the CPUs
+    sources = {name: Path(path) for name, path in tokens.items()} if isinstance(tokens, Mapping) else Path(tokens)
     with Workers(threads, chosen) as workers:
-        run = _Run(Path(tokens), Path(output), model, config, seed, chosen, workers)
+        run = _Run(sources, Path(output), model, config, seed, chosen, workers, ranks)
         if teacher is not None or teacher_cache is not None:
             run.learn_from(
                 Teaching(
                     distill or DistillConfig(),
-                    run.train_tokens,
+                    run.only_source(),
                     teacher=teacher,
                     cache=teacher_cache,
                     student_width=model.hidden_size,
@@ -103,245 +123,427 @@ def train(
         return run.finish(time_budget_seconds, progress or (lambda done, total, note: None))
 
 
+class _RollBack(Exception):
+    """Ends a step that is to be undone."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.trouble = trouble
+
+
 class _Run:
     """One run: its data, its model, and where it stands."""
 
     def __init__(
         self,
-        tokens: Path,
+        tokens: Path | dict[str, Path],
         output: Path,
         model: ModelConfig,
         config: TrainConfig,
         seed: int,
         device: torch.device,
         workers: Workers,
+        ranks: Ranks,
     ) -> None:
-        self.output, self.config, self.seed, self.device, self.workers = output, config, seed, device, workers
-        self.model_config = model
+        self.output, self.config, self.seed, self.device = output, config, seed, device
+        self.workers, self.ranks, self.model_config = workers, ranks, model
+        folders = {"text": tokens} if isinstance(tokens, Path) else tokens
         self.identity = {
             "model": model.model_dump(mode="json"),
             "train": config.model_dump(mode="json"),
             "seed": seed,
-            "tokens": fingerprint(tokens),
+            "tokens": fingerprint(tokens)
+            if isinstance(tokens, Path)
+            else {name: fingerprint(path) for name, path in tokens.items()},
         }
-        self.train_tokens = TokenFile.open(tokens, "train")
-        held_out = TokenFile.open(tokens, "held_out")
-        for file, name, windows in ((self.train_tokens, "training", config.batch_size), (held_out, "held-out", 1)):
-            needed = windows * config.sequence_length + 1
-            if len(file.tokens) < needed:
-                raise SmolfastError(
-                    f"too little text: {len(file.tokens):,} {name} tokens where at least {needed:,} are needed; "
-                    "give more text, or lower train.sequence_length or train.batch_size"
-                )
-        self.windows = PackedWindows(self.train_tokens, config.sequence_length, config.batch_size, seed)
-        held_out_windows = min(_HELD_OUT_WINDOWS, (len(held_out.tokens) - 1) // config.sequence_length)
-        self.held_out = PackedWindows(held_out, config.sequence_length, held_out_windows, seed)
+        self.sources = {name: TokenFile.open(path, "train") for name, path in folders.items()}
+        held_out = {name: TokenFile.open(path, "held_out") for name, path in folders.items()}
+        needed = (config.batch_size if len(folders) == 1 else 1) * config.sequence_length + 1
+        for name in folders:
+            for file, kind, least in (
+                (self.sources[name], "training", needed),
+                (held_out[name], "held-out", config.sequence_length + 1),
+            ):
+                if len(file.tokens) < least:
+                    raise SmolfastError(
+                        f"too little text: {len(file.tokens):,} {kind} tokens where at least {least:,} are needed; "
+                        "give more text, or lower train.sequence_length or train.batch_size"
+                    )
+        first = next(iter(self.sources.values()))
+        for name, file in self.sources.items():
+            if (file.vocab_size, file.end_of_document) != (first.vocab_size, first.end_of_document):
+                raise SmolfastError(f"source {name} has another vocabulary than the first; use one tokenizer for all")
+        self.vocab_size, self.end_of_document = first.vocab_size, first.end_of_document
+        self.held_out = {
+            name: PackedWindows(
+                file,
+                config.sequence_length,
+                min(_HELD_OUT_WINDOWS, (len(file.tokens) - 1) // config.sequence_length),
+                seed,
+            )
+            for name, file in held_out.items()
+        }
         self.teaching: Teaching | None = None
-        self._build()
+        self.seconds, self.event_count = 0.0, 0
+        self.plan = DataPlan(self.sources, config, config.steps, seed)
+        ranks.share(config.batch_size, config.micro_batch_size)
+        ranks.share(config.batch_ramp_start, config.micro_batch_size)
+
+    def only_source(self) -> TokenFile:
+        """The source of a run without a mixture."""
+        if len(self.sources) > 1:
+            raise SmolfastError("a teacher goes with one source of text; tokenize the documents together")
+        return next(iter(self.sources.values()))
 
     def learn_from(self, teaching: Teaching) -> None:
         """Minimise what a teaching says instead of the heads' losses alone."""
         self.teaching = teaching
         self.identity |= teaching.identity
-        self._build()
 
-    def _build(self) -> None:
-        """Model and optimiser as they are before the first step."""
-        self.model = SmolLM(self.model_config, self.train_tokens.vocab_size, self.seed).to(self.device)
-        # What is optimised and checkpointed: the model, and a projection if learning from a teacher needs one.
-        self.trained: nn.Module = self.model
-        if self.teaching is not None and self.teaching.projection is not None:
-            self.teaching.reset_projection()
-            self.trained = nn.ModuleDict({"model": self.model, "projection": self.teaching.projection})
-        self.parameters = list(self.trained.parameters())
+    def _build(self, steps: int) -> None:
+        """Everything as it is before the first of so many steps."""
+        config = self.config
+        self.steps, self.tokens, self.stage = steps, 0, 0
+        self.plan = DataPlan(self.sources, config, steps, self.seed)
+        self.model = SmolLM(self.model_config, self.vocab_size, self.seed).to(self.device)
+        self.objective = Objective(self.model, config, self.teaching, self.device, self.workers, self.ranks)
         self.optimizer = MuonAdamW(
-            self.trained,
-            weight_decay=self.config.weight_decay,
-            adamw=("*",) if self.config.optimizer == "adamw" else (),
+            self.objective.trained,
+            weight_decay=config.weight_decay,
+            adamw=("*",) if config.optimizer == "adamw" else (),
             map=self.workers.map,
+            process_group=self.ranks.group,
         )
+        self.clipper = make_clipper(config.clip, config.gradient_clip)
+        self.guard = Guard(
+            config.on_spike,
+            sigma=config.spike_sigma,
+            window=config.spike_window,
+            most=config.max_rollbacks,
+            lower=config.rollback_rate,
+        )
+        probe = self.objective.batches(*next(iter(self.held_out.values())).batch(0))[0]
+        self.monitor = FeatureMonitor(self.model, probe, config.sequence_length + 1)
+        self.events = EventLog(self.output / "events.jsonl", writes=False)
 
     def finish(self, time_budget_seconds: float | None, progress: ProgressCallback) -> dict[str, Any]:
-        steps, done = self._open(time_budget_seconds)
+        done = self._open(time_budget_seconds)
         if done is not None:
             return done
-        found = checkpoint.restore(self.output / "checkpoints", self.trained, self.optimizer)
-        step, seconds = (found[0], float(found[1]["seconds"])) if found else (0, 0.0)
-        resumed_from = step
-        metrics_path = self.output / "metrics.jsonl"
-        last = _cut_metrics(metrics_path, step)
-        started = time.perf_counter() - seconds
-        with DeferredSignals() as signals, _reporting_full_disk(metrics_path), metrics_path.open("a") as metrics:
-            while step < steps:
-                last = self._step(step, steps)
+        config, ranks = self.config, self.ranks
+        step = resumed_from = self._restore() or 0
+        self.events = EventLog(self.output / "events.jsonl", writes=ranks.first)
+        self.events.cut(self.event_count)
+        started = time.perf_counter() - self.seconds
+        speed = Speedometer(ranks.world * peak_flops(self.workers, self.device))
+        with (
+            DeferredSignals() as signals,
+            MetricsLog(
+                self.output / "metrics.jsonl", step, writes=ranks.first, tensorboard=config.tensorboard and ranks.first
+            ) as metrics,
+            Background() as background,
+        ):
+
+            def save() -> None:
+                # The lines up to a checkpoint are on disk before it is: a resumed run can always cut back to it.
+                metrics.sync()
+                self.seconds = time.perf_counter() - started
+                snapshot = checkpoint.take_snapshot(step, self.objective.trained, self.optimizer, self._progress())
+                if ranks.first:
+                    keep, keep_every = config.keep_checkpoints, config.keep_checkpoint_every
+                    folder = self.output / "checkpoints"
+                    background.submit(
+                        lambda: checkpoint.write_snapshot(folder, snapshot, keep=keep, keep_every=keep_every)
+                    )
+
+            if step == 0 and config.on_spike == "rollback":
+                save()
+            speed.start()
+            while step < self.steps:
+                try:
+                    line = self._step(step)
+                except _RollBack as back:
+                    background.wait()
+                    ranks.wait()
+                    step = self._roll_back(step, back.trouble)
+                    metrics.cut(step)
+                    speed.start()
+                    continue
                 step += 1
-                if step == steps or (self.config.evaluate_every and step % self.config.evaluate_every == 0):
-                    last["held_out_loss"] = self._held_out_loss()
-                last["seconds"] = round(time.perf_counter() - started, 3)
-                metrics.write(json.dumps(last) + "\n")
-                metrics.flush()
-                progress(step, steps, f"loss {last['loss']:.3f}")
-                if step == steps or step % self.config.checkpoint_every == 0 or signals.received:
-                    self._save_checkpoint(step, metrics, time.perf_counter() - started)
-                if signals.received:
+                if step == self.steps or (config.evaluate_every and step % config.evaluate_every == 0):
+                    line |= self._held_out_losses()
+                line["seconds"] = round(time.perf_counter() - started, 3)
+                line["speed"] = speed.step(line.pop("step_tokens"), self._flops, self.steps - step)
+                metrics.add(line)
+                progress(step, self.steps, f"loss {line['loss']:.3f}")
+                stop = ranks.any(signals.received is not None, self.device)
+                if step == self.steps or step % config.checkpoint_every == 0 or stop:
+                    save()
+                if stop:
+                    background.wait()
+                    ranks.wait()
                     signals.raise_again()
-        with atomic_path(self.output / "model") as temporary:
-            save_pretrained(self.model, temporary, end_of_document=self.train_tokens.end_of_document)
+            last = ranks.tell(metrics.last)
+        self._save_model()
         summary = {
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "steps": steps,
+            "steps": self.steps,
             "tokens": last["tokens"],
             "loss": last["loss"],
             "held_out_loss": last.get("held_out_loss"),
             "seconds": last["seconds"],
+            "events": self.events.count,
             "resumed_from_step": resumed_from,
         }
-        write_json(self.output / "run.json", {**self.identity, "steps": steps, "summary": summary})
+        if ranks.first:
+            write_json(self.output / "run.json", {**self.identity, "steps": self.steps, "summary": summary})
         return summary
 
-    def _open(self, time_budget_seconds: float | None) -> tuple[int, dict[str, Any] | None]:
-        """The number of steps, and the summary if the run is finished."""
+    def _open(self, time_budget_seconds: float | None) -> dict[str, Any] | None:
+        """Fix the number of steps and build the run; the summary if it is finished already."""
         path = self.output / "run.json"
-        if path.exists():
-            record = read_json(path)
+        record = read_json(path) if path.exists() else None
+        finished = (self.output / "model").exists()
+        self.ranks.wait()  # all have looked before one writes
+        if record is not None:
             different = _first_difference(self.identity, record)
             if different:
                 raise SmolfastError(
                     f"{self.output} holds a run with another {different}; choose another output or delete that folder"
                 )
-            return int(record["steps"]), record.get("summary") if (self.output / "model").exists() else None
-        steps = self.config.steps
+            if finished and "summary" in record:
+                return dict(record["summary"])
+            self._build(int(record["steps"]))
+            return None
+        self._build(self.config.steps)
         if time_budget_seconds is not None:
-            steps = self._steps_within(time_budget_seconds)
-        write_json(path, {**self.identity, "steps": steps})
-        return steps, None
+            self._build(self.ranks.tell(self._steps_within(time_budget_seconds)))
+        if self.ranks.first:
+            write_json(path, {**self.identity, "steps": self.steps})
+        return None
 
     def _steps_within(self, seconds: float) -> int:
-        """Time a few steps and the quick evaluation, throw their effect away, and say how many fit."""
-        self._step(0, 1)
+        """Time a few steps and the quick evaluation, and say how many fit; leaves the run in need of a new start."""
+        self._step(0)
         started = time.perf_counter()
         for step in range(_TIMED_STEPS):
-            self._step(step, _TIMED_STEPS)
+            self._step(step)
         each = (time.perf_counter() - started) / _TIMED_STEPS
         if self.config.evaluate_every:
             started = time.perf_counter()
-            self._held_out_loss()
+            self._held_out_losses()
             each += (time.perf_counter() - started) / self.config.evaluate_every
-        self._build()
         return max(_MIN_STEPS, int(seconds / each))
 
-    def _step(self, step: int, steps: int) -> dict[str, Any]:
+    def _progress(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the model and the optimiser."""
+        return {
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "stage": self.stage,
+            "events": self.events.count,
+            "guard": self.guard.state(),
+            "clipper": self.clipper.state(),
+            "monitor": self.monitor.state(),
+        }
+
+    def _restore(self, passing_over: int = 0) -> int | None:
+        """Load a checkpoint; its step, or None if there is none."""
+        self.seconds, self.event_count = 0.0, 0
+        found = checkpoint.restore(
+            self.output / "checkpoints", self.objective.trained, self.optimizer, passing_over=passing_over
+        )
+        if found is None:
+            return None
+        step, progress = found
+        self.seconds, self.event_count = progress["seconds"], progress["events"]
+        self.tokens, self.stage = progress["tokens"], progress["stage"]
+        self._set_theta()
+        self.guard.load(progress["guard"])
+        self.clipper.load(progress["clipper"])
+        self.monitor.load(progress["monitor"])
+        return step
+
+    def _roll_back(self, step: int, trouble: Trouble) -> int:
+        """Return to a checkpoint, and to its step, with other batches and a lower rate ahead."""
+        guard = self.guard
+        self.guard = Guard(
+            guard.policy,
+            sigma=self.config.spike_sigma,
+            window=self.config.spike_window,
+            most=guard.most,
+            lower=guard.lower,
+        )
+        seconds = self.seconds
+        back_to = self._restore(guard.checkpoints_to_pass_over(step))
+        if back_to is None:
+            raise SmolfastError(f"{self.output / 'checkpoints'} has no sound checkpoint to roll back to; start over")
+        guard.roll_back(self.guard.state(), step=step, back_to=back_to, further=self.config.rollback_skip)
+        self.guard, self.seconds = guard, seconds
+        self.events.add(
+            step + 1, "rollback", cause=trouble.what, back_to=back_to, batches_skipped=guard.skipped, rate=guard.rate
+        )
+        return back_to
+
+    def _step(self, step: int) -> dict[str, Any]:
         """One optimiser step; its line of metrics, less the seconds."""
         config = self.config
-        scale = warmup_stable_decay(
-            step, steps, warmup_fraction=config.warmup_fraction, decay_fraction=config.decay_fraction
-        )
-        rates = _set_rates(self.optimizer, config, scale)
-        head_losses, gradients = self._gradients(step)
-        norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+        self._enter_stage(step)
+        rates = self._set_rates(step)
+        watch = LargestLogits(self.model) if config.qk_clip else contextlib.nullcontext()
+        with watch:
+            head_losses, gradients = self.objective.gradients(self._units(step))
+        norms = self.ranks.norms(gradients)
+        norm = float(norms.norm())
         losses = [float(loss) for loss in head_losses]
         loss = sum(weight * head for weight, head in zip(config.mtp_weights, losses, strict=True))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise SmolfastError(
-                f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}; lower "
-                f"train.muon_learning_rate ({config.muon_learning_rate}) and "
-                f"train.adamw_learning_rate ({config.adamw_learning_rate})"
-            )
-        if norm > config.gradient_clip:
-            torch._foreach_mul_(gradients, config.gradient_clip / norm)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return {
+        rows, length = self.plan.batch_size(self._drawn(step)), self.plan.sequence_length(self._drawn(step))
+        line: dict[str, Any] = {
             "step": step + 1,
             "loss": loss,
             "head_losses": losses,
             **rates,
             "gradient_norm": norm,
-            "tokens": (step + 1) * config.batch_size * config.sequence_length,
+            "step_tokens": rows * length,
         }
+        if self._answered(step, loss, norm, line):
+            monitored = config.monitor_every and (step + 1) % config.monitor_every == 0
+            before = self.objective.run(self.monitor.states) if monitored else []
+            self._update(gradients, norm, norms)
+            if isinstance(watch, LargestLogits):
+                self._clip_heads(step, watch.by_module)
+            if monitored:
+                line["features"] = self.objective.run(partial(self.monitor.measure, before))
+                for alarm in self.monitor.alarms(line["features"]):
+                    self.events.add(step + 1, "alarm", **alarm)
+        self.tokens += rows * length
+        self._flops = flops_per_token(self.model_config, self.vocab_size, length, len(config.mtp_weights))
+        return line | {"tokens": self.tokens}
 
-    def _gradients(self, step: int) -> tuple[Tensor, list[Tensor]]:
-        """The heads' losses [K] over the step's whole batch, and the gradients of what is minimised."""
+    def _drawn(self, step: int) -> int:
+        """The batch that a step trains on, counted over all that were drawn."""
+        return step + self.guard.skipped
+
+    def _enter_stage(self, step: int) -> None:
+        stage = self.plan.stage(self._drawn(step))
+        if stage != self.stage:
+            self.stage = stage
+            self._set_theta()
+            if self.plan.stages[stage].reset_optimizer:
+                self.optimizer.state.clear()
+            self.events.add(step + 1, "stage", number=stage)
+
+    def _set_theta(self) -> None:
+        theta = self.plan.stages[self.stage].rope_theta
+        if theta:
+            self.model.config = self.model_config.model_copy(update={"rope_theta": theta})
+
+    def _set_rates(self, step: int) -> dict[str, float]:
+        """Give each group its algorithm's rate; return the rates as metrics."""
         config = self.config
-        batches = self._batches(self.windows, step)
-        counts = [batch.valid_targets(self.model_config.mtp_heads) for batch in batches]
-        num_items = [max(1, sum(head)) for head in zip(*counts, strict=True)]
+        if config.schedule == "cosine":
+            scale = warmup_cosine(
+                step, self.steps, warmup_fraction=config.warmup_fraction, final_fraction=config.final_rate_fraction
+            )
+        else:
+            scale = warmup_stable_decay(
+                step,
+                self.steps,
+                warmup_fraction=config.warmup_fraction,
+                decay_fraction=config.decay_fraction,
+                decay=config.decay_shape,
+            )
+        scale *= self.guard.rate * self.plan.stages[self.stage].learning_rate_scale
+        rates = {"muon": config.muon_learning_rate * scale, "adamw": config.adamw_learning_rate * scale}
+        for group in self.optimizer.param_groups:
+            group["lr"] = rates[group["algorithm"]]
+        return {f"{algorithm}_learning_rate": rate for algorithm, rate in rates.items()}
 
-        positions = self.windows.positions(step) if self.teaching is not None else None
+    def _answered(self, step: int, loss: float, norm: float, line: dict[str, Any]) -> bool:
+        """Judge the step; whether it is to be taken. Writes events; a rollback or the end is an exception."""
+        trouble = self.guard.look(loss, norm)
+        if trouble is None:
+            return True
+        where = self._first_nonfinite(step) if trouble.what == "not finite" else None
+        if trouble.reaction == "stop":
+            raise SmolfastError(
+                f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}"
+                f"{f', first in {where}' if where else ''}; lower "
+                f"train.muon_learning_rate ({self.config.muon_learning_rate}) and "
+                f"train.adamw_learning_rate ({self.config.adamw_learning_rate})"
+            )
+        if trouble.new or trouble.reaction != "warn":
+            details: dict[str, Any] = {"deviations": round(trouble.deviations, 2), "loss": loss, "gradient_norm": norm}
+            if where is not None:
+                details["where"] = where
+            self.events.add(step + 1, trouble.what, reaction=trouble.reaction, **details)
+        if trouble.reaction == "rollback":
+            raise _RollBack(trouble)
+        if trouble.reaction == "skip":
+            line["skipped"] = True
+            return False
+        return True
 
-        def unit(index: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-            if self.teaching is None or positions is None:
-                loss, head_losses = self.model.loss(batches[index], config.mtp_weights, num_items)
-            else:
-                rows = slice(index * config.micro_batch_size, (index + 1) * config.micro_batch_size)
-                loss, head_losses = self.teaching.loss(
-                    self.model, batches[index], positions[rows], config.mtp_weights, num_items
-                )
-            return head_losses, torch.autograd.grad(loss, self.parameters)
+    def _update(self, gradients: Sequence[Tensor], norm: float, norms: Tensor) -> None:
+        factors = self.clipper.factors(norm, norms)
+        if isinstance(factors, list):
+            for gradient, factor in zip(gradients, factors, strict=True):
+                if factor != 1.0:
+                    local(gradient).mul_(factor)
+        elif factors != 1.0:
+            torch._foreach_mul_([local(gradient) for gradient in gradients], factors)
+        for parameter, gradient in zip(self.objective.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
-        total_losses: Tensor | None = None
-        total: list[Tensor] = []
-        for head_losses, gradients in self.workers.map(unit, range(len(batches))):
-            if total_losses is None:
-                total_losses, total = head_losses.clone(), list(gradients)
-            else:
-                total_losses += head_losses
-                torch._foreach_add_(total, gradients)
-        assert total_losses is not None
-        return total_losses, total
+    def _clip_heads(self, step: int, largest: Mapping[str, Tensor]) -> None:
+        """QK-clip, after the step."""
+        tau = self.config.qk_clip
+        largest = {name: self.ranks.largest(logits) for name, logits in largest.items()}
+        qk_clip_(self.model, largest, tau)
+        for name, logits in largest.items():
+            heads = (logits > tau).nonzero()[:, 0].tolist()
+            if heads:
+                self.events.add(step + 1, "qk_clip", module=name, heads=heads, largest_logit=float(logits.max()))
 
-    def _held_out_loss(self) -> float:
-        """Mean next-token loss in nats over a fixed set of held-out windows."""
-        batches = self._batches(self.held_out, 0)
-        items = max(1, sum(batch.valid_targets(1)[0] for batch in batches))
+    def _units(self, step: int) -> list[Unit]:
+        """This rank's micro-batches of a step."""
+        drawn = self._drawn(step)
+        start, end = self.ranks.share(self.plan.batch_size(drawn), self.config.micro_batch_size)
+        return self.objective.units(self.plan.rows(drawn, start, end))
 
-        @torch.no_grad()
-        def unit(batch: PackedBatch) -> float:
-            return float(self.model.loss(batch, (1.0,), [items])[0])
+    def _first_nonfinite(self, step: int) -> str | None:
+        """The module in which a step's numbers broke, on the first rank that finds one."""
+        if self.ranks.sharded:
+            return None  # needs whole parameters
+        found = (first_nonfinite(self.objective.trained, partial(_first, unit)) for unit in self._units(step))
+        mine = next((name for name in found if name is not None), None)
+        return self.ranks.first_of(mine)
 
-        return sum(self.workers.map(unit, batches))
+    def _held_out_losses(self) -> dict[str, Any]:
+        """Mean next-token loss in nats over fixed held-out windows: of all sources by weight, and of each."""
+        losses = self.objective.held_out_losses(self.held_out)
+        if len(losses) == 1:
+            return {"held_out_loss": next(iter(losses.values()))}
+        weights = self.plan.weights[self.stage]
+        mean = sum(weight * losses[name] for name, weight in weights.items())
+        return {"held_out_loss": mean, "held_out_losses": losses}
 
-    def _batches(self, windows: PackedWindows, step: int) -> list[PackedBatch]:
-        tokens, document_ids = windows.batch(step)
-        size = self.config.micro_batch_size
-        return [
-            PackedBatch.from_windows(tokens[start : start + size], document_ids[start : start + size], self.device)
-            for start in range(0, len(tokens), size)
-        ]
-
-    def _save_checkpoint(self, step: int, metrics: TextIO, seconds: float) -> None:
-        # The lines up to a checkpoint are on disk before it is: a resumed run can always cut back to it.
-        os.fsync(metrics.fileno())
-        checkpoint.save(self.output / "checkpoints", step, self.trained, self.optimizer, {"seconds": seconds})
-
-
-@contextlib.contextmanager
-def _reporting_full_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SmolfastError(f"can't write {path}: {describe_os_error(error)}") from error
-
-
-def _set_rates(optimizer: MuonAdamW, config: TrainConfig, scale: float) -> dict[str, float]:
-    """Give each group its algorithm's rate; return the rates as metrics."""
-    rates = {"muon": config.muon_learning_rate * scale, "adamw": config.adamw_learning_rate * scale}
-    for group in optimizer.param_groups:
-        group["lr"] = rates[group["algorithm"]]
-    return {f"{algorithm}_learning_rate": rate for algorithm, rate in rates.items()}
+    def _save_model(self) -> None:
+        """Write the finished model, gathered whole if it lies in shards."""
+        model = self.model
+        if self.ranks.sharded:
+            weights = checkpoint.whole(self.model.state_dict())
+            model = SmolLM(self.model.config, self.vocab_size)
+            model.load_state_dict(weights)
+        if self.ranks.first:
+            with atomic_path(self.output / "model") as temporary:
+                save_pretrained(model, temporary, end_of_document=self.end_of_document)
+        self.ranks.wait()
 
 
-def _cut_metrics(path: Path, step: int) -> dict[str, Any]:
-    """Leave the lines of the first `step` steps; return the last of them."""
-    lines = path.read_text(encoding="utf-8").splitlines()[:step] if path.exists() else []
-    if len(lines) < step:
-        raise SmolfastError(
-            f"{path} has {len(lines)} lines and the checkpoint {step} steps; delete {path.parent} to start over"
-        )
-    write_text(path, "".join(line + "\n" for line in lines))
-    return dict(json.loads(lines[-1])) if lines else {}
+def _first(unit: Unit) -> Tensor:
+    return unit()[0]
 
 
 def _first_difference(expected: Any, found: Any, prefix: str = "") -> str | None:
@@ -352,7 +554,3 @@ def _first_difference(expected: Any, found: Any, prefix: str = "") -> str | None
                 return different
         return None
     return None if expected == found else prefix.rstrip(".")
-
-
-def _accelerator() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

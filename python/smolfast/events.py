@@ -1,0 +1,44 @@
+"""What happened to a run beside its steps: spikes, skipped batches, rollbacks, clipped heads, alarms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from smolfast.files import write_text
+
+
+class EventLog:
+    """Lines of JSON, each with `step` (the step that it happened in), `event` (its kind) and what else there is to say.
+
+    A resumed run cuts the file back to its checkpoint and writes the same lines again; a rollback cuts nothing, so that
+    what led to it can be read.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path, self.count, self._writes = path, 0, writes
+
+    def cut(self, count: int) -> None:
+        """Keep the first `count` lines."""
+        self.count = count
+        if self._writes and self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()[:count]
+            write_text(self.path, "".join(line + "\n" for line in lines))
+
+    def add(self, step: int, event: str, **details: Any) -> None:
+        """Append a line; numbers that aren't finite become null."""
+        self.count += 1
+        if self._writes:
+            line = {"step": step, "event": event} | details
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(finite(line)) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null for every number that JSON can't hold."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,81 @@
+"""metrics.jsonl: a line for each step, and for TensorBoard too where asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from smolfast.errors import SmolfastError
+from smolfast.events import finite
+from smolfast.files import describe_os_error, write_text
+from smolfast.tensorboard_log import TensorBoardLog
+
+
+class MetricsLog:
+    """The steps' lines, which can be cut back to any step.
+
+    Args:
+        writes: False for a rank that writes no files.
+
+    Raises:
+        SmolfastError: fewer lines than steps, a full disk (from the block, too), no tensorboard.
+    """
+
+    def __init__(self, path: Path, step: int, *, writes: bool = True, tensorboard: bool = False) -> None:
+        self.path, self._writes, self._tensorboard = path, writes, tensorboard
+        self.last: dict[str, Any] = {}
+        self._board: TensorBoardLog | None = None
+        self._file: Any = None
+        self.cut(step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close()
+        if isinstance(error, OSError):
+            raise SmolfastError(f"can't write {self.path}: {describe_os_error(error)}") from error
+
+    def cut(self, step: int) -> None:
+        """Leave the lines of the first `step` steps."""
+        if not self._writes:
+            return
+        self._close()
+        lines = self.path.read_text(encoding="utf-8").splitlines()[:step] if self.path.exists() else []
+        if len(lines) < step:
+            raise SmolfastError(
+                f"{self.path} has {len(lines)} lines and the checkpoint {step} steps; delete {self.path.parent} to "
+                "start over"
+            )
+        write_text(self.path, "".join(line + "\n" for line in lines))
+        self.last = dict(json.loads(lines[-1])) if lines else {}
+        self._file = self.path.open("a", encoding="utf-8")
+        if self._tensorboard:
+            self._board = TensorBoardLog(self.path.parent / "tensorboard", step)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Append a step's line; numbers that aren't finite become null."""
+        self.last = line
+        if self._writes:
+            self._file.write(json.dumps(finite(line)) + "\n")
+            self._file.flush()
+        if self._board is not None:
+            self._board.write(line)
+
+    def sync(self) -> None:
+        """Put the lines on disk."""
+        if self._writes:
+            os.fsync(self._file.fileno())
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._board is not None:
+            self._board.close()
+            self._board = None

@@ -1,0 +1,195 @@
+"""The processes of a run: one, or those that torchrun started, with whole (DDP) or sharded (FSDP2) parameters.
+
+Everything that the loop asks of other processes is asked here. With one process every answer is the caller's own, so
+the loop has one shape.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from smolfast.errors import SmolfastError
+from smolfast.model import DecoderLayer
+
+Parallel = Literal["ddp", "fsdp"]
+T = TypeVar("T")
+
+
+class Ranks:
+    """This process among those of the run.
+
+    Attributes:
+        rank: its number, 0 for the one that writes files. world: how many there are.
+    """
+
+    def __init__(self, parallel: Parallel = "ddp") -> None:
+        self.parallel = parallel
+        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self._started = False
+
+    def __enter__(self) -> Self:
+        """Join the others, where torchrun's environment says that there are any."""
+        if self.world > 1 and not dist.is_initialized():
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            if backend == "nccl":
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+            self._started = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._started:
+            dist.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    @property
+    def sharded(self) -> bool:
+        """Whether parameters lie in shards."""
+        return self.world > 1 and self.parallel == "fsdp"
+
+    @property
+    def group(self) -> Any:
+        """The process group for the optimiser's replicated parameters; None where it needs none."""
+        return dist.group.WORLD if self.world > 1 and not self.sharded else None
+
+    def device(self, chosen: str) -> torch.device:
+        """The device of that name; "auto" takes this rank's accelerator if there is one."""
+        if chosen != "auto":
+            return torch.device(chosen)
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+    def share(self, rows: int, micro_batch_size: int) -> tuple[int, int]:
+        """This rank's first row of a step's batch, and its last + 1.
+
+        Raises:
+            SmolfastError: the batch doesn't divide into equal numbers of micro-batches.
+        """
+        if rows % (self.world * micro_batch_size):
+            raise SmolfastError(
+                f"a batch of {rows} sequences doesn't divide into micro-batches of {micro_batch_size} on "
+                f"{self.world} ranks; make train.batch_size (and batch_ramp_start) a multiple of "
+                f"{self.world * micro_batch_size}"
+            )
+        return self.rank * rows // self.world, (self.rank + 1) * rows // self.world
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def largest(self, tensor: Tensor) -> Tensor:
+        """The largest of each element over ranks."""
+        if self.world > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor
+
+    def first_of(self, mine: str | None) -> str | None:
+        """The text of the first rank that has one."""
+        if self.world == 1:
+            return mine
+        everyone: list[str | None] = [None] * self.world
+        dist.all_gather_object(everyone, mine)
+        return next((text for text in everyone if text is not None), None)
+
+    def any(self, mine: bool, device: torch.device) -> bool:
+        """Whether it is so on any rank."""
+        if self.world == 1:
+            return mine
+        flag = torch.tensor(int(mine), device=device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def tell(self, value: T) -> T:
+        """The first rank's value, a JSON-like one, on every rank."""
+        if self.world == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def wait(self) -> None:
+        """Wait for all ranks."""
+        if self.world > 1:
+            dist.barrier()
+
+    def spread(self, trained: nn.Module, device: torch.device) -> nn.Module:
+        """Shard a module's parameters or have their gradients averaged; call before the optimiser is made.
+
+        Returns:
+            a module to call with a function of no arguments in which `trained` computes a loss.
+        """
+        objective = _Objective(trained)
+        if self.world == 1:
+            return objective
+        if self.sharded:
+            from torch.distributed.device_mesh import init_device_mesh
+            from torch.distributed.fsdp import fully_shard
+
+            mesh = init_device_mesh(device.type, (self.world,))
+            for module in trained.modules():
+                if isinstance(module, DecoderLayer):
+                    fully_shard(module, mesh=mesh)
+            fully_shard(objective, mesh=mesh)
+            return objective
+        return nn.parallel.DistributedDataParallel(objective)
+
+    def backward(self, objective: nn.Module, losses: Sequence[Callable[[], tuple[Tensor, Tensor]]]) -> Tensor:
+        """Add up the gradients of all ranks' micro-batches in the parameters' `grad`.
+
+        Args:
+            objective: from `spread`. losses: what gives this rank's micro-batches' parts of the loss, and of the
+                heads' losses [K].
+
+        Returns:
+            the heads' losses over all ranks [K].
+        """
+        total: Tensor | None = None
+        for index, part in enumerate(losses):
+            last = index == len(losses) - 1
+            if self.sharded:
+                objective.set_requires_gradient_sync(last)  # type: ignore[operator]
+            elif isinstance(objective, nn.parallel.DistributedDataParallel):
+                objective.require_backward_grad_sync = last
+            loss, head_losses = objective(part)
+            (loss * self.world).backward()  # both ways average over ranks
+            total = head_losses if total is None else total + head_losses
+        assert total is not None
+        return self.sum(total)
+
+    def norms(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Each gradient's Euclidean norm [parameters], over all of its shards."""
+        norms = torch.stack(torch._foreach_norm([local(gradient) for gradient in gradients]))
+        return self.sum(norms.square()).sqrt() if self.sharded else norms
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a tensor; writing into it writes into the tensor."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
+class _Objective(nn.Module):
+    """Runs a function inside a forward pass, where wrappers have the parameters ready."""
+
+    def __init__(self, trained: nn.Module) -> None:
+        super().__init__()
+        self.trained = trained
+
+    def forward(self, function: Callable[[], Any]) -> Any:
+        return function()
