@@ -12,9 +12,21 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from smolfast import __version__
+from smolfast.command_line import (
+    add_config_options,
+    add_output,
+    add_reading,
+    add_threads,
+    at_least,
+    command,
+    load_config,
+    local_inputs,
+    minutes,
+    run_stage,
+)
 from smolfast.errors import SmolfastError
+from smolfast.model_commands import add_evaluate, add_export, add_generate, add_train
 from smolfast.progress import Console
-from smolfast.stages import Runner, Stage, Work
 
 _EXIT_BAD_INPUT = 2
 _EXIT_INTERRUPTED = 130
@@ -89,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         _add_split,
         _add_tokenize,
         _add_distill_cache,
-        _add_train,
-        _add_evaluate,
-        _add_export,
-        _add_generate,
+        add_train,
+        add_evaluate,
+        add_export,
+        add_generate,
         _add_report,
         _add_config,
     ):
@@ -100,115 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], Any], help_text: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column or JSON key with the text (text)")
-    parser.add_argument(
-        "--errors",
-        choices=("fail", "replace", "skip"),
-        default="fail",
-        help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out (fail)",
-    )
-
-
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threads",
-        type=_at_least(0),
-        default=0,
-        metavar="N",
-        help="CPUs to use; 0 for all (0); results do not depend on it",
-    )
-
-
-def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help=what)
-    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-
-
-def _add_config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="TOML file; `smolfast config` prints one to start from"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, for example --set train.steps=100"
-    )
-    parser.add_argument("--seed", type=_at_least(0), metavar="N", help="seed of everything random (0)")
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return number
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes") from None
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("give a number of minutes above 0")
-    return value
-
-
-def _load_config(arguments: argparse.Namespace) -> Any:
-    from smolfast.config import load_config
-
-    overrides = list(arguments.set)
-    if arguments.seed is not None:
-        overrides.append(f"seed={arguments.seed}")
-    return load_config(arguments.config, overrides)
-
-
-def _run_stage(
-    arguments: argparse.Namespace,
-    name: str,
-    *,
-    inputs: Mapping[str, Path],
-    parameters: Mapping[str, Any],
-    work: Work,
-    resumable: bool = False,
-) -> Mapping[str, Any]:
-    """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way."""
-    output: Path = arguments.output
-    runner = Runner(
-        output.absolute().parent / ".smolfast",
-        Console(quiet=arguments.quiet),
-        on_change="redo" if arguments.overwrite else "refuse",
-    )
-    stage = Stage(
-        name, inputs=inputs, output=output, parameters=parameters, work=work, resumable=resumable, manifest=output.name
-    )
-    return runner.run(stage)
-
-
-def _local_inputs(paths: Sequence[str]) -> dict[str, Path]:
-    """Inputs that the stage engine can fingerprint: everything but URLs."""
-    return {path: Path(path) for path in paths if "://" not in path}
-
-
 # -- quickstart --------------------------------------------------------------------------------------------------------
 
 
 def _add_quickstart(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands, "quickstart", _quickstart, "From real text to a trained, exported small model and a report."
     )
     parser.add_argument(
@@ -222,11 +130,11 @@ def _add_quickstart(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
     )
-    parser.add_argument("--minutes", type=_minutes, metavar="M", help="fit the whole run into about M minutes")
+    parser.add_argument("--minutes", type=minutes, metavar="M", help="fit the whole run into about M minutes")
     parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings in --out")
-    _add_reading(parser)
-    _add_threads(parser)
-    _add_config_options(parser)
+    add_reading(parser)
+    add_threads(parser)
+    add_config_options(parser)
 
 
 def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -241,28 +149,28 @@ def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
         threads=arguments.threads,
         overwrite=arguments.overwrite,
     )
-    return quickstart(_load_config(arguments), options, Console(quiet=arguments.quiet))
+    return quickstart(load_config(arguments), options, Console(quiet=arguments.quiet))
 
 
 # -- the stages, each on files -----------------------------------------------------------------------------------------
 
 
 def _add_collect(commands: Any) -> None:
-    parser = _command(commands, "collect", _collect, "Gather documents into one parquet file (id, text).")
+    parser = command(commands, "collect", _collect, "Gather documents into one parquet file (id, text).")
     parser.add_argument(
         "input", nargs="*", metavar="PATH", help="files, folders or URLs; none for this installation's text"
     )
-    _add_output(parser, "folder for documents.parquet")
-    _add_reading(parser)
-    _add_config_options(parser)
+    add_output(parser, "folder for documents.parquet")
+    add_reading(parser)
+    add_config_options(parser)
 
 
 def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast import collect
 
-    config = _load_config(arguments)
+    config = load_config(arguments)
     sources = collect.list_inputs(arguments.input)
-    return _run_stage(
+    return run_stage(
         arguments,
         "collect",
         inputs={},
@@ -284,7 +192,7 @@ def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _add_normalize(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands, "normalize", _normalize, "Unicode-normalise the text column of files, and clean or simplify it."
     )
     parser.add_argument(
@@ -300,8 +208,8 @@ def _add_normalize(commands: Any) -> None:
     clean_help = "line ends, control and invisible characters, spaces, blank lines; prints what each rule changed"
     parser.add_argument("--clean", action="store_true", help=clean_help)
     parser.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
-    _add_reading(parser)
-    _add_threads(parser)
+    add_reading(parser)
+    add_threads(parser)
 
 
 def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -313,10 +221,10 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
         arguments.output = Path(inputs.pop())
     options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
-    return _run_stage(
+    return run_stage(
         arguments,
         "normalize",
-        inputs=_local_inputs(inputs),
+        inputs=local_inputs(inputs),
         parameters={"input": inputs, **options},
         work=lambda path, progress: normalize_documents(
             inputs, path, **options, threads=arguments.threads, progress=progress
@@ -328,25 +236,25 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
 def _add_dedup(commands: Any) -> None:
     from smolfast.dedup import add_arguments, run
 
-    parser = _command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
+    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
     add_arguments(parser)
 
 
 def _add_split(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands, "split", _split, "Split deduplicated documents into train and held-out by document hash."
     )
     parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
-    _add_output(parser, "folder for train.parquet and held_out.parquet")
-    _add_config_options(parser)
+    add_output(parser, "folder for train.parquet and held_out.parquet")
+    add_config_options(parser)
 
 
 def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.split import split_documents
 
-    config = _load_config(arguments)
+    config = load_config(arguments)
     fraction = config.split.held_out_fraction
-    return _run_stage(
+    return run_stage(
         arguments,
         "split",
         inputs={"documents": arguments.input},
@@ -358,7 +266,7 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _add_tokenize(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands, "tokenize", _tokenize, "Train a byte-level BPE tokenizer if none is given; pack token files."
     )
     parser.add_argument("train", type=Path, metavar="TRAIN.parquet", help="training documents")
@@ -366,19 +274,19 @@ def _add_tokenize(commands: Any) -> None:
     parser.add_argument(
         "--tokenizer", type=Path, metavar="DIR", help="an existing tokenizer folder; trained when not given"
     )
-    _add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
-    _add_config_options(parser)
+    add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
+    add_config_options(parser)
 
 
 def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast import tokenizer, tokens
 
-    config = _load_config(arguments)
+    config = load_config(arguments)
     folder: Path | None = arguments.tokenizer
     if folder is None:
         folder = arguments.output.with_name(arguments.output.name + "-tokenizer")
         trained = argparse.Namespace(**{**vars(arguments), "output": folder})
-        _run_stage(
+        run_stage(
             trained,
             "tokenizer",
             inputs={"train": arguments.train},
@@ -389,7 +297,7 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
         )
     tokenizer_folder = folder
     documents = {"train": arguments.train, "held_out": arguments.held_out}
-    return _run_stage(
+    return run_stage(
         arguments,
         "tokenize",
         inputs={**documents, "tokenizer": tokenizer_folder},
@@ -399,7 +307,7 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _add_distill_cache(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "distill-cache",
         _distill_cache,
@@ -416,12 +324,12 @@ def _add_distill_cache(commands: Any) -> None:
         help="folder for the parquet parts (DIR-teacher, beside the tokens)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-    parser.add_argument("--samples", type=_at_least(1), default=50, metavar="N", help="draws a token (50)")
+    parser.add_argument("--samples", type=at_least(1), default=50, metavar="N", help="draws a token (50)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the teacher (1)")
     parser.add_argument(
-        "--context", type=_at_least(0), default=0, metavar="N", help="tokens of a window; 0 for the teacher's own (0)"
+        "--context", type=at_least(0), default=0, metavar="N", help="tokens of a window; 0 for the teacher's own (0)"
     )
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="seed of the draws (0)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the draws (0)")
 
 
 def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -430,8 +338,8 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if arguments.output is None:
         arguments.output = arguments.tokens.with_name(arguments.tokens.name + "-teacher")
     options = {name: getattr(arguments, name) for name in ("name", "samples", "temperature", "context", "seed")}
-    local = _local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
-    return _run_stage(
+    local = local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
+    return run_stage(
         arguments,
         "distill-cache",
         inputs={"tokens": arguments.tokens, **local},
@@ -443,134 +351,8 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
     )
 
 
-def _add_train(commands: Any) -> None:
-    parser = _command(
-        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
-    )
-    parser.add_argument("tokens", type=Path, metavar="TOKENS", help="folder that `smolfast tokenize` wrote")
-    _add_output(parser, "folder for checkpoints, metrics.jsonl and the final model")
-    parser.add_argument("--minutes", type=_minutes, metavar="M", help="train for about M minutes")
-    parser.add_argument(
-        "--teacher", type=Path, metavar="DIR", help="model folder to learn from, run beside the student"
-    )
-    parser.add_argument("--teacher-cache", type=Path, metavar="DIR", help="what distill-cache wrote for these tokens")
-    _add_threads(parser)
-    _add_config_options(parser)
-
-
-def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.train import train
-
-    config = _load_config(arguments)
-    teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
-    return _run_stage(
-        arguments,
-        "train",
-        inputs={"tokens": arguments.tokens, **teachers},
-        parameters={
-            "model": config.model.model_dump(mode="json"),
-            "train": config.train.model_dump(mode="json"),
-            **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
-            "seed": config.seed,
-            "minutes": arguments.minutes,
-        },
-        work=lambda path, progress: train(
-            arguments.tokens,
-            path,
-            model=config.model,
-            config=config.train,
-            seed=config.seed,
-            threads=arguments.threads,
-            time_budget_seconds=None if arguments.minutes is None else arguments.minutes * 60,
-            distill=config.distill,
-            **teachers,
-            progress=progress,
-        ),
-        resumable=True,
-    )
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = _command(commands, "evaluate", _evaluate, "Held-out bits per byte, beside a unigram model, zlib and xz.")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
-    parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="token files with a held-out part")
-    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
-    _add_output(parser, "folder for evaluation.json")
-    _add_threads(parser)
-    _add_config_options(parser)
-
-
-def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.evaluate import evaluate
-
-    config = _load_config(arguments)
-    return _run_stage(
-        arguments,
-        "evaluate",
-        inputs={
-            "model": arguments.model,
-            "tokens": arguments.tokens,
-            "held_out": arguments.held_out,
-        },
-        parameters=config.evaluate.model_dump(),
-        work=lambda path, progress: evaluate(
-            arguments.model,
-            arguments.tokens,
-            path,
-            config.evaluate,
-            held_out_documents=arguments.held_out,
-            threads=arguments.threads,
-            progress=progress,
-        ),
-    )
-
-
-def _add_export(commands: Any) -> None:
-    parser = _command(commands, "export", _export, "Write a folder that transformers loads as SmolLM3ForCausalLM.")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="its tokenizer folder")
-    _add_output(parser, "folder to write")
-
-
-def _export(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.export import export
-
-    return _run_stage(
-        arguments,
-        "export",
-        inputs={"model": arguments.model, "tokenizer": arguments.tokenizer},
-        parameters={},
-        work=lambda path, progress: export(arguments.model, arguments.tokenizer, path),
-    )
-
-
-def _add_generate(commands: Any) -> None:
-    parser = _command(commands, "generate", _generate, "Continue a prompt with an exported model.")
-    parser.add_argument("model", type=Path, metavar="EXPORT", help="the folder that `smolfast export` wrote")
-    parser.add_argument("--prompt", help="where the text starts")
-    parser.add_argument("--max-new-tokens", type=_at_least(1), metavar="N", help="tokens to add")
-    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token each time")
-    _add_config_options(parser)
-
-
-def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
-    from smolfast.generate import complete
-
-    config = _load_config(arguments)
-    chosen = {
-        name: value
-        for name in ("prompt", "max_new_tokens", "temperature")
-        if (value := getattr(arguments, name)) is not None
-    }
-    sample = complete(arguments.model, config.generate.model_copy(update=chosen), seed=config.seed)
-    if arguments.json:
-        return sample
-    print(sample["text"])
-    return None
-
-
 def _add_report(commands: Any) -> None:
-    parser = _command(commands, "report", _report, "Write the report page of a quickstart run again.")
+    parser = command(commands, "report", _report, "Write the report page of a quickstart run again.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="HTML file (DIR/report.html)")
 
@@ -583,7 +365,7 @@ def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _add_config(commands: Any) -> None:
-    _command(commands, "config", _config, "Print the whole default configuration as TOML, with comments.")
+    command(commands, "config", _config, "Print the whole default configuration as TOML, with comments.")
 
 
 def _config(arguments: argparse.Namespace) -> Mapping[str, Any] | None:

@@ -1,0 +1,56 @@
+"""Floating-point operations of training, and the time they take on known GPUs. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolfast.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peak dense bf16 operations a second without sparsity, and bytes of memory, from the vendors' data sheets."""
+
+    peak: float
+    memory: int
+
+
+GPUS = {
+    "a100": Gpu(312e12, 80 * 10**9),
+    "h100": Gpu(989.4e12, 80 * 10**9),
+    "h200": Gpu(989.4e12, 141 * 10**9),
+    "b200": Gpu(2250e12, 180 * 10**9),
+    "mi300x": Gpu(1307.4e12, 192 * 10**9),
+}
+
+
+def flops_per_token(config: ModelConfig, vocab_size: int, sequence_length: int) -> dict[str, float]:
+    """Operations of a training step for each token: matrix products only, three times those of the forward pass.
+
+    The convention of MFU (PaLM, arXiv 2204.02311, appendix B), with attention counted causal: what is computed again to
+    save memory isn't counted, nor what a mask throws away. An embedding's look-up is none.
+
+    Args:
+        sequence_length: tokens of a window that is one document: shorter documents attend to less.
+
+    Returns:
+        matrices: 6 for each weight of a layer's matrices. unembedding: 6 · V · H for each set of logits. attention:
+            6 · S · (width of all query heads) for each layer: two products over half the window on average.
+    """
+    width, query = config.hidden_size, config.num_attention_heads * config.head_dim
+    layer = 2 * width * (query + config.num_key_value_heads * config.head_dim) + 3 * width * config.intermediate_size
+    further = 0 if config.mtp_kind == "shared" else config.mtp_heads - 1
+    projections = 2 * width * width * further if config.mtp_kind == "sequential" else 0
+    layers = config.num_hidden_layers + further
+    return {
+        "matrices": 6.0 * (layers * layer + projections),
+        "unembedding": 6.0 * (1 + further) * vocab_size * width,
+        "attention": 6.0 * layers * sequence_length * query,
+    }
+
+
+def training_seconds(flops: float, *, gpus: int, peak: float, mfu: float) -> float:
+    """Time for so many operations on GPUs of `peak` operations a second each, used to the share `mfu`."""
+    return flops / (gpus * peak * mfu)

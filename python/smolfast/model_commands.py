@@ -1,0 +1,166 @@
+"""`smolfast train`, `evaluate`, `export` and `generate`: from token files to text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.command_line import (
+    add_config_options,
+    add_output,
+    add_threads,
+    at_least,
+    command,
+    load_config,
+    minutes,
+    run_stage,
+)
+from smolfast.errors import SmolfastError
+from smolfast.flops import GPUS
+
+
+def add_train(commands: Any) -> None:
+    parser = command(
+        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
+    )
+    parser.add_argument("tokens", type=Path, nargs="?", metavar="TOKENS", help="folder that `smolfast tokenize` wrote")
+    add_output(parser, "folder for checkpoints, metrics.jsonl and the final model", required=False)
+    _add_dry_run(parser)
+    parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="model folder to learn from, run beside the student"
+    )
+    parser.add_argument("--teacher-cache", type=Path, metavar="DIR", help="what distill-cache wrote for these tokens")
+    add_threads(parser)
+    add_config_options(parser)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("dry run, without TOKENS")
+    group.add_argument(
+        "--dry-run", action="store_true", help="check the configuration, say what the run would take, and train nothing"
+    )
+    group.add_argument("--gpus", type=at_least(1), default=1, metavar="N", help="GPUs, one rank each (1)")
+    group.add_argument("--gpu", choices=tuple(GPUS), default="h100", help="which (h100)")
+    group.add_argument(
+        "--mfu", type=float, default=0.3, metavar="SHARE", help="share of the GPUs' bf16 peak to reckon with (0.3)"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    config = load_config(arguments)
+    if arguments.dry_run:
+        from smolfast.dry_run import run
+
+        return run(arguments, config)
+    if arguments.tokens is None or arguments.output is None:
+        raise SmolfastError("train: give TOKENS and -o PATH, or --dry-run")
+    from smolfast.train import train
+
+    teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
+    return run_stage(
+        arguments,
+        "train",
+        inputs={"tokens": arguments.tokens, **teachers},
+        parameters={
+            "model": config.model.model_dump(mode="json"),
+            "train": config.train.model_dump(mode="json"),
+            **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
+            "seed": config.seed,
+            "minutes": arguments.minutes,
+        },
+        work=lambda path, progress: train(
+            arguments.tokens,
+            path,
+            model=config.model,
+            config=config.train,
+            seed=config.seed,
+            threads=arguments.threads,
+            time_budget_seconds=None if arguments.minutes is None else arguments.minutes * 60,
+            distill=config.distill,
+            **teachers,
+            progress=progress,
+        ),
+        resumable=True,
+    )
+
+
+def add_evaluate(commands: Any) -> None:
+    parser = command(commands, "evaluate", _evaluate, "Held-out bits per byte, beside a unigram model, zlib and xz.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
+    parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="token files with a held-out part")
+    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
+    add_output(parser, "folder for evaluation.json")
+    add_threads(parser)
+    add_config_options(parser)
+
+
+def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.evaluate import evaluate
+
+    config = load_config(arguments)
+    return run_stage(
+        arguments,
+        "evaluate",
+        inputs={
+            "model": arguments.model,
+            "tokens": arguments.tokens,
+            "held_out": arguments.held_out,
+        },
+        parameters=config.evaluate.model_dump(),
+        work=lambda path, progress: evaluate(
+            arguments.model,
+            arguments.tokens,
+            path,
+            config.evaluate,
+            held_out_documents=arguments.held_out,
+            threads=arguments.threads,
+            progress=progress,
+        ),
+    )
+
+
+def add_export(commands: Any) -> None:
+    parser = command(commands, "export", _export, "Write a folder that transformers loads as SmolLM3ForCausalLM.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="its tokenizer folder")
+    add_output(parser, "folder to write")
+
+
+def _export(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.export import export
+
+    return run_stage(
+        arguments,
+        "export",
+        inputs={"model": arguments.model, "tokenizer": arguments.tokenizer},
+        parameters={},
+        work=lambda path, progress: export(arguments.model, arguments.tokenizer, path),
+    )
+
+
+def add_generate(commands: Any) -> None:
+    parser = command(commands, "generate", _generate, "Continue a prompt with an exported model.")
+    parser.add_argument("model", type=Path, metavar="EXPORT", help="the folder that `smolfast export` wrote")
+    parser.add_argument("--prompt", help="where the text starts")
+    parser.add_argument("--max-new-tokens", type=at_least(1), metavar="N", help="tokens to add")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token each time")
+    add_config_options(parser)
+
+
+def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    from smolfast.generate import complete
+
+    config = load_config(arguments)
+    chosen = {
+        name: value
+        for name in ("prompt", "max_new_tokens", "temperature")
+        if (value := getattr(arguments, name)) is not None
+    }
+    sample = complete(arguments.model, config.generate.model_copy(update=chosen), seed=config.seed)
+    if arguments.json:
+        return sample
+    print(sample["text"])
+    return None

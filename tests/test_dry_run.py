@@ -1,0 +1,180 @@
+"""The arithmetic of a dry run, against counters, real tensors and published figures."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from smolfast.cli import main
+from smolfast.config import Config, ModelConfig, load_config
+from smolfast.dry_run import activation_bytes, estimate, gathered_bytes, loss_bytes, optimizer_bytes
+from smolfast.errors import SmolfastError
+from smolfast.flops import GPUS, flops_per_token, training_seconds
+from smolfast.model import PackedBatch, SmolLM
+from smolfast.optim import MuonAdamW
+
+VOCABULARY = 211
+SMALL: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 32,
+    "mtp_heads": 1,
+}
+
+
+def windows(count: int, length: int) -> PackedBatch:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, VOCABULARY, (count, length), generator=generator).numpy()
+    return PackedBatch.from_windows(tokens, tokens * 0)
+
+
+def test_flops_are_those_of_transformers_counted() -> None:
+    """torch's counter on SmolLM3ForCausalLM, forward and backward; eager attention computes the masked half too."""
+    transformers = pytest.importorskip("transformers")
+    config = ModelConfig(**SMALL)
+    keys = set(SMALL) - {"mtp_heads"}
+    settings = {**{key: SMALL[key] for key in keys}, "vocab_size": VOCABULARY, "pad_token_id": 0}
+    model = transformers.SmolLM3ForCausalLM(transformers.SmolLM3Config(**settings, attn_implementation="eager"))
+    tokens = torch.zeros(2, 24, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        model(tokens, use_cache=False).logits.sum().backward()
+    by_part = flops_per_token(config, VOCABULARY, 24)
+    expected = 2 * 24 * (by_part["matrices"] + by_part["unembedding"] + 2 * by_part["attention"])
+    assert counter.get_total_flops() == expected
+
+
+@pytest.mark.parametrize("kind", ["independent", "sequential", "shared"])
+def test_matrices_of_further_heads_are_counted(kind: str) -> None:
+    """What the counter sees of our model is its matrices: attention and loss are operators of their own."""
+    config = ModelConfig(**SMALL | {"mtp_heads": 3, "mtp_kind": kind})
+    model, batch = SmolLM(config, VOCABULARY), windows(2, 17)
+    with FlopCounterMode(display=False) as counter:
+        model.loss(batch, (1.0, 1.0, 1.0))[0].backward()
+    by_part = flops_per_token(config, VOCABULARY, 16)
+    assert counter.get_total_flops() == 34 * by_part["matrices"]
+    assert by_part["unembedding"] == 6 * VOCABULARY * 48 * (1 if kind == "shared" else 3)
+    assert by_part["attention"] == 6 * 16 * 96 * (5 if kind == "shared" else 7)
+
+
+def test_six_times_the_parameters() -> None:
+    """6 N, less the norms, which multiply nothing: 73 of width 2,048."""
+    by_part = flops_per_token(load_config("smollm3-3b").model, 128_256, 4096)
+    assert by_part["matrices"] + by_part["unembedding"] == 6 * (3_075_098_624 - 73 * 2048)
+    assert by_part["attention"] == 6 * 36 * 4096 * 2048
+
+
+def test_smollm3_as_published() -> None:
+    """11.2 T tokens (4.72 million steps of 2,359,296) in 24 days on 384 H100 at 14 k tokens/s and 29.4 % MFU each.
+
+    Sources: the model cards of SmolLM3-3B-checkpoints and SmolLM3-3B-Base, Hugging Face's blog of SmolLM3.
+    """
+    figures = estimate(load_config("smollm3-3b"), gpus=192, gpu="h100", mfu=0.294)
+    assert figures["parameters"] == 3_075_098_624
+    assert figures["tokens_per_step"] == 2_359_296
+    assert figures["tokens"] == pytest.approx(11.2e12, rel=0.01)
+    assert figures["tokens_per_second_per_gpu"] == pytest.approx(14_000, rel=0.03)
+    days = training_seconds(figures["flops"], gpus=384, peak=GPUS["h100"].peak, mfu=0.294) / 86400
+    assert days == pytest.approx(24, rel=0.03)
+    assert figures["seconds"] / 86400 == pytest.approx(2 * days)
+
+
+def kept_bytes(model: SmolLM, batch: PackedBatch) -> int:
+    """What autograd keeps of a real forward pass, beside the weights."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.numel():
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.hidden_states(batch)
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mtp_heads": 3, "mtp_kind": "sequential"}, {"num_hidden_layers": 1}])
+def test_activations_are_those_of_a_real_pass(changes: dict[str, Any]) -> None:
+    config = ModelConfig(**SMALL | changes)
+    found = activation_bytes(config, VOCABULARY, 32, 2)
+    assert found == pytest.approx(kept_bytes(SmolLM(config, VOCABULARY), windows(2, 33)), rel=1e-3)
+
+
+def test_activations_of_a_layer_by_hand() -> None:
+    """The difference that one layer makes, in numbers a token.
+
+    A norm keeps its input, that in fp32 before and after the scaling and one factor; attention queries, keys, values,
+    its output and a log-sum for each head; SwiGLU its input's two products, what silu makes of one, and the product.
+    """
+    more = ModelConfig(**SMALL | {"num_hidden_layers": 7})
+    difference = activation_bytes(more, VOCABULARY, 32, 1) - activation_bytes(
+        ModelConfig(**SMALL | {"num_hidden_layers": 6}), VOCABULARY, 32, 1
+    )
+    attention = 2 * 6 * 16 + 2 * 2 * 16 + 6
+    assert difference == 4 * 33 * (2 * (3 * 48 + 1) + attention + 4 * 80)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_optimizer_state_is_that_of_a_real_step(optimizer: str) -> None:
+    config = ModelConfig(**SMALL | {"mtp_heads": 2})
+    model = SmolLM(config, VOCABULARY)
+    stepped = MuonAdamW(model, adamw=("*",) if optimizer == "adamw" else ())
+    model.loss(windows(1, 9), (1.0, 1.0))[0].backward()
+    stepped.step()
+    state = [value for values in stepped.state.values() for value in values.values() if torch.is_tensor(value)]
+    assert optimizer_bytes(model, optimizer) == sum(4 * tensor.numel() for tensor in state if tensor.numel() > 1)
+
+
+def test_memory_of_ranks_adds_up() -> None:
+    config = load_config("smollm3-3b")
+    n = 3_075_098_624
+    one = estimate(config)["memory_per_rank"]["one"]
+    assert (one["weights"], one["gradients"], one["optimizer"]) == (4 * n, 4 * n, 8 * n)
+    assert one["total"] == sum(size for part, size in one.items() if part != "total")
+    many = estimate(config, gpus=288)
+    assert many["micro_batches_per_rank"] == 2
+    fsdp, ddp = many["memory_per_rank"]["fsdp"], many["memory_per_rank"]["ddp"]
+    assert fsdp["weights"] == -(-4 * n // 288) and fsdp["gradients"] == 4 * n
+    assert ddp["weights"] == ddp["gradient_buckets"] == 4 * n
+    assert estimate(config, gpus=576)["memory_per_rank"]["fsdp"]["gradients"] == -(-4 * n // 576)
+    layer = 2048 * 128 * (2 * 16 + 2 * 4) + 3 * 2048 * 11008 + 2 * 2048
+    with torch.device("meta"):
+        assert gathered_bytes(SmolLM(config.model, 128_256)) == 4 * (128_256 * 2048 + 2048 + 2 * layer)
+    assert loss_bytes(config.model, 128_256, 4096, 1) == 4 * 4097 * (2 * 2048 + 3) + (256 << 20)
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "presets/smollm3-3b.toml", "--dry-run", "--gpus", "192", "--mfu", "0.294"]) == 0
+    text = capsys.readouterr().out
+    for part in ("3,075,098,624", "11,135,877,120,000", "46.8 days on 192 × h100", "optimizer", "logits and loss"):
+        assert part in text
+    assert main(["train", "--config", "compact", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(estimate(Config())))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dry-run", "--config", "smollm3-3b", "--gpus", "384"], "of 384, or --gpus one of 576, 288, 192, 144"),
+        (["--dry-run", "--mfu", "30"], "--mfu 30.0: give a share"),
+        (["--dry-run", "--config", "135m", "--set", "train.stepz=1"], "did you mean 'steps'"),
+        (["--dry-run", "--config", "135m", "--set", "train.sequence_length=4096"], "must not pass model.max_position"),
+        ([], "train: give TOKENS and -o PATH, or --dry-run"),
+    ],
+)
+def test_mistakes(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_too_many_gpus_are_refused() -> None:
+    with pytest.raises(SmolfastError, match="doesn't divide into micro-batches of 16 on 3 GPUs"):
+        estimate(Config(), gpus=3)
