@@ -49,7 +49,9 @@ def main() -> int:
         texts = pq.read_table("normalized.parquet")["text"].to_pylist()
         assert texts == ["\u00e9tude\n"] or texts == ["\u00e9tude"], texts
     assert not importlib.util.find_spec("torch") or "torch" not in sys.modules
-    print(f"smolfast {smolfast.__version__}, {_native.implementation()}, Unicode {smolfast.unicode_version}: examples run")
+    print(
+        f"smolfast {smolfast.__version__}, {_native.implementation()}, Unicode {smolfast.unicode_version}: examples run"
+    )
     return 0
 
 
