@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # Everything a user keeps. Not here: stages/, dedup/dedup.json and report.html tell times or paths, and checkpoints
 # before the last are pruned.
@@ -33,8 +34,12 @@ def artefacts(out: Path) -> dict[str, bytes]:
     files = [file for folder in FOLDERS for file in (out / folder).rglob("*") if file.is_file()]
     found = {str(file.relative_to(out)): file.read_bytes() for file in [*files, *(out / name for name in FILES)]}
     rows = [json.loads(line) for line in (out / "train" / "metrics.jsonl").read_text().splitlines()]
-    found["train/metrics.jsonl"] = json.dumps([{**row, "seconds": None} for row in rows]).encode()
+    found["train/metrics.jsonl"] = json.dumps([_timeless(row) for row in rows]).encode()
     return found
+
+
+def _timeless(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in ("seconds", "speed")}
 
 
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from smolfast.cli import main
-from smolfast.config import Config, ModelConfig, load_config
-from smolfast.dry_run import activation_bytes, estimate, gathered_bytes, loss_bytes, optimizer_bytes
+from smolfast.config import Config, ModelConfig, load_config, validate_config
+from smolfast.data_plan import DataPlan
+from smolfast.dry_run import activation_bytes, estimate, gathered_bytes, loss_bytes, optimizer_bytes, windows_by_length
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS, flops_per_token, training_seconds
 from smolfast.model import PackedBatch, SmolLM
@@ -137,7 +139,7 @@ def test_memory_of_ranks_adds_up() -> None:
     config = load_config("smollm3-3b")
     n = 3_075_098_624
     one = estimate(config)["memory_per_rank"]["one"]
-    assert (one["weights"], one["gradients"], one["optimizer"]) == (4 * n, 4 * n, 8 * n)
+    assert (one["weights"], one["gradients"], one["optimizer"]) == (4 * n, 8 * n, 8 * n)
     assert one["total"] == sum(size for part, size in one.items() if part != "total")
     many = estimate(config, gpus=288)
     assert many["micro_batches_per_rank"] == 2
@@ -163,7 +165,10 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dry-run", "--config", "smollm3-3b", "--gpus", "384"], "of 384, or --gpus one of 576, 288, 192, 144"),
+        (
+            ["--dry-run", "--config", "smollm3-3b", "--gpus", "384"],
+            "multiple of 384, or --gpus one of 576, 288, 192, 144",
+        ),
         (["--dry-run", "--mfu", "30"], "--mfu 30.0: give a share"),
         (["--dry-run", "--config", "135m", "--set", "train.stepz=1"], "did you mean 'steps'"),
         (["--dry-run", "--config", "135m", "--set", "train.sequence_length=4096"], "must not pass model.max_position"),
@@ -173,6 +178,39 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_mistakes(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_stages_and_a_growing_batch_are_followed_step_by_step() -> None:
+    settings = {
+        "steps": 97,
+        "batch_size": 12,
+        "micro_batch_size": 2,
+        "batch_ramp_start": 4,
+        "batch_ramp_fraction": 0.6,
+        "sequence_length": 16,
+        "stages": [{"fraction": 0.33}, {"fraction": 0.47, "sequence_length": 64}, {"fraction": 0.2}],
+    }
+    config = validate_config({"train": settings})
+    source = {"text": SimpleNamespace(tokens=range(10**6), documents=1)}
+    plan = DataPlan(source, config.train, 97, 0)  # type: ignore[arg-type]
+    tokens = sum(plan.batch_size(step) * plan.sequence_length(step) for step in range(97))
+    assert sum(length * windows for length, windows in windows_by_length(config.train)) == tokens
+    figures = estimate(config)
+    assert figures["tokens"] == tokens
+    by_hand = sum(
+        sum(flops_per_token(config.model, 4096, plan.sequence_length(step)).values())
+        * plan.batch_size(step)
+        * plan.sequence_length(step)
+        for step in range(97)
+    )
+    assert figures["flops"] == pytest.approx(by_hand, rel=1e-12)
+    assert figures["memory_per_rank"]["one"]["activations"] == activation_bytes(config.model, 4096, 64, 2)
+
+
+def test_weights_of_stages_are_checked() -> None:
+    stages = [{"fraction": 1.0, "weights": {"web": 0.85, "code": 0.1556}}]
+    with pytest.raises(SmolfastError, match=r"stages\[0\]\.weights sums to 1\.0056; make it 1"):
+        estimate(validate_config({"train": {"stages": stages}}))
 
 
 def test_too_many_gpus_are_refused() -> None:

@@ -61,7 +61,7 @@ class DataPlan:
         """
         self.sources, self.config, self.steps, self.seed = dict(sources), config, steps, seed
         self.stages = config.stages or (StageConfig(fraction=1.0),)
-        self.weights = [_weights(stage, config, list(sources), index) for index, stage in enumerate(self.stages)]
+        self.weights = [stage_weights(stage, config, list(sources), index) for index, stage in enumerate(self.stages)]
         # Alone, a source drops what doesn't fill a batch at the end of an epoch; in a mixture there is no such end.
         self._drops = config.batch_size if len(self.sources) == 1 else 1
         self._windows: dict[tuple[str, int], PackedWindows] = {}
@@ -143,7 +143,7 @@ class DataPlan:
         return self._windows[name, length]
 
 
-def _weights(stage: StageConfig, config: TrainConfig, sources: Sequence[str], index: int) -> dict[str, float]:
+def stage_weights(stage: StageConfig, config: TrainConfig, sources: Sequence[str], index: int) -> dict[str, float]:
     """A stage's weights by source, summing to 1; those of the run where it has none."""
     weights = dict(stage.weights or config.mixture)
     if not weights:

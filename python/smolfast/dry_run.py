@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smolfast.config import Config, ModelConfig
+from smolfast.config import Config, ModelConfig, StageConfig, TrainConfig
+from smolfast.data_plan import stage_weights
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS, flops_per_token, training_seconds
 from smolfast.model import DecoderLayer, PackedBatch, SmolLM
 from smolfast.optim.muon_adamw import assign_algorithm
+from smolfast.schedule import ramped_batch_size
 
 _FP32 = 4
 # The loss kernels' workspace: a block of the logits' gradient (docs/loss.md).
@@ -52,26 +54,28 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
     if not 0 < mfu <= 1:
         raise SmolfastError(f"--mfu {mfu}: give a share above 0 and at most 1, for example 0.3")
     train, vocab_size = config.train, config.tokenizer.vocab_size
-    micro_batches, left = divmod(train.batch_size, train.micro_batch_size * gpus)
-    if left:
-        most = train.batch_size // train.micro_batch_size
-        fits = [str(count) for count in range(most, 0, -1) if most % count == 0][:4]
-        raise SmolfastError(
-            f"a batch of {train.batch_size} sequences doesn't divide into micro-batches of {train.micro_batch_size} on "
-            f"{gpus} GPUs; make train.batch_size a multiple of {train.micro_batch_size * gpus}, or --gpus one of "
-            f"{', '.join(fits)}"
-        )
+    for index, stage in enumerate(train.stages):
+        stage_weights(stage, train, list({**train.mixture, **stage.weights}) or ["text"], index)
+    for sequences in {train.batch_size, train.batch_ramp_start or train.batch_size}:
+        _check_batch(sequences, train.micro_batch_size, gpus)
+    parts_of_run = windows_by_length(train)
     with torch.device("meta"):
         model = SmolLM(config.model, vocab_size)
     parameters = count(model)
-    by_part = flops_per_token(config.model, vocab_size, train.sequence_length)
-    tokens = train.steps * train.batch_size * train.sequence_length
-    flops = sum(by_part.values()) * tokens
+    tokens, flops, by_part = 0, 0.0, dict.fromkeys(flops_per_token(config.model, vocab_size, 1), 0.0)
+    for length, windows in parts_of_run:
+        tokens += length * windows
+        for part, each in flops_per_token(config.model, vocab_size, length).items():
+            flops += each * length * windows
+            by_part[part] += each * length * windows
+    by_part = {part: operations / tokens for part, operations in by_part.items()}
     seconds = training_seconds(flops, gpus=gpus, peak=GPUS[gpu].peak, mfu=mfu)
+    longest = max(length for length, _ in parts_of_run)
     local = {
-        "activations": activation_bytes(config.model, vocab_size, train.sequence_length, train.micro_batch_size),
-        "logits_and_loss": loss_bytes(config.model, vocab_size, train.sequence_length, train.micro_batch_size),
+        "activations": activation_bytes(config.model, vocab_size, longest, train.micro_batch_size),
+        "logits_and_loss": loss_bytes(config.model, vocab_size, longest, train.micro_batch_size),
     }
+    micro_batches = train.batch_size // train.micro_batch_size // gpus
     states = {
         "weights": _FP32 * parameters,
         "gradients": _FP32 * parameters,
@@ -79,7 +83,8 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
     }
     memory: dict[str, dict[str, int]] = {}
     if gpus == 1:
-        memory["one"] = {**states, **local}
+        # A micro-batch's gradients are made beside the sum of those before.
+        memory["one"] = {**states, "gradients": states["gradients"] * min(2, micro_batches), **local}
     else:
         # DDP averages gradients in buckets of its own.
         memory["ddp"] = {**states, "gradient_buckets": _FP32 * parameters, **local}
@@ -95,7 +100,7 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
         "vocabulary": vocab_size,
         "flops_per_token": by_part | {"total": sum(by_part.values())},
         "steps": train.steps,
-        "tokens_per_step": train.batch_size * train.sequence_length,
+        "tokens_per_step": train.batch_size * longest,
         "tokens": tokens,
         "flops": flops,
         "gpus": gpus,
@@ -107,6 +112,43 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
         "seconds": seconds,
         "memory_per_rank": memory,
     }
+
+
+def windows_by_length(train: TrainConfig) -> list[tuple[int, int]]:
+    """How many windows of which length a run trains on, in order, with its stages and a batch that grows."""
+    found: list[tuple[int, int]] = []
+    step, end = 0, 0.0
+    ramp = round(train.batch_ramp_fraction * train.steps)
+    start = train.batch_ramp_start or train.batch_size
+    for stage in train.stages or (StageConfig(fraction=1.0),):
+        end += stage.fraction
+        last = min(train.steps, round(end * train.steps))
+        windows = max(0, last - max(step, ramp)) * train.batch_size
+        windows += sum(
+            ramped_batch_size(
+                early,
+                train.steps,
+                start=start,
+                end=train.batch_size,
+                ramp_fraction=train.batch_ramp_fraction,
+                multiple=start,
+            )
+            for early in range(step, min(last, ramp))
+        )
+        found.append((stage.sequence_length or train.sequence_length, windows))
+        step = last
+    return found
+
+
+def _check_batch(sequences: int, micro_batch_size: int, gpus: int) -> None:
+    if sequences % (micro_batch_size * gpus):
+        most = sequences // micro_batch_size
+        fits = [str(count) for count in range(most, 0, -1) if most % count == 0][:4]
+        raise SmolfastError(
+            f"a batch of {sequences} sequences doesn't divide into micro-batches of {micro_batch_size} on {gpus} GPUs; "
+            f"make train.batch_size (and batch_ramp_start) a multiple of {micro_batch_size * gpus}, or --gpus one of "
+            f"{', '.join(fits)}"
+        )
 
 
 def count(module: nn.Module) -> int:
@@ -180,7 +222,8 @@ def describe(figures: Mapping[str, Any]) -> str:
         f"parameters         {figures['parameters']:,}"
         + (f" ({figures['mtp_parameters']:,} of further heads)" if figures["mtp_parameters"] else ""),
         f"vocabulary         {figures['vocabulary']:,} (tokenizer.vocab_size; training takes the token files')",
-        f"tokens             {figures['tokens']:,} = {figures['steps']:,} steps × {figures['tokens_per_step']:,}",
+        f"tokens             {figures['tokens']:,} in {figures['steps']:,} steps of up to "
+        f"{figures['tokens_per_step']:,}",
         f"FLOPs per token    {per_token['total']:.4g}: matrices {per_token['matrices']:.4g}, unembedding "
         f"{per_token['unembedding']:.4g}, attention {per_token['attention']:.4g} (6 N = {six:.4g})",
         f"FLOPs              {figures['flops']:.4g} (6 N D = {six * figures['tokens']:.4g})",

@@ -7,25 +7,9 @@ from collections import deque
 
 import torch
 
-from smolfast.config import ModelConfig
 from smolfast.workers import Workers
 
 _RECENT = 20
-
-
-def flops_per_token(config: ModelConfig, vocab_size: int, sequence_length: int, heads: int) -> float:
-    """Floating-point operations of a training step per token, matrix products only: three times the forward pass.
-
-    2 for each weight of a matrix, the output matrix once for each prediction head, the embedding's look-up none; and
-    for each layer attention's two products over the half of the window that a token sees on average. What is computed
-    again to save memory doesn't count (as in MFU, PaLM, arXiv 2204.02311 appendix B).
-    """
-    width, query = config.hidden_size, config.num_attention_heads * config.head_dim
-    key = config.num_key_value_heads * config.head_dim
-    layer = 2 * width * (2 * query + 2 * key) + 2 * 3 * width * config.intermediate_size
-    attention = 2 * 2 * query * sequence_length / 2
-    layers = config.num_hidden_layers + heads - 1
-    return 3.0 * (layers * (layer + attention) + heads * 2 * width * vocab_size)
 
 
 def peak_flops(workers: Workers, device: torch.device, dtype: torch.dtype = torch.float32) -> float:

@@ -36,6 +36,7 @@ from smolfast.errors import SmolfastError
 from smolfast.events import EventLog
 from smolfast.features import FeatureMonitor
 from smolfast.files import atomic_path, fingerprint, read_json, write_json
+from smolfast.flops import flops_per_token
 from smolfast.guard import Guard, Trouble
 from smolfast.metrics_log import MetricsLog
 from smolfast.model import SmolLM
@@ -46,7 +47,7 @@ from smolfast.pretrained import save_pretrained
 from smolfast.ranks import Ranks, local
 from smolfast.schedule import warmup_cosine, warmup_stable_decay
 from smolfast.signals import DeferredSignals
-from smolfast.speed import Speedometer, flops_per_token, peak_flops
+from smolfast.speed import Speedometer, peak_flops
 from smolfast.teaching import Teaching
 from smolfast.tokens import PackedWindows, TokenFile
 from smolfast.workers import Workers
@@ -416,7 +417,7 @@ class _Run:
                 for alarm in self.monitor.alarms(line["features"]):
                     self.events.add(step + 1, "alarm", **alarm)
         self.tokens += rows * length
-        self._flops = flops_per_token(self.model_config, self.vocab_size, length, len(config.mtp_weights))
+        self._flops = sum(flops_per_token(self.model_config, self.vocab_size, length).values())
         return line | {"tokens": self.tokens}
 
     def _drawn(self, step: int) -> int:
