@@ -8,6 +8,7 @@ import math
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from smolfast.errors import SmolfastError
 from smolfast.evaluate import choose_documents, code_lengths, evaluate, unigram_bits_per_byte
 from smolfast.model import PackedBatch, SmolLM
 from smolfast.pretrained import save_pretrained
-from smolfast.tokens import TokenFile
+from smolfast.tokens import TokenFile, tokenize
 from smolfast.workers import Workers
 
 CONFIG = ModelConfig(
@@ -62,9 +63,9 @@ def test_every_token_is_coded_once_with_the_stated_context(context: int) -> None
     generator = np.random.default_rng(0)
     lengths = (1, 2, context + 1, context + 2, 40)
     documents = [generator.integers(0, 512, length) for length in lengths]
-    expected = sum(code_length_by_hand(model, document, context) for document in documents)
+    expected = [code_length_by_hand(model, document, context) for document in documents]
     with Workers(1) as workers:
-        assert code_lengths(model, documents, workers) == pytest.approx(expected, rel=1e-9)
+        assert code_lengths(model, documents, workers).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 @torch.no_grad()
@@ -73,7 +74,7 @@ def test_a_model_that_knows_nothing_pays_the_vocabulary_for_each_token() -> None
     model.unembedding.zero_()
     documents = [np.arange(length) % 512 for length in (1, 5, 100, 3000)]
     with Workers(2) as workers:
-        assert code_lengths(model, documents, workers) == pytest.approx(3106 * math.log(512), rel=1e-6)
+        assert code_lengths(model, documents, workers).sum() == pytest.approx(3106 * math.log(512), rel=1e-6)
 
 
 def test_figures_of_a_held_out_set(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
@@ -97,6 +98,33 @@ def test_figures_of_a_held_out_set(corpus: SimpleNamespace, model_folder: Path, 
     assert result["xz_bits_per_byte"] == 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
     assert result["unigram_bits_per_byte"] == unigram_bits_per_byte(text)
     assert seen[-1] == (len(seen), len(seen))
+
+
+def test_figures_of_each_source(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    """A source's figures are those of its documents alone, and together they make the whole."""
+    table = pq.read_table(corpus.held_out)
+    names = ["code" if index % 3 else "web" for index in range(table.num_rows)]
+    both = tmp_path / "both.parquet"
+    pq.write_table(table.append_column("origin", [names]), both)
+
+    def run(documents: Path, tokens: Path, **options: Any) -> dict[str, Any]:
+        return evaluate(
+            model_folder, tokens, tmp_path / "out", EvaluateConfig(), held_out_documents=documents, **options
+        )
+
+    result = run(both, corpus.tokens, source_column="origin")
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == result
+    assert list(result["sources"]) == ["code", "web"]
+    for name, found in result["sources"].items():
+        alone = tmp_path / f"{name}.parquet"
+        pq.write_table(table.filter(np.array(names) == name), alone)
+        tokenize({"held_out": alone}, corpus.tokenizer, tmp_path / name)
+        expected = run(alone, tmp_path / name)
+        assert found == {key: pytest.approx(expected[key], rel=1e-6) for key in found}
+    bits = sum(found["bits_per_byte"] * found["bytes"] for found in result["sources"].values())
+    assert bits / result["bytes"] == pytest.approx(result["bits_per_byte"])
+    with pytest.raises(SmolfastError, match="origin2"):
+        run(both, corpus.tokens, source_column="origin2")
 
 
 def test_threads_change_nothing(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:

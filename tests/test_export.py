@@ -11,12 +11,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from smolfast.config import GenerateConfig, ModelConfig
+from smolfast.config import GenerateConfig, ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.export import export
 from smolfast.generate import complete
 from smolfast.model import PackedBatch, SmolLM
 from smolfast.pretrained import load_pretrained, save_pretrained
+from smolfast.run_folder import hardware
+from smolfast.tokens import TokenFile
+from smolfast.train import train
 
 transformers = pytest.importorskip("transformers")
 
@@ -159,3 +162,37 @@ def test_damaged_folders(damage: Any, message: str, model_folder: Path, tmp_path
     damage(tmp_path)
     with pytest.raises(SmolfastError, match=message):
         load_pretrained(tmp_path)
+
+
+def test_yarn_is_exported_for_both_versions(corpus: SimpleNamespace, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"yarn_factor": 4.0, "yarn_context": 32})
+    save_pretrained(SmolLM(config, 512, seed=4), tmp_path / "model", end_of_document=0)
+    export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")
+    written = json.loads((tmp_path / "export" / "config.json").read_text())
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+    assert written["rope_parameters"] == {**yarn, "rope_theta": 77_000.0}
+    assert (written["rope_scaling"], written["rope_theta"]) == (yarn, 77_000.0)
+    loaded = transformers.AutoConfig.from_pretrained(tmp_path / "export")
+    assert {key: loaded.rope_parameters[key] for key in yarn} == yarn
+    assert load_pretrained(tmp_path / "export").config == config
+    assert "stretched 4 times by YaRN" in (tmp_path / "export" / "README.md").read_text()
+
+
+def test_the_card_tells_data_steps_and_hardware(corpus: SimpleNamespace, tmp_path: Path) -> None:
+    model = CONFIG.model_copy(update={"initializer_range": 0.02})
+    settings = TrainConfig(steps=3, sequence_length=16, batch_size=4, micro_batch_size=2, evaluate_every=0)
+    summary = train(corpus.tokens, tmp_path / "run", model=model, config=settings, seed=11, device="cpu")
+    export(tmp_path / "run" / "model", corpus.tokenizer, tmp_path / "export")
+    card = (tmp_path / "export" / "README.md").read_text()
+    file = TokenFile.open(corpus.tokens, "train")
+    data = f"text: {file.documents:,} documents, {file.utf8_bytes:,} bytes, {len(file.tokens):,} tokens"
+    assert f"| data | {data} |" in card
+    assert "| steps | 3, 192 tokens, in sequences of 16 |" in card
+    assert f"| loss | {summary['loss']:.4f}" in card
+    assert "| peak learning rates | Muon 0.05 for matrices, AdamW 0.03 for the rest |" in card
+    assert "| seed | 11 |" in card
+    found = hardware()
+    assert f"| hardware | {found['cpu']}, {found['threads']} CPUs" in card
+    (tmp_path / "run" / "run.json").unlink()
+    export(tmp_path / "run" / "model", corpus.tokenizer, tmp_path / "again")
+    assert "Not recorded" in (tmp_path / "again" / "README.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from smolfast.cli import main
 from smolfast.config import GenerateConfig, ModelConfig
 from smolfast.errors import SmolfastError
 from smolfast.export import export
@@ -86,11 +88,40 @@ def test_an_empty_prompt_is_refused(model: SmolLM) -> None:
         generate_tokens(model, [], max_new_tokens=1, temperature=0, seed=0)
 
 
+@torch.no_grad()
+def test_the_cache_changes_no_greedy_token() -> None:
+    """A hundred tokens, a head of further tokens and YaRN: each is the likeliest after the whole text before it."""
+    config = CONFIG.model_copy(update={"max_position_embeddings": 160, "yarn_factor": 4.0})
+    model = SmolLM(config, 300, seed=5)
+    tokens = [7, 8, 9]
+    new = generate_tokens(model, tokens, max_new_tokens=100, temperature=0, seed=0)
+    for token in new:
+        assert token == int(model.logits(PackedBatch.from_documents([np.array(tokens)]))[-1].argmax())
+        tokens.append(token)
+    assert len(new) == 100 and len(set(new)) > 3
+
+
+def test_the_command_tells_its_speed(
+    corpus: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pretrained(SmolLM(CONFIG, 512), tmp_path / "model", end_of_document=0)
+    export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")
+    options = ["generate", str(tmp_path / "export"), "--prompt", "x = ", "--max-new-tokens", "9", "--temperature", "0"]
+    assert main(options) == 0
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"9 tokens, [\d,.]+ tokens/s\n", captured.err)
+    assert main([*options, "--json"]) == 0
+    sample = json.loads(capsys.readouterr().out)
+    assert sample["text"] + "\n" == captured.out
+    assert sample["tokens"] == 9 and sample["tokens_per_second"] > 0
+
+
 def test_the_sample_file(corpus: SimpleNamespace, tmp_path: Path) -> None:
     save_pretrained(SmolLM(CONFIG, 512), tmp_path / "model", end_of_document=0)
     export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")
     config = GenerateConfig(prompt="def f(x):", max_new_tokens=12, temperature=0.8)
     result = generate(tmp_path / "export", tmp_path, config, seed=6)
     assert json.loads((tmp_path / "sample.json").read_text(encoding="utf-8")) == result
+    assert "tokens_per_second" not in result
     assert (result["prompt"], result["seed"], result["temperature"]) == ("def f(x):", 6, 0.8)
     assert result["text"] and not result["text"].startswith("def f(x):")

@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xxhash
-from torch import Tensor
 
 from smolfast.config import EvaluateConfig
 from smolfast.documents import find_sources, read_batches
@@ -51,6 +50,7 @@ def evaluate(
     held_out_documents: str | os.PathLike[str],
     threads: int = 0,
     text_column: str = "text",
+    source_column: str | None = None,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Code held-out documents with a model; write `evaluation.json` into a folder and return what it holds.
@@ -60,16 +60,17 @@ def evaluate(
         tokens: the folder of token files; `held_out` is read.
         held_out_documents: the documents that `held_out` was made from.
         threads: units of work at once; the result doesn't depend on it.
+        source_column: a column of the documents that names where they are from.
 
     Returns:
         bits_per_byte, nats_per_token, tokens, bytes, documents, unigram_bits_per_byte, zlib_bits_per_byte,
-        xz_bits_per_byte.
+        xz_bits_per_byte; with a source column also sources: the first five for each source by name.
 
     Raises:
         SmolfastError: unreadable files, or documents, tokens and model that don't belong together.
     """
     file = TokenFile.open(tokens, "held_out")
-    texts = _texts(held_out_documents, text_column)
+    texts, origins = _texts(held_out_documents, text_column, source_column)
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:
         raise SmolfastError(f"{tokens} was not made from {held_out_documents}; tokenize again")
     with Workers(threads) as workers:
@@ -83,17 +84,30 @@ def evaluate(
         documents = [_document(file, index) for index in chosen]
         nats = code_lengths(network, documents, workers, progress)
     text = b"".join(texts[index] for index in chosen)
-    token_count = sum(map(len, documents))
+    tokens_of, bytes_of = (
+        np.array([len(document) for document in documents]),
+        np.array([len(texts[index]) for index in chosen]),
+    )
+
+    def figures(part: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        total, token_count, byte_count = float(nats[part].sum()), int(tokens_of[part].sum()), int(bytes_of[part].sum())
+        return {
+            "bits_per_byte": total / math.log(2) / byte_count,
+            "nats_per_token": total / token_count,
+            "tokens": token_count,
+            "bytes": byte_count,
+            "documents": int(part.sum()),
+        }
+
     result = {
-        "bits_per_byte": nats / math.log(2) / len(text),
-        "nats_per_token": nats / token_count,
-        "tokens": token_count,
-        "bytes": len(text),
-        "documents": len(chosen),
+        **figures(np.ones(len(chosen), bool)),
         "unigram_bits_per_byte": unigram_bits_per_byte(text),
         "zlib_bits_per_byte": 8 * len(zlib.compress(text, 9)) / len(text),
         "xz_bits_per_byte": 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text),
     }
+    if source_column is not None:
+        names = np.array([origins[index] for index in chosen])
+        result["sources"] = {str(name): figures(names == name) for name in np.unique(names)}
     write_json(Path(output) / "evaluation.json", result)
     return result
 
@@ -115,21 +129,21 @@ def code_lengths(
     documents: Sequence[npt.NDArray[np.int64]],
     workers: Workers,
     progress: Callable[[float, float, str], None] | None = None,
-) -> float:
-    """Nats to code all documents by the protocol above."""
+) -> npt.NDArray[np.float64]:
+    """Nats to code each document by the protocol above, [documents]."""
     units = list(_units(documents, model.config.max_position_embeddings))
 
     @torch.no_grad()
-    def nats(unit: _Unit) -> float:
-        losses = model.token_losses(unit.batch, heads=1)[0]
-        return float(losses[unit.coded].double().sum())
+    def nats(unit: _Unit) -> npt.NDArray[np.float64]:
+        losses: npt.NDArray[np.float64] = model.token_losses(unit.batch, heads=1)[0].double().numpy()
+        return losses
 
-    total = len(documents) * math.log(model.vocab_size)
-    for done, part in enumerate(workers.map(nats, units), 1):
-        total += part
+    lengths = np.full(len(documents), math.log(model.vocab_size))
+    for done, (unit, losses) in enumerate(zip(units, workers.map(nats, units), strict=True), 1):
+        np.add.at(lengths, unit.owners[unit.coded], losses[unit.coded])
         if progress is not None:
             progress(done, len(units), "")
-    return total
+    return lengths
 
 
 def unigram_bits_per_byte(text: bytes) -> float:
@@ -141,28 +155,35 @@ def unigram_bits_per_byte(text: bytes) -> float:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Windows that go through the model together, and the positions [T] whose targets count."""
+    """Windows that go through the model together; the positions [T] whose targets count, and their documents [T]."""
 
     batch: PackedBatch
-    coded: Tensor
+    coded: npt.NDArray[np.bool_]
+    owners: npt.NDArray[np.int64]
 
 
 def _units(documents: Sequence[npt.NDArray[np.int64]], context: int) -> Iterator[_Unit]:
     windows: list[npt.NDArray[np.int64]] = []
     coded: list[npt.NDArray[np.bool_]] = []
+    owners: list[npt.NDArray[np.int64]] = []
+
+    def unit() -> _Unit:
+        return _Unit(PackedBatch.from_documents(windows), np.concatenate(coded), np.concatenate(owners))
+
     size = 0
-    for document in documents:
+    for index, document in enumerate(documents):
         for window, first in _windows(document, context):
             if windows and size + len(window) > _UNIT_TOKENS:
-                yield _Unit(PackedBatch.from_documents(windows), torch.from_numpy(np.concatenate(coded)))
-                windows, coded, size = [], [], 0
+                yield unit()
+                windows, coded, owners, size = [], [], [], 0
             mask = np.zeros(len(window), bool)
             mask[first:-1] = True
             windows.append(window)
             coded.append(mask)
+            owners.append(np.full(len(window), index))
             size += len(window)
     if windows:
-        yield _Unit(PackedBatch.from_documents(windows), torch.from_numpy(np.concatenate(coded)))
+        yield unit()
 
 
 def _windows(document: npt.NDArray[np.int64], context: int) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
@@ -180,10 +201,16 @@ def _document(file: TokenFile, index: int) -> npt.NDArray[np.int64]:
     return file.tokens[start:end].astype(np.int64)
 
 
-def _texts(path: str | os.PathLike[str], text_column: str) -> list[bytes]:
-    return [
-        text.as_buffer().to_pybytes()
-        for source in find_sources([path])
-        for batch in read_batches(source, text_column=text_column, columns=[])
-        for text in batch.column(text_column)
-    ]
+def _texts(path: str | os.PathLike[str], text_column: str, source_column: str | None) -> tuple[list[bytes], list[str]]:
+    """Documents as UTF-8, and what a column says that they are from."""
+    texts: list[bytes] = []
+    origins: list[str] = []
+    columns = [] if source_column is None else [source_column]
+    for source in find_sources([path]):
+        for batch in read_batches(source, text_column=text_column, columns=columns):
+            texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
+            if source_column is not None:
+                if source_column not in batch.schema.names:
+                    raise SmolfastError(f"{path} has no column '{source_column}'; check --source-column")
+                origins += [str(value) for value in batch.column(source_column).to_pylist()]
+    return texts, origins

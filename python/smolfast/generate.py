@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def generate(
 ) -> dict[str, Any]:
     """`complete` a prompt and write the result into a folder as `sample.json`."""
     result = complete(export, config, seed=seed)
+    del result["tokens_per_second"]  # equal runs write equal files
     write_json(Path(output) / "sample.json", result)
     return result
 
@@ -35,7 +37,8 @@ def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: in
         export: the folder that `smolfast.export.export` wrote.
 
     Returns:
-        prompt, text (the continuation alone), seed, temperature.
+        prompt, text (the continuation alone), seed, temperature, tokens, tokens_per_second (the prompt's reading
+        included, the model's loading not).
 
     Raises:
         SmolfastError: unreadable files, an empty prompt.
@@ -44,6 +47,7 @@ def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: in
     # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
     with Workers(threads=1):
         model = load_pretrained(Path(export))
+        started = time.perf_counter()
         new = generate_tokens(
             model,
             tokenizer.encode(config.prompt, add_special_tokens=False).ids,
@@ -52,7 +56,15 @@ def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: in
             seed=seed,
             end_of_document=tokenizer.token_to_id(END_OF_DOCUMENT),
         )
-    return {"prompt": config.prompt, "text": tokenizer.decode(new), "seed": seed, "temperature": config.temperature}
+        seconds = time.perf_counter() - started
+    return {
+        "prompt": config.prompt,
+        "text": tokenizer.decode(new),
+        "seed": seed,
+        "temperature": config.temperature,
+        "tokens": len(new),
+        "tokens_per_second": round(len(new) / seconds, 1),
+    }
 
 
 @torch.no_grad()
@@ -80,7 +92,8 @@ def generate_tokens(
         raise SmolfastError("the prompt is empty; give at least one character")
     context = model.config.max_position_embeddings
     weight = model.unembedding
-    cache = KeyValueCache(model.config, context, weight.device, weight.dtype)
+    capacity = min(context, len(prompt) + max_new_tokens)
+    cache = KeyValueCache(model.config, capacity, weight.device, weight.dtype)
     generator = torch.Generator().manual_seed(seed)
     tokens = list(prompt)
     pending = tokens[-context:]

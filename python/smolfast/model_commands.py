@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,9 @@ def add_evaluate(commands: Any) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
     parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="token files with a held-out part")
     parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
+    parser.add_argument(
+        "--source-column", metavar="NAME", help="column of the documents that names their source: figures for each too"
+    )
     add_output(parser, "folder for evaluation.json")
     add_threads(parser)
     add_config_options(parser)
@@ -109,13 +113,17 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
             "tokens": arguments.tokens,
             "held_out": arguments.held_out,
         },
-        parameters=config.evaluate.model_dump(),
+        parameters={
+            **config.evaluate.model_dump(),
+            **({"source_column": arguments.source_column} if arguments.source_column else {}),
+        },
         work=lambda path, progress: evaluate(
             arguments.model,
             arguments.tokens,
             path,
             config.evaluate,
             held_out_documents=arguments.held_out,
+            source_column=arguments.source_column,
             threads=arguments.threads,
             progress=progress,
         ),
@@ -163,4 +171,6 @@ def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     if arguments.json:
         return sample
     print(sample["text"])
+    if not arguments.quiet:
+        print(f"{sample['tokens']} tokens, {sample['tokens_per_second']:,.1f} tokens/s", file=sys.stderr)
     return None

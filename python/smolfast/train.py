@@ -45,6 +45,7 @@ from smolfast.objective import Objective, Unit
 from smolfast.optim import MuonAdamW, qk_clip_
 from smolfast.pretrained import save_pretrained
 from smolfast.ranks import Ranks, local
+from smolfast.run_folder import hardware
 from smolfast.schedule import warmup_cosine, warmup_stable_decay
 from smolfast.signals import DeferredSignals
 from smolfast.speed import Speedometer, peak_flops
@@ -296,8 +297,22 @@ class _Run:
             "resumed_from_step": resumed_from,
         }
         if ranks.first:
-            write_json(self.output / "run.json", {**self.identity, "steps": self.steps, "summary": summary})
+            write_json(
+                self.output / "run.json",
+                {**self.identity, "steps": self.steps, **self._facts(), "summary": summary},
+            )
         return summary
+
+    def _facts(self) -> dict[str, Any]:
+        """What was trained on, and where, for the model card."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "data": {
+                name: {"documents": file.documents, "tokens": len(file.tokens), "utf8_bytes": file.utf8_bytes}
+                for name, file in self.sources.items()
+            },
+            "hardware": {"device": device, "ranks": self.ranks.world, **hardware()},
+        }
 
     def _open(self, time_budget_seconds: float | None) -> dict[str, Any] | None:
         """Fix the number of steps and build the run; the summary if it is finished already."""
@@ -319,7 +334,7 @@ class _Run:
         if time_budget_seconds is not None:
             self._build(self.ranks.tell(self._steps_within(time_budget_seconds)))
         if self.ranks.first:
-            write_json(path, {**self.identity, "steps": self.steps})
+            write_json(path, {**self.identity, "steps": self.steps, **self._facts()})
         return None
 
     def _steps_within(self, seconds: float) -> int:
