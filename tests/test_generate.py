@@ -66,7 +66,7 @@ def test_the_seed_decides(model: SmolLM) -> None:
 def test_it_ends_at_the_end_of_the_document(model: SmolLM) -> None:
     free = generate_tokens(model, [1], max_new_tokens=20, temperature=1.0, seed=0)
     assert len(free) == 20
-    ended = generate_tokens(model, [1], max_new_tokens=20, temperature=1.0, seed=0, end_of_document=free[7])
+    ended = generate_tokens(model, [1], max_new_tokens=20, temperature=1.0, seed=0, ends={free[7]})
     assert ended == free[: free.index(free[7])]
 
 

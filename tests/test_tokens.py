@@ -357,7 +357,7 @@ def test_positions_are_where_the_tokens_stand() -> None:
     windows = PackedWindows(token_file([9, 30, 4, 17, 50]), 7, 3, seed=2)
     for step in range(2 * windows.steps_per_epoch):
         tokens, _ = windows.batch(step)
-        positions = windows.positions(step)
+        _, _, positions = windows.windows(step * 3, 3)
         assert positions.shape == tokens.shape
         assert np.array_equal(windows.tokens.tokens[positions], tokens)
 

@@ -274,15 +274,23 @@ def _add_tokenize(commands: Any) -> None:
     parser.add_argument(
         "--tokenizer", type=Path, metavar="DIR", help="an existing tokenizer folder; trained when not given"
     )
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="the files hold conversations (lists of role and content under `messages`); only what the assistant says "
+        "will be learned; needs --tokenizer",
+    )
     add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
     add_config_options(parser)
 
 
 def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast import tokenizer, tokens
+    from smolfast import chat_tokens, tokenizer, tokens
 
     config = load_config(arguments)
     folder: Path | None = arguments.tokenizer
+    if arguments.chat and folder is None:
+        raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     if folder is None:
         folder = arguments.output.with_name(arguments.output.name + "-tokenizer")
         trained = argparse.Namespace(**{**vars(arguments), "output": folder})
@@ -296,13 +304,14 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             ),
         )
     tokenizer_folder = folder
+    encode = chat_tokens.tokenize_conversations if arguments.chat else tokens.tokenize
     documents = {"train": arguments.train, "held_out": arguments.held_out}
     return run_stage(
         arguments,
         "tokenize",
         inputs={**documents, "tokenizer": tokenizer_folder},
-        parameters={},
-        work=lambda path, progress: tokens.tokenize(documents, tokenizer_folder, path, progress=progress),
+        parameters={"chat": True} if arguments.chat else {},
+        work=lambda path, progress: encode(documents, tokenizer_folder, path, progress=progress),
     )
 
 

@@ -67,6 +67,7 @@ class TokenizerConfig(Section):
     """Byte-level BPE."""
 
     vocab_size: int = Field(4096, ge=258, le=1_000_000, description="tokens, the special ones and 256 bytes included")
+    chat: bool = Field(False, description="also the special tokens of conversations, <|im_start|> and <|im_end|>")
 
 
 class ModelConfig(Section):

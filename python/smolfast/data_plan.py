@@ -28,11 +28,13 @@ class Rows:
     Attributes:
         tokens: int64 [B, S + 1]. document_ids: int32 [B, S + 1], as from `PackedWindows.batch`.
         positions: int64 [B, S + 1], where the tokens stand in their source's token file.
+        learned: bool [B, S + 1], which tokens are to be predicted; None for all.
     """
 
     tokens: npt.NDArray[np.int64]
     document_ids: npt.NDArray[np.int32]
     positions: npt.NDArray[np.int64]
+    learned: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,18 @@ class DataPlan:
             self._shares.append(self._next_shares(len(self._shares)))
         end = self.batch_size(step) if end is None else end
         length = self.sequence_length(step)
-        parts, row = [], 0
+        parts, learned, row = [], [], 0
         for share in self._shares[step]:
             low, high = max(start, row), min(end, row + share.count)
             if low < high:
-                parts.append(self._source(share.source, length).windows(share.first + low - row, high - low))
+                source = self._source(share.source, length)
+                parts.append(source.windows(share.first + low - row, high - low))
+                mask = source.learned(parts[-1][2])
+                learned.append(np.ones(parts[-1][2].shape, bool) if mask is None else mask)
             row += share.count
-        return Rows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        tokens, document_ids, positions = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        masked = any(source.learned is not None for source in self.sources.values())
+        return Rows(tokens, document_ids, positions, np.concatenate(learned) if masked else None)
 
     def counts(self, step: int) -> dict[str, int]:
         """How many windows of a step each source gives."""

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from smolfast.chat import TURN_END
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json, write_text
 from smolfast.model_card import model_card
 from smolfast.pretrained import load_pretrained, save_pretrained
-from smolfast.tokenizer import END_OF_DOCUMENT, PADDING, load_tokenizer
+from smolfast.tokenizer import CHAT_TEMPLATE_FILE, PADDING, end_of_document, load_tokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -39,15 +40,19 @@ def export(
             f"{tokenizer} has {tokens.get_vocab_size()} tokens, {model} a vocabulary of {network.vocab_size}; give the "
             "tokenizer that the model was trained with"
         )
-    end = tokens.token_to_id(END_OF_DOCUMENT)
-    assert end is not None  # load_tokenizer looked
-    padding = tokens.token_to_id(PADDING)
+    end = end_of_document(tokens)
+    padding, turn_end = tokens.token_to_id(PADDING), tokens.token_to_id(TURN_END)
     save_pretrained(network, folder, end_of_document=end)
     write_json(
         folder / "generation_config.json",
-        {"eos_token_id": end, "pad_token_id": end if padding is None else padding, "do_sample": False},
+        {
+            "eos_token_id": end if turn_end is None else [end, turn_end],
+            "pad_token_id": end if padding is None else padding,
+            "do_sample": False,
+        },
     )
-    for name in TOKENIZER_FILES:
+    chat = [CHAT_TEMPLATE_FILE] if (Path(tokenizer) / CHAT_TEMPLATE_FILE).exists() else []
+    for name in (*TOKENIZER_FILES, *chat):
         try:
             shutil.copyfile(Path(tokenizer) / name, folder / name)
         except OSError as error:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from smolfast.chat import encode_conversation, turn_tokens
 from smolfast.config import GenerateConfig
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
 from smolfast.model import KeyValueCache, SmolLM
 from smolfast.pretrained import load_pretrained
-from smolfast.tokenizer import END_OF_DOCUMENT, load_tokenizer
+from smolfast.tokenizer import end_of_document, load_tokenizer
 from smolfast.workers import Workers
 
 
@@ -30,11 +31,15 @@ def generate(
     return result
 
 
-def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: int = 0) -> dict[str, Any]:
-    """Continue `config.prompt`.
+def complete(
+    export: str | os.PathLike[str], config: GenerateConfig, *, seed: int = 0, chat: bool = False
+) -> dict[str, Any]:
+    """Continue `config.prompt`, or answer it.
 
     Args:
         export: the folder that `smolfast.export.export` wrote.
+        chat: the prompt is a user's message, to be answered in a turn of the assistant's (see `smolfast.chat`). With
+            the flag /no_think at its end the answer comes without a thought.
 
     Returns:
         prompt, text (the continuation alone), seed, temperature, tokens, tokens_per_second (the prompt's reading
@@ -44,17 +49,25 @@ def complete(export: str | os.PathLike[str], config: GenerateConfig, *, seed: in
         SmolfastError: unreadable files, an empty prompt.
     """
     tokenizer = load_tokenizer(export)
+    ends = {end_of_document(tokenizer)}
+    if chat:
+        ends.add(turn_tokens(tokenizer)[1])
+        message = config.prompt.rstrip()
+        turn = {"role": "user", "content": message.removesuffix("/no_think").rstrip()}
+        prompt, _ = encode_conversation([turn], tokenizer, thinking=not message.endswith("/no_think"), answer_next=True)
+    else:
+        prompt = tokenizer.encode(config.prompt, add_special_tokens=False).ids
     # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
     with Workers(threads=1):
         model = load_pretrained(Path(export))
         started = time.perf_counter()
         new = generate_tokens(
             model,
-            tokenizer.encode(config.prompt, add_special_tokens=False).ids,
+            prompt,
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=seed,
-            end_of_document=tokenizer.token_to_id(END_OF_DOCUMENT),
+            ends=ends,
         )
         seconds = time.perf_counter() - started
     return {
@@ -75,14 +88,15 @@ def generate_tokens(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    end_of_document: int | None = None,
+    ends: Collection[int] = (),
 ) -> list[int]:
-    """Tokens after the prompt, up to the end of the document (left out) or `max_new_tokens`.
+    """Tokens after the prompt, up to its end (left out) or `max_new_tokens`.
 
     When the model's context is full, its second half is read again as a context of its own, so text can be of any
     length; of a longer prompt only the end is read.
 
     Args:
+        ends: tokens at which the text ends.
         temperature: logits are divided by it; 0 takes the likeliest token each time.
 
     Raises:
@@ -103,7 +117,7 @@ def generate_tokens(
             pending = tokens[-max(1, context // 2) :]
         logits = model.extend(torch.tensor(pending, device=weight.device), cache).double().cpu()
         token = draw_token(logits, temperature, generator)
-        if token == end_of_document:
+        if token in ends:
             break
         tokens.append(token)
         pending = [token]

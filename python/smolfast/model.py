@@ -52,17 +52,22 @@ class PackedBatch:
 
     @classmethod
     def from_windows(
-        cls, tokens: npt.NDArray[Any], document_ids: npt.NDArray[Any], device: torch.device | str = "cpu"
+        cls,
+        tokens: npt.NDArray[Any],
+        document_ids: npt.NDArray[Any],
+        device: torch.device | str = "cpu",
+        learned: npt.NDArray[np.bool_] | None = None,
     ) -> PackedBatch:
         """Lay windows end to end; a window's piece of a document is a document of its own.
 
         Args:
             tokens: integers [B, S + 1]; the last of a window is only a target.
             document_ids: integers [B, S + 1], different for neighbouring documents.
+            learned: bool [B, S + 1], which tokens may be targets; None for all.
         """
         first = np.ones(tokens.shape, bool)
         first[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
-        return cls._from_flat(tokens.reshape(-1), np.flatnonzero(first), device)
+        return cls._from_flat(tokens.reshape(-1), np.flatnonzero(first), device, learned)
 
     @classmethod
     def from_documents(cls, documents: Sequence[npt.NDArray[Any]], device: torch.device | str = "cpu") -> PackedBatch:
@@ -72,11 +77,17 @@ class PackedBatch:
 
     @classmethod
     def _from_flat(
-        cls, tokens: npt.NDArray[Any], starts: npt.NDArray[np.int64], device: torch.device | str
+        cls,
+        tokens: npt.NDArray[Any],
+        starts: npt.NDArray[np.int64],
+        device: torch.device | str,
+        learned: npt.NDArray[np.bool_] | None = None,
     ) -> PackedBatch:
         bounds = np.append(starts, len(tokens))
         lengths = np.diff(bounds)
         targets = np.append(tokens[1:], 0).astype(np.int64)
+        if learned is not None:
+            targets[:-1][~learned.reshape(-1)[1:]] = IGNORE_INDEX
         targets[bounds[1:] - 1] = IGNORE_INDEX
 
         def tensor(array: npt.NDArray[Any], dtype: type[np.integer[Any]]) -> Tensor:

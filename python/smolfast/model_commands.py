@@ -31,6 +31,13 @@ def add_train(commands: Any) -> None:
     _add_dry_run(parser)
     parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
     parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="DIR",
+        help="go on from this model: a folder of export or train, or a local SmolLM3- or Llama-shaped one; its shape "
+        "goes before the configuration's",
+    )
+    parser.add_argument(
         "--teacher", type=Path, metavar="DIR", help="model folder to learn from, run beside the student"
     )
     parser.add_argument("--teacher-cache", type=Path, metavar="DIR", help="what distill-cache wrote for these tokens")
@@ -51,6 +58,10 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    if arguments.init is not None:
+        from smolfast.pretrained import shape_settings
+
+        arguments.set = [*shape_settings(arguments.init), *arguments.set]
     config = load_config(arguments)
     if arguments.dry_run:
         from smolfast.dry_run import run
@@ -61,10 +72,11 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     from smolfast.train import train
 
     teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
+    init = {} if arguments.init is None else {"init": arguments.init}
     return run_stage(
         arguments,
         "train",
-        inputs={"tokens": arguments.tokens, **teachers},
+        inputs={"tokens": arguments.tokens, **teachers, **init},
         parameters={
             "model": config.model.model_dump(mode="json"),
             "train": config.train.model_dump(mode="json"),
@@ -82,6 +94,7 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
             time_budget_seconds=None if arguments.minutes is None else arguments.minutes * 60,
             distill=config.distill,
             **teachers,
+            **init,
             progress=progress,
         ),
         resumable=True,
@@ -154,6 +167,9 @@ def add_generate(commands: Any) -> None:
     parser.add_argument("model", type=Path, metavar="EXPORT", help="the folder that `smolfast export` wrote")
     parser.add_argument("--prompt", help="where the text starts")
     parser.add_argument("--max-new-tokens", type=at_least(1), metavar="N", help="tokens to add")
+    parser.add_argument(
+        "--chat", action="store_true", help="the prompt is a user's message; with /no_think at its end, answer at once"
+    )
     parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token each time")
     add_config_options(parser)
 
@@ -167,7 +183,7 @@ def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
         for name in ("prompt", "max_new_tokens", "temperature")
         if (value := getattr(arguments, name)) is not None
     }
-    sample = complete(arguments.model, config.generate.model_copy(update=chosen), seed=config.seed)
+    sample = complete(arguments.model, config.generate.model_copy(update=chosen), seed=config.seed, chat=arguments.chat)
     if arguments.json:
         return sample
     print(sample["text"])

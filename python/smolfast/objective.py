@@ -54,7 +54,7 @@ class Objective:
 
     def units(self, rows: Rows) -> list[Unit]:
         """The micro-batches of this rank's rows of a step; divided by the whole batch's counts of targets."""
-        batches = self.batches(rows.tokens, rows.document_ids)
+        batches = self.batches(rows.tokens, rows.document_ids, rows.learned)
         counts = torch.tensor([batch.valid_targets(len(self.config.mtp_weights)) for batch in batches]).sum(0)
         num_items = [max(1, count) for count in self.ranks.sum(counts.to(self.device)).tolist()]
         size = self.config.micro_batch_size
@@ -90,7 +90,8 @@ class Objective:
         """Mean next-token loss in nats over the first batch of each source's windows."""
         losses = {}
         for name, windows in sources.items():
-            batches = self.batches(*windows.batch(0))
+            tokens, document_ids, positions = windows.windows(0, windows.batch_size)
+            batches = self.batches(tokens, document_ids, windows.learned(positions))
             items = max(1, sum(batch.valid_targets(1)[0] for batch in batches))
 
             @torch.no_grad()
@@ -100,12 +101,15 @@ class Objective:
             losses[name] = sum(self.workers.map(work, batches) if self.ranks.world == 1 else map(work, batches))
         return losses
 
-    def batches(self, tokens: Any, document_ids: Any) -> list[PackedBatch]:
+    def batches(self, tokens: Any, document_ids: Any, learned: Any = None) -> list[PackedBatch]:
         """Windows [B, S + 1] in micro-batches."""
         size = self.config.micro_batch_size
+        parts = [slice(start, start + size) for start in range(0, len(tokens), size)]
         return [
-            PackedBatch.from_windows(tokens[start : start + size], document_ids[start : start + size], self.device)
-            for start in range(0, len(tokens), size)
+            PackedBatch.from_windows(
+                tokens[part], document_ids[part], self.device, None if learned is None else learned[part]
+            )
+            for part in parts
         ]
 
     def _loss(self, batch: PackedBatch, positions: Any, num_items: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import safetensors.torch
@@ -18,6 +19,18 @@ WEIGHTS = "model.safetensors"
 SHARDS_INDEX = "model.safetensors.index.json"
 MTP_WEIGHTS = "mtp_heads.safetensors"
 _MTP_PREFIX = "mtp_heads."
+# What decides which parameters a model has and what they mean.
+_SHAPE = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "no_rope_layer_interval",
+    "tie_word_embeddings",
+    "rms_norm_eps",
+)
 
 
 def save_pretrained(model: SmolLM, folder: Path, *, end_of_document: int) -> None:
@@ -62,6 +75,44 @@ def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> SmolLM:
             f"{folder / WEIGHTS} does not fit {config_path}: {problem}; export the model again"
         ) from error
     return model.requires_grad_(True).to(device).eval()
+
+
+def shape_settings(folder: Path) -> list[str]:
+    """The settings, as overrides of a configuration, with which a model has the shape of a folder's.
+
+    Raises:
+        SmolfastError: as `load_pretrained`, as far as config.json goes.
+    """
+    config, _ = from_hub_config(read_json(folder / "config.json"), folder / "config.json")
+    settings = [f"model.{key}={json.dumps(value)}" for key, value in config.model_dump(mode="json").items()]
+    if config.mtp_heads == 1:
+        settings.append("train.mtp_weights=[1.0]")
+    return settings
+
+
+def initial_weights(model: SmolLM, folder: Path) -> None:
+    """Put the weights of a model folder into a new model, to go on training.
+
+    Rotary base, YaRN and context may differ (a longer context), and so may the further heads: those that the folder
+    lacks stay random.
+
+    Raises:
+        SmolfastError: the folder can't be read, or its model has another shape or vocabulary.
+    """
+    source = load_pretrained(folder)
+    for key in _SHAPE:
+        theirs, ours = getattr(source.config, key), getattr(model.config, key)
+        if theirs != ours:
+            raise SmolfastError(f"{folder} has {key} = {theirs} and the configuration {ours}; set model.{key}={theirs}")
+    if source.vocab_size != model.vocab_size:
+        raise SmolfastError(
+            f"{folder} has a vocabulary of {source.vocab_size}, the tokens one of {model.vocab_size}; tokenize with "
+            "the model's own tokenizer"
+        )
+    weights = source.state_dict()
+    if source.config.mtp_kind != model.config.mtp_kind:
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(_MTP_PREFIX)}
+    model.load_state_dict(weights, strict=False)
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smolfast.chat import CHAT_TEMPLATE, TURN_END, TURN_START
 from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json, write_text
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from smolfast.config import TokenizerConfig
     from smolfast.progress import ProgressCallback
 
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
 END_OF_DOCUMENT = "<|endoftext|>"
+# What else a document ends with: SmolLM3 and Llama 3, and Llama 2.
+_OTHER_ENDS = ("<|end_of_text|>", "</s>")
 PADDING = "<|padding|>"
 SPECIAL_TOKENS = (END_OF_DOCUMENT, PADDING)  # ids 0 and 1; the 256 bytes follow, then the merges
 
@@ -70,11 +74,12 @@ def train_tokenizer(
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    specials = [*SPECIAL_TOKENS, *((TURN_START, TURN_END) if config.chat else ())]
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
         # A pair that occurs once can't be told from chance.
         min_frequency=2,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=specials,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -88,12 +93,15 @@ def train_tokenizer(
     folder = Path(output_folder)
     write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     special = {"bos_token": END_OF_DOCUMENT, "eos_token": END_OF_DOCUMENT, "pad_token": PADDING}
+    if config.chat:
+        special["eos_token"] = TURN_END
+        write_text(folder / CHAT_TEMPLATE_FILE, CHAT_TEMPLATE)
     write_json(folder / "special_tokens_map.json", special)
     write_json(
         folder / "tokenizer_config.json",
         {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special},
     )
-    return {**counts, "vocab_size": found, "merges": found - len(SPECIAL_TOKENS) - 256}
+    return {**counts, "vocab_size": found, "merges": found - len(specials) - 256}
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
@@ -102,7 +110,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     A document about tokenizers may hold `<|endoftext|>`; it must not end there.
 
     Raises:
-        SmolfastError: no such file, one that `tokenizers` can't read, or one without `<|endoftext|>`.
+        SmolfastError: no such file, one that `tokenizers` can't read, or one without an end of documents.
     """
     from tokenizers import Tokenizer
 
@@ -113,9 +121,15 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise SmolfastError(f"{path} is not a tokenizer ({error}); train or download it again") from error
-    if tokenizer.token_to_id(END_OF_DOCUMENT) is None:
+    if not any(tokenizer.token_to_id(name) is not None for name in (END_OF_DOCUMENT, *_OTHER_ENDS)):
         raise SmolfastError(f"{path} has no token {END_OF_DOCUMENT}; train one with smolfast tokenize")
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def end_of_document(tokenizer: Tokenizer) -> int:
+    """The token that ends a document, of a tokenizer from `load_tokenizer`."""
+    found = (tokenizer.token_to_id(name) for name in (END_OF_DOCUMENT, *_OTHER_ENDS))
+    return next(token for token in found if token is not None)

@@ -17,7 +17,7 @@ from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, read_json, write_json
 from smolfast.progress import ProgressCallback
 from smolfast.sources import one_line
-from smolfast.tokenizer import END_OF_DOCUMENT, load_tokenizer
+from smolfast.tokenizer import end_of_document, load_tokenizer
 
 INDEX_FILE = "tokens.json"
 
@@ -50,7 +50,7 @@ def tokenize(
         SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
-    end = tokenizer.token_to_id(END_OF_DOCUMENT)
+    end = end_of_document(tokenizer)
     vocab_size = tokenizer.get_vocab_size()
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
     folder = Path(output_folder)
@@ -58,7 +58,7 @@ def tokenize(
     for position, (name, path) in enumerate(documents.items()):
         lengths: list[npt.NDArray[np.int64]] = []
         tokens = text_bytes = 0
-        with _npy_file(folder / f"{name}.tokens.npy", dtype) as append:
+        with npy_file(folder / f"{name}.tokens.npy", dtype) as append:
             for source in find_sources([path]):
                 for batch in read_batches(source, text_column=text_column, columns=[], batch_bytes=_ENCODE_BYTES):
                     column = batch.column(text_column)
@@ -73,7 +73,7 @@ def tokenize(
         starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
         if len(starts) == 1:
             raise SmolfastError(f"{path} holds no documents to tokenize; give more --input")
-        with _npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as append:
+        with npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as append:
             append(starts)
         files[name] = {"documents": len(starts) - 1, "tokens": int(starts[-1]), "utf8_bytes": text_bytes}
     write_json(folder / INDEX_FILE, {"vocab_size": vocab_size, "end_of_document": end, "files": files})
@@ -100,6 +100,7 @@ class TokenFile:
         utf8_bytes: bytes of the text that the N tokens stand for (end tokens stand for none).
         vocab_size: every id is below this.
         end_of_document: the id of `<|endoftext|>`.
+        learned: bool [N], which tokens are to be predicted; None for all.
     """
 
     path: Path
@@ -108,6 +109,7 @@ class TokenFile:
     utf8_bytes: int
     vocab_size: int
     end_of_document: int
+    learned: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], name: str) -> TokenFile:
@@ -135,7 +137,9 @@ class TokenFile:
             raise SmolfastError(f"{starts_path} does not fit {path.name}; tokenize again")
         if not np.all(tokens[starts[1:] - 1] == end):
             raise SmolfastError(f"{path} has a document that does not end with token {end}; tokenize again")
-        return cls(path, tokens, starts, counts["utf8_bytes"], vocab_size, end)
+        learned_path = Path(folder) / f"{name}.learned.npy"
+        learned = _load_npy(learned_path, ("|b1",), len(tokens)) if index.get("learned") else None
+        return cls(path, tokens, starts, counts["utf8_bytes"], vocab_size, end, learned)
 
     @property
     def documents(self) -> int:
@@ -220,6 +224,10 @@ class PackedWindows:
             )
         return tokens, (places - places[:, :1]).astype(np.int32), positions
 
+    def learned(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """Which of the tokens at these places of the file are to be predicted, like `positions`; None for all."""
+        return None if self.tokens.learned is None else self.tokens.learned[positions]
+
     def _locate(self, epoch: int, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Positions in the file, and places of their documents in the epoch's order, both [B, S + 1]."""
         if epoch != self._epoch:
@@ -257,7 +265,7 @@ def _splitmix64(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 @contextlib.contextmanager
-def _npy_file(path: Path, dtype: np.dtype[Any]) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+def npy_file(path: Path, dtype: np.dtype[Any]) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
     """Give a function that appends to a one-dimensional .npy file, which is whole or absent in the end."""
     length = 0
     with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -43,7 +43,7 @@ from smolfast.model import SmolLM
 from smolfast.nonfinite import first_nonfinite
 from smolfast.objective import Objective, Unit
 from smolfast.optim import MuonAdamW, qk_clip_
-from smolfast.pretrained import save_pretrained
+from smolfast.pretrained import initial_weights, save_pretrained
 from smolfast.ranks import Ranks, local
 from smolfast.run_folder import hardware
 from smolfast.schedule import warmup_cosine, warmup_stable_decay
@@ -75,6 +75,7 @@ def train(
     distill: DistillConfig | None = None,
     teacher: PathLike | None = None,
     teacher_cache: PathLike | None = None,
+    init: PathLike | None = None,
     ranks: Ranks | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def train(
         distill: how to learn from a teacher; its defaults if None. Used if one of the next two is given.
         teacher: a model folder to learn from, run beside the student.
         teacher_cache: what `smolfast.distill_cache` wrote for these tokens: the teacher's distributions.
+        init: a model folder to go on from, of this shape (see `initial_weights`); None for random weights.
         ranks: the processes that train together, entered; None for this one alone.
         progress: called with steps done, steps in all and a note.
 
@@ -110,6 +112,8 @@ def train(
     sources = {name: Path(path) for name, path in tokens.items()} if isinstance(tokens, Mapping) else Path(tokens)
     with Workers(threads, chosen) as workers:
         run = _Run(sources, Path(output), model, config, seed, chosen, workers, ranks)
+        if init is not None:
+            run.start_from(Path(init))
         if teacher is not None or teacher_cache is not None:
             run.learn_from(
                 Teaching(
@@ -185,6 +189,7 @@ class _Run:
             for name, file in held_out.items()
         }
         self.teaching: Teaching | None = None
+        self.init: Path | None = None
         self.seconds, self.event_count = 0.0, 0
         self.plan = DataPlan(self.sources, config, config.steps, seed)
         ranks.share(config.batch_size, config.micro_batch_size)
@@ -196,6 +201,11 @@ class _Run:
             raise SmolfastError("a teacher goes with one source of text; tokenize the documents together")
         return next(iter(self.sources.values()))
 
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights of a model folder instead of random ones."""
+        self.init = folder
+        self.identity["init"] = {"name": folder.absolute().name, "fingerprint": fingerprint(folder)}
+
     def learn_from(self, teaching: Teaching) -> None:
         """Minimise what a teaching says instead of the heads' losses alone."""
         self.teaching = teaching
@@ -206,7 +216,10 @@ class _Run:
         config = self.config
         self.steps, self.tokens, self.stage = steps, 0, 0
         self.plan = DataPlan(self.sources, config, steps, self.seed)
-        self.model = SmolLM(self.model_config, self.vocab_size, self.seed).to(self.device)
+        self.model = SmolLM(self.model_config, self.vocab_size, self.seed)
+        if self.init is not None:
+            initial_weights(self.model, self.init)
+        self.model.to(self.device)
         self.objective = Objective(self.model, config, self.teaching, self.device, self.workers, self.ranks)
         self.optimizer = MuonAdamW(
             self.objective.trained,

@@ -1,0 +1,149 @@
+"""Conversations as tokens: the turns of ChatML, SmolLM3's two modes of reasoning, and which tokens are learned.
+
+    <|im_start|>system
+    Reasoning mode: /think
+
+    You are helpful.<|im_end|>
+    <|im_start|>user
+    How many?<|im_end|>
+    <|im_start|>assistant
+    <think>
+    …
+    </think>
+    Three.<|im_end|>
+
+With `/no_think` every answer begins with an empty thought, which is given and not learned. The mode is the flag
+`/think` or `/no_think` in the system message, else `/think`. Learned are what the assistant says and the end of its
+turn.
+
+Turns are marked by special tokens that text can't forge: the same characters in a message are plain characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from smolfast.errors import SmolfastError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+NO_THOUGHT = "<think>\n\n</think>\n"
+ROLES = ("system", "user", "assistant")
+
+# The same for transformers' apply_chat_template; `generation` marks what its assistant mask counts.
+CHAT_TEMPLATE = """\
+{%- set ns = namespace(mode="/think", system="") -%}
+{%- if messages[0].role == "system" -%}
+  {%- if "/no_think" in messages[0].content -%}{%- set ns.mode = "/no_think" -%}{%- endif -%}
+  {%- set ns.system = messages[0].content.replace("/no_think", "").replace("/think", "").strip() -%}
+{%- elif enable_thinking is defined and not enable_thinking -%}
+  {%- set ns.mode = "/no_think" -%}
+{%- endif -%}
+{{- "<|im_start|>system\\nReasoning mode: " + ns.mode -}}
+{%- if ns.system -%}{{- "\\n\\n" + ns.system -}}{%- endif -%}
+{{- "<|im_end|>\\n" -}}
+{%- for message in messages -%}
+  {%- if message.role == "user" -%}
+    {{- "<|im_start|>user\\n" + message.content + "<|im_end|>\\n" -}}
+  {%- elif message.role == "assistant" -%}
+    {{- "<|im_start|>assistant\\n" -}}
+    {%- if ns.mode == "/no_think" -%}{{- "<think>\\n\\n</think>\\n" -}}{%- endif -%}
+    {%- generation -%}{{- message.content + "<|im_end|>" -}}{%- endgeneration -%}
+    {{- "\\n" -}}
+  {%- elif message.role != "system" or not loop.first -%}
+    {{- raise_exception("roles are system (first), user and assistant") -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- "<|im_start|>assistant\\n" -}}
+  {%- if ns.mode == "/no_think" -%}{{- "<think>\\n\\n</think>\\n" -}}{%- endif -%}
+{%- endif -%}
+"""
+
+
+def encode_conversation(
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    *,
+    thinking: bool = True,
+    answer_next: bool = False,
+) -> tuple[list[int], list[bool]]:
+    """Tokens of a conversation, and which of them are learned.
+
+    Args:
+        messages: each with a role (system, only first; user; assistant) and its content, a text.
+        tokenizer: from `load_tokenizer`, with the tokens of turns.
+        thinking: the mode of reasoning where there is no system message.
+        answer_next: close with the beginning of an answer, for the model to go on.
+
+    Raises:
+        SmolfastError: a tokenizer without the tokens of turns, or messages of another form.
+    """
+    start, end = turn_tokens(tokenizer)
+    pieces: list[tuple[str | int, bool]] = []
+
+    def say(text: str, learned: bool = False) -> None:
+        pieces.append((text, learned))
+
+    mode, system = "/think" if thinking else "/no_think", ""
+    for index, message in enumerate(messages):
+        _check(index, message)
+    if messages and messages[0]["role"] == "system":
+        text = messages[0]["content"]
+        mode = "/no_think" if "/no_think" in text else "/think"
+        system = text.replace("/no_think", "").replace("/think", "").strip()
+        messages = messages[1:]
+    given = NO_THOUGHT if mode == "/no_think" else ""
+    pieces.append((start, False))
+    say(f"system\nReasoning mode: {mode}" + (f"\n\n{system}" if system else ""))
+    pieces.append((end, False))
+    for message in messages:
+        say("\n")
+        pieces.append((start, False))
+        if message["role"] == "assistant":
+            say(f"assistant\n{given}")
+            say(message["content"], learned=True)
+            pieces.append((end, True))
+        else:
+            say(f"user\n{message['content']}")
+            pieces.append((end, False))
+    say("\n")
+    if answer_next:
+        pieces.append((start, False))
+        say(f"assistant\n{given}")
+    tokens: list[int] = []
+    learned: list[bool] = []
+    for piece, is_learned in pieces:
+        ids = [piece] if isinstance(piece, int) else tokenizer.encode(piece, add_special_tokens=False).ids
+        tokens += ids
+        learned += [is_learned] * len(ids)
+    return tokens, learned
+
+
+def turn_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
+    """The tokens that begin and end a turn.
+
+    Raises:
+        SmolfastError: the tokenizer has none.
+    """
+    start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
+    if start is None or end is None:
+        raise SmolfastError(
+            f"the tokenizer has no {TURN_START} and {TURN_END}; train one with --set tokenizer.chat=true, or take the "
+            "tokenizer of a chat model"
+        )
+    return start, end
+
+
+def _check(index: int, message: Any) -> None:
+    where = f"message {index + 1}"
+    if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
+        raise SmolfastError(f"{where} is no object with a role and a text as content")
+    role = message.get("role")
+    if role not in ROLES:
+        raise SmolfastError(f"{where} has the role {role!r}; roles are {', '.join(ROLES)}")
+    if role == "system" and index:
+        raise SmolfastError(f"{where} is the system's; only the first can be")

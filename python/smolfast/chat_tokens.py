@@ -1,0 +1,129 @@
+"""Token files of conversations, with a mask of what is learned: fine-tuning on the assistant's tokens only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smolfast.chat import encode_conversation
+from smolfast.errors import SmolfastError
+from smolfast.files import describe_os_error, write_json
+from smolfast.progress import ProgressCallback
+from smolfast.sources import Source, find_sources, one_line
+from smolfast.tokenizer import end_of_document, load_tokenizer
+from smolfast.tokens import INDEX_FILE, npy_file
+
+COLUMN = "messages"
+
+
+def tokenize_conversations(
+    conversations: Mapping[str, str | os.PathLike[str]],
+    tokenizer_folder: str | os.PathLike[str],
+    output_folder: str | os.PathLike[str],
+    *,
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Encode conversations as `smolfast.tokens.tokenize` does documents, and `NAME.learned.npy` (bool [N]) beside.
+
+    Args:
+        conversations: name → a .jsonl or .parquet file, or a folder of them, whose column or key `messages` is a list
+            of {"role", "content"} (see `smolfast.chat`); such as {"train": …, "held_out": …}.
+
+    Returns:
+        documents_in, bytes_in, documents_out, bytes_out, vocab_size, and per name NAME_tokens and NAME_learned_tokens.
+
+    Raises:
+        SmolfastError: input that can't be read or has another form; nothing of the assistant's in it.
+    """
+    tokenizer = load_tokenizer(tokenizer_folder)
+    end, vocab_size = end_of_document(tokenizer), tokenizer.get_vocab_size()
+    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    folder = Path(output_folder)
+    files: dict[str, dict[str, int]] = {}
+    summary: dict[str, Any] = {}
+    for position, (name, path) in enumerate(conversations.items()):
+        lengths, text_bytes, learned_tokens = [0], 0, 0
+        with (
+            npy_file(folder / f"{name}.tokens.npy", dtype) as add_tokens,
+            npy_file(folder / f"{name}.learned.npy", np.dtype("|b1")) as add_learned,
+        ):
+            for where, messages in _conversations(path):
+                try:
+                    tokens, learned = encode_conversation(messages, tokenizer)
+                except SmolfastError as error:
+                    raise SmolfastError(f"{where}: {error}") from error
+                add_tokens(np.array([*tokens, end], dtype))
+                add_learned(np.array([*learned, False]))
+                lengths.append(len(tokens) + 1)
+                learned_tokens += sum(learned)
+                text_bytes += sum(len(message["content"].encode()) for message in messages)
+                if progress is not None and len(lengths) % 1000 == 0:
+                    progress(position, len(conversations), f"{name}: {len(lengths):,} conversations")
+        if not learned_tokens:
+            raise SmolfastError(f"{path} has nothing that the assistant says; there is nothing to learn")
+        starts = np.cumsum(lengths, dtype=np.int64)
+        with npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as add_starts:
+            add_starts(starts)
+        files[name] = {"documents": len(starts) - 1, "tokens": int(starts[-1]), "utf8_bytes": text_bytes}
+        summary |= {f"{name}_tokens": int(starts[-1]), f"{name}_learned_tokens": learned_tokens}
+    write_json(folder / INDEX_FILE, {"vocab_size": vocab_size, "end_of_document": end, "learned": True, "files": files})
+    documents = sum(file["documents"] for file in files.values())
+    return {
+        "documents_in": documents,
+        "bytes_in": sum(file["utf8_bytes"] for file in files.values()),
+        "documents_out": documents,
+        "bytes_out": sum(file["tokens"] for file in files.values()) * (dtype.itemsize + 1),
+        "vocab_size": vocab_size,
+        **summary,
+    }
+
+
+def _conversations(path: str | os.PathLike[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each conversation with where it stands."""
+    for source in find_sources([path]):
+        if source.kind == "text":
+            raise SmolfastError(f"{source.path} is text; give .jsonl or .parquet with conversations")
+        for row, messages in enumerate(_json_rows(source) if source.kind == "jsonl" else _parquet_rows(source), 1):
+            where = f"{source.path}, row {row}"
+            if not isinstance(messages, list) or not messages:
+                raise SmolfastError(f"{where}: no list of messages under '{COLUMN}'")
+            yield where, messages
+
+
+def _json_rows(source: Source) -> Iterator[Any]:
+    try:
+        # By its name pyarrow knows .gz and .zst.
+        with pa.input_stream(source.path) as stream:
+            lines = stream.read().splitlines()
+    except (OSError, pa.ArrowException) as error:
+        raise SmolfastError(f"can't read {source.path}: {one_line(error)}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise SmolfastError(f"{source.path}, line {number}: not valid JSON ({one_line(error)})") from error
+        yield value.get(COLUMN) if isinstance(value, dict) else None
+
+
+def _parquet_rows(source: Source) -> Iterator[Any]:
+    try:
+        with pq.ParquetFile(source.path) as file:
+            if COLUMN not in file.schema_arrow.names:
+                raise SmolfastError(
+                    f"{source.path} has no column '{COLUMN}'; it has {', '.join(file.schema_arrow.names)}"
+                )
+            for batch in file.iter_batches(batch_size=1024, columns=[COLUMN]):
+                yield from batch.column(0).to_pylist()
+    except OSError as error:
+        raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
+    except pa.ArrowException as error:
+        raise SmolfastError(f"{source.path} is not parquet, or damaged ({one_line(error)})") from error
