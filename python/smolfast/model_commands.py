@@ -104,8 +104,12 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
 def add_evaluate(commands: Any) -> None:
     parser = command(commands, "evaluate", _evaluate, "Held-out bits per byte, beside a unigram model, zlib and xz.")
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
-    parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="token files with a held-out part")
-    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
+    parser.add_argument("--tokens", type=Path, metavar="DIR", help="token files with a held-out part")
+    parser.add_argument("--held-out", type=Path, metavar="FILE", help="held-out documents (parquet)")
+    harness = parser.add_argument_group("instead of held-out text: tasks of lm-evaluation-harness on an export")
+    harness.add_argument("--harness", metavar="TASK,…", help="names of tasks; needs pip install 'smolfast[harness]'")
+    harness.add_argument("--harness-limit", type=at_least(1), metavar="N", help="examples of each task")
+    harness.add_argument("--harness-tasks", type=Path, metavar="DIR", help="folder with further tasks (YAML)")
     parser.add_argument(
         "--source-column", metavar="NAME", help="column of the documents that names their source: figures for each too"
     )
@@ -114,7 +118,26 @@ def add_evaluate(commands: Any) -> None:
     add_config_options(parser)
 
 
+def _harness(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.harness import run_harness
+
+    tasks, folder = arguments.harness.split(","), arguments.harness_tasks
+    return run_stage(
+        arguments,
+        "harness",
+        inputs={"model": arguments.model, **({} if folder is None else {"tasks": folder})},
+        parameters={"tasks": tasks, "limit": arguments.harness_limit},
+        work=lambda path, progress: run_harness(
+            arguments.model, path, tasks, limit=arguments.harness_limit, task_folder=folder
+        ),
+    )
+
+
 def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    if arguments.harness is not None:
+        return _harness(arguments)
+    if arguments.tokens is None or arguments.held_out is None:
+        raise SmolfastError("evaluate: give --tokens and --held-out, or --harness")
     from smolfast.evaluate import evaluate
 
     config = load_config(arguments)
