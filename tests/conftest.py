@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import heapq
+import importlib.util
 import inspect
 import json.decoder
 import os
@@ -12,6 +13,7 @@ import pathlib
 import shlex
 import textwrap
 from types import SimpleNamespace
+from typing import Any
 
 import hypothesis
 import pyarrow as pa
@@ -48,3 +50,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     train_tokenizer([files["train"]], folder / "tokenizer", TokenizerConfig(vocab_size=512))
     tokenize(files, folder / "tokenizer", folder / "tokens")
     return SimpleNamespace(tokenizer=folder / "tokenizer", tokens=folder / "tokens", held_out=files["held_out"])
+
+
+@pytest.fixture(scope="session")
+def write_tokens() -> Any:
+    """The function of synthetic_tokens.py: folder, and seed → token files that are the same on every machine."""
+    path = pathlib.Path(__file__).with_name("synthetic_tokens.py")
+    spec = importlib.util.spec_from_file_location("synthetic_tokens", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_tokens

@@ -30,7 +30,7 @@ def command(out: Path, options: Sequence[str]) -> list[str]:
 
 
 def artefacts(out: Path) -> dict[str, bytes]:
-    """Relative path to bytes of every artefact file; the metrics without their wall-clock seconds."""
+    """Relative path to bytes of every artefact file; the metrics without their wall-clock seconds and speed."""
     files = [file for folder in FOLDERS for file in (out / folder).rglob("*") if file.is_file()]
     found = {str(file.relative_to(out)): file.read_bytes() for file in [*files, *(out / name for name in FILES)]}
     rows = [json.loads(line) for line in (out / "train" / "metrics.jsonl").read_text().splitlines()]

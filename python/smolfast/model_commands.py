@@ -26,8 +26,19 @@ def add_train(commands: Any) -> None:
     parser = command(
         commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
     )
-    parser.add_argument("tokens", type=Path, nargs="?", metavar="TOKENS", help="folder that `smolfast tokenize` wrote")
+    parser.add_argument(
+        "tokens",
+        nargs="*",
+        metavar="[NAME=]TOKENS",
+        help="folder that `smolfast tokenize` wrote; several with a name each, which train.mixture gives weights",
+    )
     add_output(parser, "folder for checkpoints, metrics.jsonl and the final model", required=False)
+    parser.add_argument(
+        "--parallel",
+        choices=("ddp", "fsdp"),
+        default="ddp",
+        help="under torchrun: every process has the whole model (ddp), or a shard of it (fsdp) (ddp)",
+    )
     _add_dry_run(parser)
     parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
     parser.add_argument(
@@ -67,38 +78,11 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
         from smolfast.dry_run import run
 
         return run(arguments, config)
-    if arguments.tokens is None or arguments.output is None:
+    if not arguments.tokens or arguments.output is None:
         raise SmolfastError("train: give TOKENS and -o PATH, or --dry-run")
-    from smolfast.train import train
+    from smolfast.train_command import train_command
 
-    teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
-    init = {} if arguments.init is None else {"init": arguments.init}
-    return run_stage(
-        arguments,
-        "train",
-        inputs={"tokens": arguments.tokens, **teachers, **init},
-        parameters={
-            "model": config.model.model_dump(mode="json"),
-            "train": config.train.model_dump(mode="json"),
-            **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
-            "seed": config.seed,
-            "minutes": arguments.minutes,
-        },
-        work=lambda path, progress: train(
-            arguments.tokens,
-            path,
-            model=config.model,
-            config=config.train,
-            seed=config.seed,
-            threads=arguments.threads,
-            time_budget_seconds=None if arguments.minutes is None else arguments.minutes * 60,
-            distill=config.distill,
-            **teachers,
-            **init,
-            progress=progress,
-        ),
-        resumable=True,
-    )
+    return train_command(arguments, config, run_stage)
 
 
 def add_evaluate(commands: Any) -> None:

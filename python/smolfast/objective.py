@@ -50,7 +50,11 @@ class Objective:
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call a function that uses the model, where its parameters are whole; every rank must."""
-        return self._wrapped(function)
+        result = self._wrapped(function)
+        if self.ranks.sharded:
+            # Without a backward pass the root keeps its whole parameters, which an update would leave behind.
+            self._wrapped.reshard()  # type: ignore[operator]
+        return result
 
     def units(self, rows: Rows) -> list[Unit]:
         """The micro-batches of this rank's rows of a step; divided by the whole batch's counts of targets."""

@@ -35,6 +35,7 @@ class Run:
         about: `run.json`, its `identity` merged in: config, input, versions, hardware, seed, threads.
         stages: manifests of finished stages in pipeline order, the report's own left out.
         metrics: one dict a step, steps rising.
+        events: one dict an event of training, as they came.
         shapes: parameter name to shape, from the headers of the final model's safetensors files.
     """
 
@@ -42,6 +43,7 @@ class Run:
     about: dict[str, Any]
     stages: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
+    events: list[dict[str, Any]]
     evaluation: dict[str, Any]
     sample: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
@@ -76,6 +78,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         about=_merged(_optional_json(folder / "run.json")),
         stages=_stages(folder / "stages"),
         metrics=_metrics(folder / "train" / "metrics.jsonl"),
+        events=_events(folder / "train" / "events.jsonl"),
         evaluation=_optional_json(folder / "evaluate" / "evaluation.json"),
         sample=_optional_json(folder / "generate" / "sample.json"),
         shapes=_shapes(folder / "train" / "model"),
@@ -123,12 +126,7 @@ def _stages(folder: Path) -> list[dict[str, Any]]:
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """Steps in order. A step written again after a resume counts once, as last written; a torn last line is dropped."""
-    if not path.exists():
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    lines = _lines(path)
     steps: dict[int, dict[str, Any]] = {}
     for index, line in enumerate(lines):
         if not line.strip():
@@ -143,6 +141,31 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
                 f"{path}, line {index + 1} is not a step's metrics ({error}); delete the train folder and run again"
             ) from error
     return [steps[step] for step in sorted(steps)]
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    """In the order of writing; a torn last line is dropped."""
+    lines = _lines(path)
+    events = []
+    for index, line in enumerate(lines):
+        try:
+            events.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if index == len(lines) - 1:
+                break
+            raise SmolfastError(
+                f"{path}, line {index + 1} is not an event ({error}); delete the train folder and run again"
+            ) from error
+    return events
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -13,6 +13,7 @@ from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, 
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
 from smolfast.report.run import Run
 from smolfast.report.section import Section, count, numeric, words
+from smolfast.report.watch import watch
 
 _SMOOTH_FROM = 40
 _HEADS_SHOWN = 2
@@ -81,6 +82,7 @@ def training(run: Run) -> Section:
             class_="two",
         )
     )
+    body.append(watch(run))
     return Section("training", title, markup(body), lacking)
 
 

@@ -1,0 +1,85 @@
+"""What the training loop watched: events and alarms, each source's held-out loss, the features of each layer."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from smolfast.report.charts import Series, line_chart, number
+from smolfast.report.markup import Markup, folded, markup, table, tag
+from smolfast.report.run import Run
+from smolfast.report.section import numeric, words
+
+_MOST_EVENTS = 200
+
+
+def watch(run: Run) -> Markup:
+    """All of it; where a run left none, that is said of events and nothing of the rest."""
+    return markup((_events(run), _sources(run), _features(run)))
+
+
+def _events(run: Run) -> Markup:
+    if not run.events:
+        return tag("p", "No spike, rollback or alarm was recorded.")
+    shown = run.events[:_MOST_EVENTS]
+    rows = []
+    for event in shown:
+        details = {key: value for key, value in event.items() if key not in ("step", "event")}
+        rows.append(
+            (
+                str(event.get("step", "–")),
+                words(str(event.get("event", "–"))),
+                ", ".join(f"{words(key)} {_plain(value)}" for key, value in details.items()),
+            )
+        )
+    more = f" The first {_MOST_EVENTS} are shown." if len(run.events) > len(shown) else ""
+    title = f"{len(run.events):,} events: spikes, reactions and alarms.{more}"
+    return markup((tag("p", title), table("Events", ("Step", "Event", "Details"), rows)))
+
+
+def _sources(run: Run) -> Markup:
+    """Curves of the held-out losses of runs on several sources."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for entry in run.metrics:
+        losses = entry.get("held_out_losses")
+        for name, loss in losses.items() if isinstance(losses, dict) else ():
+            value = numeric(loss)
+            if value is not None and math.isfinite(value):
+                steps, values = found.setdefault(str(name), ([], []))
+                steps.append(float(entry["step"]))
+                values.append(value)
+    if not found:
+        return Markup()
+    series = [Series(name, steps, values, index % 5) for index, (name, (steps, values)) in enumerate(found.items())]
+    ends = ", ".join(f"{name} {number(values[-1])}" for name, (_, values) in found.items())
+    return line_chart(
+        "source-loss", "Held-out loss of each source", f"In nats per token; at the end {ends}.", series,
+        y_name="nats per token",
+    )  # fmt: skip
+
+
+def _features(run: Run) -> Markup:
+    """The last look at each layer's features."""
+    last = next((entry for entry in reversed(run.metrics) if isinstance(entry.get("features"), dict)), None)
+    if last is None:
+        return Markup()
+    columns = [(name, values) for name, values in last["features"].items() if isinstance(values, list)]
+    layers = max((len(values) for _, values in columns), default=0)
+    rows = [
+        [str(layer + 1), *(_plain(values[layer]) if layer < len(values) else "–" for _, values in columns)]
+        for layer in range(layers)
+    ]
+    shown = table(
+        f"Features at step {last['step']}",
+        ("Layer", *(words(name) for name, _ in columns)),
+        rows,
+        numeric=range(1, len(columns) + 1),
+    )
+    return folded("Features of each layer at the last look (alarms only: they don't predict quality)", shown)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "not finite" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,75 @@
+"""Events, sources and features on the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from smolfast.errors import SmolfastError
+from smolfast.report import write_report
+
+Report = Callable[[], tuple[Any, dict[str, Any]]]
+
+
+@pytest.fixture
+def report(own_run: Path, fake: SimpleNamespace) -> Report:
+    """Writes the report of the test's run; gives the page and the summary."""
+
+    def write() -> tuple[Any, dict[str, Any]]:
+        output = own_run.parent / "out.html"
+        summary = write_report(own_run, output)
+        return fake.page(output.read_text(encoding="utf-8")), summary
+
+    return write
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_calm_run_says_so(own_run: Path, report: Report) -> None:
+    assert "No spike, rollback or alarm was recorded." in report()[0].words
+
+
+def test_events_are_on_the_page(own_run: Path, fake: SimpleNamespace, report: Report) -> None:
+    events = [
+        {"step": 61, "event": "loss spike", "reaction": "rollback", "deviations": 9.25, "loss": None},
+        {"step": 61, "event": "rollback", "back_to": 50, "rate": 0.7},
+        {"step": 80, "event": "alarm", "measure": "effective_rank", "layer": 1, "value": 1.0625},
+        {"step": 90, "event": fake.hostile},
+    ]
+    write_lines(own_run / "train" / "events.jsonl", events)
+    page, summary = report()
+    for words in (
+        "4 events: spikes, reactions and alarms.",
+        "61 loss spike reaction rollback, deviations 9.25, loss not finite",
+        "61 rollback back to 50, rate 0.7",
+        "80 alarm measure effective_rank, layer 1, value 1.062",
+    ):
+        assert words in page.words
+    assert summary["missing"] == []
+
+
+def test_sources_and_features_are_on_the_page(own_run: Path, fake: SimpleNamespace, report: Report) -> None:
+    metrics = fake.metrics()
+    for entry in metrics[19::20]:
+        entry["held_out_losses"] = {"web": 4.0, "code": 2.5}
+    metrics[99]["features"] = {"effective_rank": [12.5, 9.75], "dead_units": [0.0, 0.25]}
+    write_lines(own_run / "train" / "metrics.jsonl", metrics)
+    page, _ = report()
+    assert "Held-out loss of each source" in page.words and "web 4" in page.words and "code 2.5" in page.words
+    assert "Features at step 100" in page.words and "2 9.75 0.25" in page.words
+
+
+def test_a_torn_last_event_is_dropped_and_a_broken_one_named(own_run: Path, report: Report) -> None:
+    path = own_run / "train" / "events.jsonl"
+    path.write_text('{"step": 3, "event": "qk_clip"}\n{"step": 4, "ev')
+    assert "1 events" in report()[0].words
+    path.write_text('{"step": 3, "ev\n{"step": 4, "event": "qk_clip"}\n')
+    with pytest.raises(SmolfastError, match=r"events\.jsonl, line 1 is not an event"):
+        report()
