@@ -54,9 +54,9 @@ class MetricsLog:
             )
         write_text(self.path, "".join(line + "\n" for line in lines))
         self.last = dict(json.loads(lines[-1])) if lines else {}
-        self._file = self.path.open("a", encoding="utf-8")
         if self._tensorboard:
             self._board = TensorBoardLog(self.path.parent / "tensorboard", step)
+        self._file = self.path.open("a", encoding="utf-8")
 
     def add(self, line: dict[str, Any]) -> None:
         """Append a step's line; numbers that aren't finite become null."""

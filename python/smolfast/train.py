@@ -438,12 +438,12 @@ class _Run:
             monitored = config.monitor_every and (step + 1) % config.monitor_every == 0
             before = self.objective.run(self.monitor.states) if monitored else []
             self._update(gradients, norm, norms)
-            if isinstance(watch, LargestLogits):
-                self._clip_heads(step, watch.by_module)
             if monitored:
                 line["features"] = self.objective.run(partial(self.monitor.measure, before))
                 for alarm in self.monitor.alarms(line["features"]):
                     self.events.add(step + 1, "alarm", **alarm)
+        if isinstance(watch, LargestLogits):  # of a batch that was left out, too: it showed what heads do
+            self._clip_heads(step, watch.by_module)
         self.tokens += rows * length
         self._flops = sum(flops_per_token(self.model_config, self.vocab_size, length).values())
         return line | {"tokens": self.tokens}

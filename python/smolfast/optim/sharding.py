@@ -112,8 +112,9 @@ def _by_rows(layout: Layout, updates: Sequence[Tensor], work: Callable[[list[Ten
     owned = range(rank, len(updates), world)
     whole = received.transpose(0, 1).reshape(turns, world * shard, columns)
     work([whole[turn, :rows] for turn, _ in enumerate(owned)])
-    received.copy_(whole.view(turns, world, shard, columns).transpose(0, 1))
-    dist.all_to_all_single(send, received, group=layout.group)
+    # Of one turn `whole` is a view of `received`, and so is this.
+    results = whole.view(turns, world, shard, columns).transpose(0, 1).contiguous()
+    dist.all_to_all_single(send, results, group=layout.group)
     return [send[index % world, index // world, : update.shape[0]] for index, update in enumerate(updates)]
 
 
