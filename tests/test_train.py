@@ -292,3 +292,23 @@ def test_a_full_disk_is_one_line(corpus: SimpleNamespace, tmp_path: Path, monkey
     monkeypatch.setattr("smolfast.train.os.fsync", full)
     with pytest.raises(SmolfastError, match="the disk is full"):
         run(corpus, tmp_path)
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written_loses_nothing(
+    corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write runs beside the steps; its failure ends the run, and the checkpoint before is gone on from."""
+    sound = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if "step-000010" in str(path):
+            raise OSError(28, "No space left on device")
+        return sound(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(SmolfastError, match=r"step-000010: the disk is full"):
+            run(corpus, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["latest", "step-000005"]
+    assert run(corpus, tmp_path)["resumed_from_step"] == 5
+    assert_same_run(tmp_path, uninterrupted)
