@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <mutex>
 #include <new>
+#include <utility>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -38,14 +41,67 @@ char* reserve_aligned(std::size_t bytes) {
   return begin + before;
 }
 
-char* system_resize(char* data, std::size_t from, std::size_t to) {
-  if (from != 0 && to < from) {
-    void* const shrunk = mremap(data, from, to, 0);
-    if (shrunk == MAP_FAILED) throw std::bad_alloc();
+// Large blocks lately given back, for the next ones: pages that the system must clear anew took as long as
+// normalisation itself. The system may take their pages whenever it needs them (MADV_FREE).
+class SpareBlocks {
+ public:
+  // A block of at least `bytes`, and not much more, or a null one.
+  std::pair<char*, std::size_t> take(std::size_t bytes) {
+    const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);  // one who can't have it at once, or never, after a
+    if (!hold) return {};                                              // fork, does without
+    for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
+      if (block->second < bytes || block->second > bytes + bytes / 4) continue;
+      const std::pair<char*, std::size_t> found = *block;
+      kept_ -= found.second;
+      blocks_.erase(block);
+      return found;
+    }
+    return {};
+  }
+
+  // Whether the block is kept; else it's still the caller's.
+  bool keep(char* data, std::size_t capacity) {
+    if (capacity > kMost / 2) return false;
+    const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);
+    if (!hold) return false;
+    while (!blocks_.empty() && kept_ + capacity > kMost) {
+      munmap(blocks_.front().first, blocks_.front().second);
+      kept_ -= blocks_.front().second;
+      blocks_.erase(blocks_.begin());
+    }
+    madvise(data, capacity, MADV_FREE);
+    blocks_.emplace_back(data, capacity);
+    kept_ += capacity;
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t kMost = std::size_t{1} << 26;
+
+  std::mutex lock_;
+  std::vector<std::pair<char*, std::size_t>> blocks_;  // the oldest first
+  std::size_t kept_ = 0;
+};
+
+SpareBlocks& spare_blocks() {
+  static auto* const blocks = new SpareBlocks;  // never destroyed: buffers may outlive everything
+  return *blocks;
+}
+
+// A new block of at least `capacity`, which becomes what it has.
+char* system_take(std::size_t& capacity) {
+  if (const auto [data, size] = spare_blocks().take(capacity); data != nullptr) {
+    capacity = size;
     return data;
   }
+  char* const data = reserve_aligned(capacity);
+  madvise(data, capacity, MADV_HUGEPAGE);
+  return data;
+}
+
+char* system_grow(char* data, std::size_t from, std::size_t to) {
   char* const aligned = reserve_aligned(to);
-  if (from != 0 && mremap(data, from, to, MREMAP_MAYMOVE | MREMAP_FIXED, aligned) == MAP_FAILED) {
+  if (mremap(data, from, to, MREMAP_MAYMOVE | MREMAP_FIXED, aligned) == MAP_FAILED) {
     munmap(aligned, to);
     throw std::bad_alloc();
   }
@@ -53,28 +109,47 @@ char* system_resize(char* data, std::size_t from, std::size_t to) {
   return aligned;
 }
 
+// Gives the pages past `size` back, and keeps the addresses, so that the block still serves the next one.
+void system_trim(char* data, std::size_t size, std::size_t capacity) {
+  const std::size_t used = (size + kHugePage - 1) & ~(kHugePage - 1);
+  if (used < capacity) madvise(data + used, capacity - used, MADV_DONTNEED);
+}
+
 void system_free(char* data, std::size_t capacity) {
-  munmap(data, capacity);
+  if (!spare_blocks().keep(data, capacity)) munmap(data, capacity);
 }
 #else
 bool is_large(std::size_t) {
   return false;
 }
-char* system_resize(char*, std::size_t, std::size_t) {
+char* system_take(std::size_t&) {
   throw std::bad_alloc();
 }
+char* system_grow(char*, std::size_t, std::size_t) {
+  throw std::bad_alloc();
+}
+void system_trim(char*, std::size_t, std::size_t) {}
 void system_free(char*, std::size_t) {}
 #endif
 
 }  // namespace
 
+void Buffer::shrink() {
+  if (capacity_ <= size_ + size_ / 8 + kSlack) return;
+  if (is_large(capacity_)) {
+    system_trim(data_, size_ + kSlack, capacity_);
+  } else {
+    reallocate(size_ + kSlack);
+  }
+}
+
 void Buffer::reallocate(std::size_t capacity) {
   if (is_large(capacity_) && is_large(capacity)) {
-    data_ = system_resize(data_, capacity_, capacity);
+    data_ = system_grow(data_, capacity_, capacity);
   } else if (is_large(capacity_) || is_large(capacity)) {
     char* moved = nullptr;
     if (is_large(capacity)) {
-      moved = system_resize(nullptr, 0, capacity);
+      moved = system_take(capacity);
     } else if (capacity != 0) {
       moved = static_cast<char*>(std::malloc(capacity));
       if (moved == nullptr) throw std::bad_alloc();

@@ -1,6 +1,6 @@
 // A growing byte buffer that doesn't clear what it hasn't written (std::vector would: one more pass over the output)
-// and gives large blocks back to the system when it dies (the allocator would keep them, and peak memory would be
-// doubled while the parts of an output are joined).
+// and gives large blocks back to the system when it dies, or keeps a few for the next (the allocator would keep all, and
+// peak memory would be doubled while the parts of an output are joined).
 #pragma once
 
 #include <cstddef>
@@ -43,10 +43,8 @@ class Buffer {
     size_ += bytes;
   }
   void append(std::string_view text) { append(text.data(), text.size()); }
-  // Gives back what growing took too much; true to size for small buffers.
-  void shrink() {
-    if (capacity_ > size_ + size_ / 8 + kSlack) reallocate(size_ + kSlack);
-  }
+  // Gives the memory past the end back where growing took much too much.
+  void shrink();
 
  private:
   void swap(Buffer& other) noexcept {

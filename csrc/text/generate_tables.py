@@ -195,6 +195,10 @@ class Normalization:
         out.parts.append(f"const uint32_t kCompositionWidth = {width};\n")
         out.array("uint16_t", "kCompositions", matrix)
         out.array("uint32_t", "kSupplementaryCompositions", supplementary)
+        marks = range(0x300, 0x380)
+        out.array("uint16_t", "kLatinCompositions", [self.pairs.get((c, m), 0) for m in marks for c in range(64, 128)])
+        bases = range(0x3040, 0x3100)
+        out.array("uint16_t", "kKanaCompositions", [self.pairs.get((c, m), 0) for m in (0x3099, 0x309A) for c in bases])
         for form in forms:
             write_scan_tables(out, form, self.stops[form])
 
@@ -203,10 +207,25 @@ class Normalization:
 COMMON_LEADS = {
     **dict.fromkeys([0xC3, 0xD0, 0xD1, 0xD8, 0xD9, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9], 100),
     **dict.fromkeys([0xCE, 0xCF, 0xE0, 0xEB, 0xEC, 0xED, 0xEA], 60),
-    **dict.fromkeys([0xC2, 0xC4, 0xC5, 0xD2, 0xD3, 0xD6, 0xD7, 0xDA, 0xDB, 0xE1, 0xE2, 0xEF], 25),
+    **dict.fromkeys([0xC2, 0xC4, 0xC5, 0xD2, 0xD3, 0xD6, 0xD7, 0xDA, 0xDB, 0xE1], 25),
     0xF0: 10,
 }
-JAPANESE_LEAD = 0xE3  # hiragana and katakana: judged by second and third byte
+COMMON_PAIRS = {
+    **{(0xC2, second): 2000 for second in (0xA0, 0xA9, 0xAB, 0xBB)},  # no-break space, copyright sign, guillemets
+    **{(0xC3, second): 1000 for second in range(0xA0, 0xC0)},  # small letters: Latin
+    **{(0xD0, second): 500 for second in range(0xB0, 0xC0)},  # and Cyrillic
+    **{(0xD1, second): 500 for second in range(0x80, 0x90)},
+    (0xC5, 0x93): 500,  # the ligature oe
+    **{(0xD8, second): 1000 for second in range(0xA7, 0xBB)},  # Arabic letters
+    **{(0xD9, second): 1000 for second in range(0x81, 0x8B)},
+    (0xE1, 0x84): 1000,  # leading consonants of conjoining jamo
+    **{(0xE1, second): 300 for second in range(0xB8, 0xBC)},  # Vietnamese
+    **{(0xEA, second): 200 for second in range(0xB0, 0xC0)},  # Hangul syllables
+    **{(lead, second): 200 for lead in (0xEB, 0xEC) for second in range(0x80, 0xC0)},
+}
+# Leads judged by second and third byte: kana; punctuation, symbols and fullwidth forms.
+KANA_LEADS = {0xE3}
+SYMBOL_LEADS = {0xE2, 0xEF}
 
 
 def cover(cells: dict[tuple[int, int], float], allowed: set[tuple[int, int]]) -> list[list[int]]:
@@ -271,29 +290,31 @@ def cover(cells: dict[tuple[int, int], float], allowed: set[tuple[int, int]]) ->
 
 def write_scan_tables(out: Writer, form: str, stops: set[int]) -> None:
     pairs: set[tuple[int, int]] = set()
-    japanese: set[tuple[int, int]] = set()
+    kana: set[tuple[int, int]] = set()
+    symbols: set[tuple[int, int]] = set()
     for code in stops:
         if code < 0x80 or is_surrogate(code):
             continue
         data = utf8(chr(code))
-        if data[0] == JAPANESE_LEAD:
-            japanese.add((data[1], data[2]))
+        if data[0] in KANA_LEADS:
+            kana.add((data[1], data[2]))
+        elif data[0] in SYMBOL_LEADS:
+            symbols.add((data[1], data[2]))
         else:
             pairs.add((data[0], data[1]))
     assert not any(code < 0x80 for code in stops)
-    cells = {
-        (lead, second): COMMON_LEADS.get(lead, 1) * (20 if (lead, second) == (0xE2, 0x80) else 1)
-        for lead in range(0xC2, 0xF5) for second in range(0x80, 0xC0) if lead != JAPANESE_LEAD
+    continuations = range(0x80, 0xC0)
+    pair_cells = {
+        (lead, second): COMMON_PAIRS.get((lead, second), COMMON_LEADS.get(lead, 1))
+        for lead in range(0xC2, 0xF5) if lead not in KANA_LEADS | SYMBOL_LEADS for second in continuations
     }  # fmt: skip
-    kana = {
-        (second, third): 10 if 0x81 <= second <= 0x83 else 1
-        for second in range(0x80, 0xC0)
-        for third in range(0x80, 0xC0)
-    }
-    tables = [t for group in (cover(cells, pairs), cover(kana, japanese)) for t in group]
-    out.parts.append(
-        f"const ScanTables kScan{form} = {{" + ",".join("{" + ",".join(map(str, t)) + "}" for t in tables) + "};\n"
-    )
+    # Kana from 81 to 83 after the lead; dashes and quotes at E2 80, box drawing at E2 94, fullwidth forms from EF BC on.
+    kana_cells = {(b, c): 10 if 0x81 <= b <= 0x83 else 1 for b in continuations for c in continuations}
+    common = {0x80: 20, 0xBC: 20, 0xBD: 5, 0x94: 5}
+    symbol_cells = {(b, c): common.get(b, 1) for b in continuations for c in continuations}
+    groups = [cover(*group) for group in ((pair_cells, pairs), (kana_cells, kana), (symbol_cells, symbols))]
+    braced = ",".join("{" + ",".join("{" + ",".join(map(str, t)) + "}" for t in tables) + "}" for tables in groups)
+    out.parts.append(f"const ScanTables kScan{form} = {{{braced}}};\n")
 
 
 def write_case(out: Writer, name: str, mapping: dict[int, tuple[int, ...]]) -> None:

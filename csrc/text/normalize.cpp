@@ -2,10 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "text/stream_safe.h"
 #include "text/utf8.h"
+
+#if defined(__GNUC__)
+#define SMOLFAST_INLINE __attribute__((always_inline)) inline
+#else
+#define SMOLFAST_INLINE inline
+#endif
 
 namespace smolfast::text {
 namespace {
@@ -45,15 +52,87 @@ inline uint32_t compose_pair(uint32_t first, const NormRecord& first_record, uin
   return 0;
 }
 
-// Copies a short stretch with whole vectors where the source allows it; the target has Buffer::kSlack.
-inline char* copy_short(const char* from, const char* to_end, const char* source_end, char* out) {
+// Copies a stretch, mostly a short one, with whole vectors where the source allows it; the target has Buffer::kSlack.
+inline char* copy_stretch(const char* from, const char* to_end, const char* source_end, char* out) {
   const auto bytes = static_cast<std::size_t>(to_end - from);
-  if (bytes <= 32 && source_end - from >= 32) {
-    std::memcpy(out, from, 32);
-  } else {
+  if (bytes > 256 || source_end - to_end < 32) {
     std::memcpy(out, from, bytes);
+    return out + bytes;
   }
+  for (std::size_t i = 0; i < bytes; i += 32) std::memcpy(out + i, from + i, 32);
   return out + bytes;
+}
+
+// The first byte lowest.
+inline uint64_t load_eight(const char* at) {
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, at, sizeof(bytes));
+  if constexpr (std::endian::native == std::endian::little) return bytes;
+  bytes = (bytes & 0x00FF00FF00FF00FF) << 8 | (bytes >> 8 & 0x00FF00FF00FF00FF);
+  bytes = (bytes & 0x0000FFFF0000FFFF) << 16 | (bytes >> 16 & 0x0000FFFF0000FFFF);
+  return bytes << 32 | bytes >> 32;
+}
+
+inline void store_four(uint32_t bytes, char* out) {
+  const char each[4] = {static_cast<char>(bytes), static_cast<char>(bytes >> 8), static_cast<char>(bytes >> 16),
+                        static_cast<char>(bytes >> 24)};
+  std::memcpy(out, std::endian::native == std::endian::little ? reinterpret_cast<const char*>(&bytes) : each, 4);
+}
+
+// encode() of a code point of two or three bytes, without a branch; writes four.
+inline char* encode_short(uint32_t code, char* out) {
+  const uint32_t last = 0x80 | (code & 63);
+  const uint32_t two = 0xC0 | code >> 6 | last << 8;
+  const uint32_t three = 0xE0 | code >> 12 | (0x80 | (code >> 6 & 63)) << 8 | last << 16;
+  const bool is_long = code >= 0x800;
+  store_four(is_long ? three : two, out);
+  return out + 2 + is_long;
+}
+
+// Composes Hangul syllables whose vowels are the stops of `mask` in the block, as long as each is followed by another,
+// by ASCII or by something else that is no stop, and takes the stops away. What lies from `copied` on is written too.
+// False if there is none. The block must have 16 bytes of text after it.
+bool compose_hangul(const char* block, const char* end, uint64_t& stops, const char*& segment, const char*& copied_to,
+                    char*& out) {
+  uint64_t mask = stops;
+  const char* copied = copied_to;
+  const char* from = segment;
+  char* to = out;
+  while (mask != 0) {
+    const int place = __builtin_ctzll(mask);
+    const char* const vowel_at = block + place;
+    const char* const base = vowel_at - 3;
+    if (base < from) break;
+    const uint64_t pair = load_eight(base);
+    const uint64_t lead = (pair >> 16 & 0xFF) - 0x80;
+    const uint64_t vowel = (pair >> 40 & 0xFF) - 0xA1;
+    // Without a branch on whether there is a final consonant: half of the syllables have one.
+    const uint64_t after = load_eight(vowel_at + 3);
+    const uint64_t tail = (after >> 2 & 64) + (after >> 16 & 63) + 0x1180 - kTailBase;
+    const uint64_t has_tail = static_cast<uint64_t>((after & 0xFEFF) == 0x86E1) & (tail - 1 < kTails - 1 ? 1 : 0);
+    const uint64_t following = after >> has_tail * 24;
+    const uint64_t near = mask & uint64_t{8} << place;
+    if (((pair & 0xFFFF00FFFF) != 0x85E10084E1) | (lead >= kLeads) | (vowel >= kVowels) |
+        (((following & 0x80) != 0) & ((following & 0xFFFF) != 0x84E1)) | ((near >> place) > has_tail << 3)) {
+      break;
+    }
+    mask ^= near | uint64_t{1} << place;
+    if (base - copied <= 16) {
+      std::memcpy(to, copied, 16);
+      to += base - copied;
+    } else {
+      to = copy_stretch(copied, base, end, to);
+    }
+    const auto code = static_cast<uint32_t>(kSyllableBase + (lead * kVowels + vowel) * kTails + (tail & -has_tail));
+    store_four(0x8080E0 | code >> 12 | (code << 2 & 0x3F00) | (code & 63) << 16, to);
+    to += 3;
+    copied = from = vowel_at + 3 + 3 * has_tail;
+  }
+  if (copied == copied_to) return false;
+  stops = mask;
+  segment = copied_to = copied;
+  out = to;
+  return true;
 }
 
 }  // namespace
@@ -78,78 +157,114 @@ bool Normalizer::is_normalized(std::string_view text) {
   return !normalize<false>(text, nullptr);
 }
 
+// Inlined, as its three results are otherwise joined in memory and waited for.
+SMOLFAST_INLINE Normalizer::Joined Normalizer::join(const char* segment, const char* stop, const char* end) const {
+  const auto* const p = reinterpret_cast<const uint8_t*>(stop);
+  const auto left = end - stop;
+  const auto before = stop - segment;
+  const auto starts = [&](int place) {
+    return place == left || p[place] < 0x80 || starts_segment(norm_record(decode(stop + place).code));
+  };
+  if ((p[0] & 0xFE) == 0xCC) {  // U+0300 to U+037F
+    if (before < 1 || (p[-1] & 0xC0) != 0x40) return {};
+    const uint32_t first = kLatinCompositions[(p[0] & 1u) << 12 | (p[1] & 63u) << 6 | (p[-1] & 63u)];
+    if (first == 0 || left == 2 || p[2] < 0x80) return {first, 1, 2};
+    if ((p[2] & 0xFE) != 0xCC) return {starts(2) ? first : 0, 1, 2};
+    const uint32_t mark = decode(stop + 2).code;
+    return {starts(4) ? compose_pair(first, norm_record(first), mark, norm_record(mark)) : 0, 1, 4};
+  }
+  if (before < 3 || p[-3] != p[0]) return {};
+  if (p[0] == 0xE3 && p[1] == 0x82 && p[2] - 0x99u < 2 && p[-2] - 0x81u < 3) {
+    const uint32_t code = kKanaCompositions[(p[2] - 0x99u) * 192 + ((p[-2] - 0x81u) << 6 | (p[-1] & 63u))];
+    // Kana from U+3040 on and Han start a segment, but for the two marks themselves, which are at E3 82.
+    const bool plain = left >= 6 && (p[3] - 0xE4u < 6 || (p[3] == 0xE3 && (p[4] == 0x81 || p[4] == 0x83)));
+    return {plain || starts(3) ? code : 0, 3, 3};
+  }
+  return {};
+}
+
 template <bool kWrite>
 bool Normalizer::normalize(std::string_view text, Buffer* out) {
   const char* const begin = text.data();
   const char* const end = begin + text.size();
   const char* copied = begin;   // what lies before is in `out`
   const char* segment = begin;  // where the last handled segment ended
+  char* to = nullptr;           // where `out` goes on, with room for what is left of the text; null: nothing changed yet
   const char* at = begin;
-  bool changed = false;
   for (;;) {
-    // Stops come in clusters: a few characters one by one before the vectors.
-    const NormRecord* record = nullptr;
-    for (int i = 0; i < 4 && at < end; ++i) {
-      const Decoded c = decode(at);
-      if (c.size > 1) {
-        record = &norm_record(c.code);
-        if (is_stop(*record, form_)) break;
-        record = nullptr;
-      }
-      at += c.size;
-    }
-    if (record == nullptr) {
-      at = kernels_.find_stop(at, end, form_, tables_);
-      if (at >= end) break;
-      record = &norm_record(decode(at).code);
-    }
-    if (composing_ && at > segment && !starts_segment(*record)) at = previous(at);
-    segment = at;
-    if constexpr (kWrite) {
-      const auto lead = static_cast<uint8_t>(*at);
-      if (composing_ && (lead == 0xE1 || (lead == 0xE3 && !compatibility_))) {
-        // Room for all of it at once: composing never lengthens.
-        const auto before = static_cast<std::size_t>(at - copied);
-        char* to = out->room(before + static_cast<std::size_t>(end - at));
-        char* const composed = copy_short(copied, at, end, to);
-        to = composed;
-        lead == 0xE1 ? compose_jamo(at, end, to) : compose_kana(at, end, to);
-        if (to != composed) {
-          out->commit(to);
-          changed = true;
-          copied = segment = at;
+    const Candidates found = kernels_.find_candidates(at, end, form_, tables_);
+    if (found.mask == 0) break;
+    at = found.block + kScanBlock;
+    for (uint64_t mask = found.mask; mask != 0;) {
+      const int place = __builtin_ctzll(mask);
+      const char* const stop = found.block + place;
+      mask &= mask - 1;
+      if (composing_) {
+        if (static_cast<uint8_t>(*stop) == 0xE1) {
+          if (kWrite && end - found.block >= kScanBlock + 16) {
+            char* target = to != nullptr ? to : out->room(text.size());
+            uint64_t left = mask | uint64_t{1} << place;
+            if (compose_hangul(found.block, end, left, segment, copied, target)) {
+              mask = left;
+              to = target;
+              continue;
+            }
+          }
+        } else if (const Joined joined = join(segment, stop, end); joined.code != 0) {
+          if constexpr (!kWrite) return true;
+          if (to == nullptr) to = out->room(text.size());
+          const char* const base = stop - joined.base_bytes;
+          if (base - copied <= 16 && end - copied >= 16) {
+            std::memcpy(to, copied, 16);
+            to += base - copied;
+          } else {
+            to = copy_stretch(copied, base, end, to);
+          }
+          to = encode_short(joined.code, to);
+          copied = segment = stop + joined.mark_bytes;
+          if (joined.mark_bytes == 4) mask &= mask - 1;  // two marks
           continue;
         }
       }
-    }
-    const Outcome outcome = composing_ ? compose(at, end) : decompose(at, end);
-    at = next_;
-    if (outcome != Outcome::kSame) {
-      if constexpr (!kWrite) return true;
-      changed = true;
-      char* to = copy_short(copied, segment, end, out->room(static_cast<std::size_t>(segment - copied) + 64));
-      if (outcome == Outcome::kComposed) {
-        to = encode(composed_, to);
-        copied = kept_;
-      } else {
-        if (outcome == Outcome::kDecomposed) {
-          std::memcpy(to, kept_, 48);
-          to += kept_bytes_;
+      const NormRecord& record = norm_record(decode(stop).code);
+      if (!is_stop(record, form_)) continue;
+      segment = composing_ && stop > segment && !starts_segment(record) ? previous(stop) : stop;
+      const Outcome outcome = composing_ ? compose(segment, end) : decompose(segment, end);
+      if (outcome != Outcome::kSame) {
+        if constexpr (!kWrite) return true;
+        if (to == nullptr) to = out->room(text.size());
+        to = copy_stretch(copied, segment, end, to);
+        if (outcome == Outcome::kComposed) {
+          to = encode(composed_, to);
+          copied = kept_;
         } else {
-          out->commit(to);
-          out->append(segment_.view());
-          to = out->room(0);
+          if (outcome == Outcome::kDecomposed) {
+            std::memcpy(to, kept_, 48);
+            out->commit(to + kept_bytes_);
+          } else {
+            out->commit(to);
+            out->append(segment_.view());
+          }
+          copied = next_;
+          to = out->room(static_cast<std::size_t>(end - copied));
         }
-        copied = next_;
       }
-      out->commit(to);
+      segment = next_;
+      if (segment - found.block >= kScanBlock) {
+        at = segment;
+        break;
+      }
+      mask &= ~uint64_t{0} << (segment - found.block);
     }
-    segment = at;
+    if (segment > at) at = segment;
   }
   if constexpr (kWrite) {
-    if (changed) out->append(copied, static_cast<std::size_t>(end - copied));
+    if (to == nullptr) return false;
+    out->commit(to);
+    out->append(copied, static_cast<std::size_t>(end - copied));
+    return true;
   }
-  return changed;
+  return false;
 }
 
 Normalizer::Outcome Normalizer::compose(const char* at, const char* end) {
@@ -199,66 +314,6 @@ Normalizer::Outcome Normalizer::compose(const char* at, const char* end) {
   composed_ = starter;
   kept_ = kept != nullptr ? kept : at;
   return Outcome::kComposed;
-}
-
-void Normalizer::compose_jamo(const char*& at, const char* end, char*& to) const {
-  const auto* p = reinterpret_cast<const uint8_t*>(at);
-  const auto* const stop = reinterpret_cast<const uint8_t*>(end);
-  while (stop - p >= 6 && p[0] == 0xE1 && p[1] == 0x84 && p[2] - 0x80u < kLeads && p[3] == 0xE1 && p[4] == 0x85 &&
-         p[5] - 0xA1u < kVowels) {
-    uint32_t syllable = kSyllableBase + ((p[2] - 0x80u) * kVowels + (p[5] - 0xA1u)) * kTails;
-    const uint8_t* next = p + 6;
-    if (stop - next >= 3 && next[0] == 0xE1 && (next[1] & 0xFE) == 0x86) {
-      const uint32_t tail = ((next[1] & 1u) << 6 | (next[2] & 63u)) + 0x1180 - kTailBase;
-      if (tail - 1 < kTails - 1) {
-        syllable += tail;
-        next += 3;
-      }
-    }
-    // Another syllable or ASCII follows, or it is looked up whether what follows could join.
-    const bool plain = next == stop || *next < 0x80 || (stop - next >= 3 && next[0] == 0xE1 && next[1] == 0x84) ||
-                       starts_segment(norm_record(decode(reinterpret_cast<const char*>(next)).code));
-    if (!plain) break;
-    to = encode(syllable, to);
-    p = next;
-    // A space or a short word between, but not a character that a mark may follow; longer stretches are for the
-    // vectors.
-    for (int i = 0; i < 16 && p < stop && *p < 0x80; ++i) {
-      if (stop - p > 1 && p[1] >= 0x80 && !(stop - p > 2 && p[1] == 0xE1 && p[2] == 0x84)) break;
-      *to++ = static_cast<char>(*p++);
-    }
-  }
-  at = reinterpret_cast<const char*>(p);
-}
-
-void Normalizer::compose_kana(const char*& at, const char* end, char*& to) const {
-  const auto* p = reinterpret_cast<const uint8_t*>(at);
-  const auto* const stop = reinterpret_cast<const uint8_t*>(end);
-  // U+3099 and U+309A.
-  const auto is_mark = [](const uint8_t* q) { return q[0] == 0xE3 && q[1] == 0x82 && (q[2] == 0x99 || q[2] == 0x9A); };
-  // Kana from U+3040 on, or U+4000 to U+9FFF: nothing there but the two marks changes or joins what stands before it.
-  const auto is_plain = [&](const uint8_t* q) {
-    return stop - q >= 3 && (q[0] - 0xE4u < 6 || (q[0] == 0xE3 && q[1] - 0x81u < 3 && !is_mark(q)));
-  };
-  while (stop - p >= 6 && is_plain(p)) {
-    const uint8_t* const next = p + 3;
-    if (!is_mark(next)) {
-      if (*next >= 0x80 && !is_plain(next)) break;
-      std::memcpy(to, p, 3);
-      to += 3;
-      p = next;
-      continue;
-    }
-    const uint8_t* const after = next + 3;
-    if (after != stop && *after >= 0x80 && !is_plain(after)) break;
-    const uint32_t base = decode(reinterpret_cast<const char*>(p)).code;
-    const uint32_t mark = 0x3000u + next[2];  // E3 82 99 is U+3099
-    const uint32_t joined = compose_pair(base, norm_record(base), mark, norm_record(mark));
-    if (joined == 0) break;
-    to = encode(joined, to);
-    p = after;
-  }
-  at = reinterpret_cast<const char*>(p);
 }
 
 Normalizer::Outcome Normalizer::decompose(const char* at, const char* end) {

@@ -36,14 +36,19 @@ class Normalizer final : public Transform {
     kOther,       // it becomes segment_
   };
 
+  // The commonest compositions, by tables of their own: a letter of ASCII and a mark or two, a Hangul syllable, kana and
+  // a voicing mark. `code` is 0 if it's none of them or what follows may join too.
+  struct Joined {
+    uint32_t code = 0;
+    int base_bytes = 0;  // before the stop
+    int mark_bytes = 0;  // from the stop on
+  };
+  Joined join(const char* segment, const char* stop, const char* end) const;
+
   template <bool kWrite>
   bool normalize(std::string_view text, Buffer* out);
   // Each handles the segment at `at` and sets next_ to where the next one starts.
   Outcome compose(const char* at, const char* end);
-  // Composes syllables of conjoining jamo from `at` on, each and what follows being plain; moves `at` and `to` along.
-  void compose_jamo(const char*& at, const char* end, char*& to) const;
-  // The same for kana and their voicing marks, with what stands between them as long as it's kana or Han.
-  void compose_kana(const char*& at, const char* end, char*& to) const;
   Outcome decompose(const char* at, const char* end);
   Outcome any(const char* at, const char* end);
   void append_decomposed(uint32_t code);

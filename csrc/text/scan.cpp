@@ -27,21 +27,27 @@ bool is_valid_utf8_baseline(const char* text, std::size_t size) {
   return first_invalid_byte({text + at, size - at}) == size - at;
 }
 
-const char* find_stop_baseline(const char* at, const char* end, int form, const ScanTables&) {
+Candidates find_candidates_baseline(const char* at, const char* end, int form, const ScanTables&) {
+  while (at < end && is_continuation(*at)) ++at;
   while (at < end) {
-    if (end - at >= 8) {
-      uint64_t eight;
-      std::memcpy(&eight, at, 8);
-      if ((eight & 0x8080808080808080u) == 0) {
-        at += 8;
-        continue;
+    const char* const block = at;
+    uint64_t mask = 0;
+    while (at < end && at - block < kScanBlock) {
+      if (end - at >= 8 && at - block <= kScanBlock - 8) {
+        uint64_t eight;
+        std::memcpy(&eight, at, 8);
+        if ((eight & 0x8080808080808080u) == 0) {
+          at += 8;
+          continue;
+        }
       }
+      const Decoded c = decode(at);
+      if (c.size > 1 && is_stop(norm_record(c.code), form)) mask |= uint64_t{1} << (at - block);
+      at += c.size;
     }
-    const Decoded c = decode(at);
-    if (c.size > 1 && is_stop(norm_record(c.code), form)) return at;
-    at += c.size;
+    if (mask != 0) return {block, mask};
   }
-  return end;
+  return {end, 0};
 }
 
 // Whether the character at `at`, of at least two bytes, is one that the tables hit.
@@ -50,7 +56,9 @@ bool is_hit(const char* at, const ScanTables& tables) {
   const auto shared = [](const uint8_t (&t)[4][16], uint8_t a, uint8_t b) {
     return (t[0][a >> 4] & t[1][a & 15] & t[2][b >> 4] & t[3][b & 15]) != 0;
   };
-  return p[0] == 0xE3 ? shared(tables.kana, p[1], p[2]) : shared(tables.pair, p[0], p[1]);
+  if (p[0] == 0xE3) return shared(tables.kana, p[1], p[2]);
+  if (p[0] == 0xE2 || p[0] == 0xEF) return shared(tables.symbols, p[1], p[2]);
+  return shared(tables.pair, p[0], p[1]);
 }
 
 bool is_ascii_upper(char c) {
@@ -86,7 +94,7 @@ const char* find_upper_baseline(const char* at, const char* end, const ScanTable
 
 }  // namespace
 
-const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_stop_baseline, map_case_baseline, find_upper_baseline};
+const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_candidates_baseline, map_case_baseline, find_upper_baseline};
 
 const ScanKernels& scan_kernels() {
 #if defined(SMOLFAST_X86) && defined(__GNUC__)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "text/tables.h"
 
@@ -17,11 +18,18 @@ struct CaseTables {
 
 constexpr uint32_t kCapitalSigma = 0x3A3;
 
+// Where characters stand that may be stops of a form: need attention under it, or have a combining class. Bit n of
+// `mask` is for the character that starts at block + n; no stop is missed. `mask` is 0 if there are none up to the end.
+struct Candidates {
+  const char* block;
+  uint64_t mask;
+};
+constexpr int kScanBlock = 64;
+
 struct ScanKernels {
   bool (*is_valid_utf8)(const char* text, std::size_t size);
-  // The first character from `at` (a character's start) on that has any of the form's stops: needs attention under the
-  // form with bit `form`, or has a combining class. `end` if there is none. The text is valid UTF-8.
-  const char* (*find_stop)(const char* at, const char* end, int form, const ScanTables& tables);
+  // The next 64 bytes from `at` on that hold candidates for the stops of the form with bit `form`.
+  Candidates (*find_candidates)(const char* at, const char* end, int form, const ScanTables& tables);
   // Copies text from `at` on to `out` (which has room for it and Buffer::kSlack more) with the mapping applied, and
   // moves `out` along, up to the first character whose mapping has another size or is capital sigma. Returns where it
   // stopped.

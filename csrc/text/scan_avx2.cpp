@@ -75,7 +75,7 @@ SMOLFAST_TARGET_AVX2 inline Vector earlier(Vector now, Vector before) {
 
 }  // namespace
 
-const ScanKernels kScanAvx2 = {is_valid_utf8, find_stop, map_case, find_upper};
+const ScanKernels kScanAvx2 = {is_valid_utf8, find_candidates, map_case, find_upper};
 
 }  // namespace smolfast::text
 #endif

@@ -56,20 +56,34 @@ constexpr uint8_t kSecondHigh[16] = {
     kTooShort,
     kTooShort};
 
+// Four blocks are taken together where any of their bytes isn't ASCII: a branch on each is mispredicted in every third
+// block of French, which took longer than all the rest.
+constexpr int kGroup = 256;
+
+// Whether any of the bytes isn't ASCII.
+SMOLFAST_TARGET inline bool is_group_ascii(const char* at) {
+  Vector all = load(at);
+  for (int i = kWidth; i < kGroup; i += kWidth) all = either(all, load(at + i));
+  return sign_mask(all) == 0;
+}
+
+// A lead of 2, 3 or 4 bytes in the last 1, 2 or 3 places leaves something of the last four bytes less these.
+constexpr uint8_t kLastWhole[16] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+                                    0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xEF, 0xDF, 0xBF};
+
+// All zero if no character is left unfinished by the vector that ends at `end`.
+SMOLFAST_TARGET inline Vector unfinished(const char* end) {
+  char last[kWidth] = {};
+  std::memcpy(last, end - 16, 16);
+  return subtract_saturated(load(last), table(kLastWhole));
+}
+
 struct Utf8State {
   Vector before;  // the last vector seen
   Vector errors;
-  uint64_t open;  // whether the last vector ends inside a character
 };
 
 SMOLFAST_TARGET inline void check_vector(Vector now, Utf8State& state) {
-  if (sign_mask(now) == 0) {
-    // All ASCII: an error only if a character was left unfinished.
-    state.errors = either(state.errors, splat(state.open != 0 ? 0xFF : 0));
-    state.open = 0;
-    state.before = now;
-    return;
-  }
   const Vector one = earlier<1>(now, state.before);
   const Vector pairs =
       both(both(shuffle(table(kFirstHigh), high_nibble(one)), shuffle(table(kFirstLow), low_nibble(one))),
@@ -78,48 +92,60 @@ SMOLFAST_TARGET inline void check_vector(Vector now, Utf8State& state) {
   const Vector fourth = subtract_saturated(earlier<3>(now, state.before), splat(0xF0 - 0x80));
   const Vector must_continue = both(either(third, fourth), splat(0x80));
   state.errors = either(state.errors, exclusive(must_continue, pairs));
-  // A lead of 2, 3 or 4 bytes in the last 1, 2 or 3 places.
-  constexpr uint64_t top = uint64_t{1} << (kWidth - 1);
-  state.open = ((sign_mask(subtract_saturated(now, splat(0xC0 - 0x80))) & top) |
-                (sign_mask(subtract_saturated(now, splat(0xE0 - 0x80))) & (top | top >> 1)) |
-                (sign_mask(subtract_saturated(now, splat(0xF0 - 0x80))) & (top | top >> 1 | top >> 2)));
   state.before = now;
 }
 
 SMOLFAST_TARGET bool is_valid_utf8(const char* text, std::size_t size) {
-  Utf8State state{splat(0), splat(0), 0};
+  Utf8State state{splat(0), splat(0)};
   std::size_t at = 0;
-  for (; at + kWidth <= size; at += kWidth) check_vector(load(text + at), state);
-  if (at < size) {
-    char tail[kWidth] = {};
-    std::memcpy(tail, text + at, size - at);
-    check_vector(load(tail), state);
+  bool after_ascii = true;
+  for (; at + kGroup <= size; at += kGroup) {
+    if (is_group_ascii(text + at)) {
+      // An error only if a character was left unfinished.
+      if (!after_ascii) state.errors = either(state.errors, unfinished(text + at));
+      state.before = splat(0);
+      after_ascii = true;
+      continue;
+    }
+    for (int i = 0; i < kGroup; i += kWidth) check_vector(load(text + at + static_cast<std::size_t>(i)), state);
+    after_ascii = false;
   }
-  return state.open == 0 && nonzero_mask(state.errors) == 0;
+  for (; at + kWidth <= size; at += kWidth) check_vector(load(text + at), state);
+  // What is left, followed by at least one zero, which shows a character left unfinished.
+  char tail[kWidth] = {};
+  if (at < size) std::memcpy(tail, text + at, size - at);
+  check_vector(load(tail), state);
+  return nonzero_mask(state.errors) == 0;
 }
 
 struct StopTables {
   Vector pair[4];
   Vector kana[4];
+  Vector symbols[4];
 };
+
+SMOLFAST_TARGET inline Vector shared_bits(const Vector (&tables)[4], Vector high_a, Vector low_a, Vector high_b,
+                                          Vector low_b) {
+  return both(both(shuffle(tables[0], high_a), shuffle(tables[1], low_a)),
+              both(shuffle(tables[2], high_b), shuffle(tables[3], low_b)));
+}
 
 // Bits for the starts in [at, at + kWidth) of characters that may be stops; reads two bytes further.
 SMOLFAST_TARGET inline uint64_t candidates(const char* at, const StopTables& tables) {
   const Vector first = load(at);
-  if (sign_mask(first) == 0) return 0;
   const Vector second = load(at + 1);
   const Vector high = high_nibble(second);
   const Vector low = low_nibble(second);
-  const Vector hit = both(both(shuffle(tables.pair[0], high_nibble(first)), shuffle(tables.pair[1], low_nibble(first))),
-                          both(shuffle(tables.pair[2], high), shuffle(tables.pair[3], low)));
-  uint64_t found = nonzero_mask(hit);
+  uint64_t found = nonzero_mask(shared_bits(tables.pair, high_nibble(first), low_nibble(first), high, low));
   const uint64_t kana = equal_mask(first, 0xE3);
-  if (kana != 0) {
+  const uint64_t symbols = equal_mask(first, 0xE2) | equal_mask(first, 0xEF);
+  if ((kana | symbols) != 0) {
     const Vector third = load(at + 2);
-    const Vector kana_hit =
-        both(both(shuffle(tables.kana[0], high), shuffle(tables.kana[1], low)),
-             both(shuffle(tables.kana[2], high_nibble(third)), shuffle(tables.kana[3], low_nibble(third))));
-    found |= kana & nonzero_mask(kana_hit);
+    const Vector third_high = high_nibble(third);
+    const Vector third_low = low_nibble(third);
+    found &= ~(kana | symbols);
+    if (kana != 0) found |= kana & nonzero_mask(shared_bits(tables.kana, high, low, third_high, third_low));
+    if (symbols != 0) found |= symbols & nonzero_mask(shared_bits(tables.symbols, high, low, third_high, third_low));
   }
   return found;
 }
@@ -144,13 +170,23 @@ SMOLFAST_TARGET inline void read_block(const char* at, const char* end, Block& b
 
 SMOLFAST_TARGET inline StopTables widen(const ScanTables& tables) {
   return {{table(tables.pair[0]), table(tables.pair[1]), table(tables.pair[2]), table(tables.pair[3])},
-          {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])}};
+          {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])},
+          {table(tables.symbols[0]), table(tables.symbols[1]), table(tables.symbols[2]), table(tables.symbols[3])}};
 }
 
 SMOLFAST_TARGET const char* map_case(const char* at, const char* end, char*& out, const CaseTables& tables) {
   const StopTables wide = widen(tables.scan);
   Block block;
   while (at < end) {
+    if (end - at >= kGroup && is_group_ascii(at)) {
+      for (int i = 0; i < kGroup; i += kWidth) {
+        const Vector bytes = load(at + i);
+        store(out + i, add(bytes, both(ascii_upper(bytes), splat('a' - 'A'))));
+      }
+      out += kGroup;
+      at += kGroup;
+      continue;
+    }
     read_block(at, end, block);
     const Vector bytes = load(block.data);
     store(out, add(bytes, both(ascii_upper(bytes), splat('a' - 'A'))));
@@ -189,18 +225,30 @@ SMOLFAST_TARGET const char* find_upper(const char* at, const char* end, const Sc
   return end;
 }
 
-SMOLFAST_TARGET const char* find_stop(const char* at, const char* end, int form, const ScanTables& tables) {
+SMOLFAST_TARGET inline uint64_t block_candidates(const char* at, const StopTables& tables) {
+  uint64_t found = candidates(at, tables);
+  if constexpr (kWidth < kScanBlock) found |= candidates(at + kWidth, tables) << (kScanBlock - kWidth);
+  return found;
+}
+
+SMOLFAST_TARGET Candidates find_candidates(const char* at, const char* end, int, const ScanTables& tables) {
   const StopTables wide = widen(tables);
-  Block block;
-  for (; at < end; at += kWidth) {
-    read_block(at, end, block);
-    uint64_t found = candidates(block.data, wide);
-    while (found != 0) {
-      const int place = __builtin_ctzll(found);
-      const Decoded c = decode(block.data + place);
-      if (is_stop(norm_record(c.code), form)) return at + place;
-      found &= found - 1;
+  while (end - at >= kGroup + 2) {
+    if (is_group_ascii(at)) {
+      at += kGroup;
+      continue;
+    }
+    for (int i = 0; i < kGroup; i += kScanBlock, at += kScanBlock) {
+      if (const uint64_t mask = block_candidates(at, wide)) return {at, mask};
     }
   }
-  return end;
+  for (; end - at >= kScanBlock + 2; at += kScanBlock) {
+    if (const uint64_t mask = block_candidates(at, wide)) return {at, mask};
+  }
+  for (; at < end; at += kScanBlock) {
+    char tail[kScanBlock + 2] = {};
+    std::memcpy(tail, at, static_cast<std::size_t>(end - at));
+    if (const uint64_t mask = block_candidates(tail, wide)) return {at, mask};
+  }
+  return {end, 0};
 }

@@ -56,23 +56,18 @@ inline const NormRecord& norm_record(uint32_t code) {
 extern const uint32_t kCompositionWidth;
 extern const uint16_t kCompositions[];  // [first, second]; 0 = none, below 0xC0 a place in kSupplementaryCompositions
 extern const uint32_t kSupplementaryCompositions[];
+// What U+0300 to U+037F make of U+0040 to U+007F, by mark and letter, and U+3099 and U+309A of U+3040 to U+30FF; 0 = none.
+extern const uint16_t kLatinCompositions[];
+extern const uint16_t kKanaCompositions[];
 
 // Nibble tables for finding, 16 bytes or more at a time, characters that a form may not pass over. A lead and second
 // byte may be such a character if the four lookups (lead high, lead low, second high, second low) share a bit; a
-// character that starts with E3 (kana among them) if those of its second and third byte do. No such character is
-// missed; others may be hit.
+// character that starts with E3 (kana among them), E2 or EF (symbols among them) if those of its second and third byte
+// do. No such character is missed; others may be hit.
 struct ScanTables {
   uint8_t pair[4][16];
   uint8_t kana[4][16];
-
-  constexpr ScanTables(const uint8_t (&a)[16], const uint8_t (&b)[16], const uint8_t (&c)[16], const uint8_t (&d)[16],
-                       const uint8_t (&e)[16], const uint8_t (&f)[16], const uint8_t (&g)[16], const uint8_t (&h)[16])
-      : pair{}, kana{} {
-    for (int i = 0; i < 16; ++i) {
-      pair[0][i] = a[i], pair[1][i] = b[i], pair[2][i] = c[i], pair[3][i] = d[i];
-      kana[0][i] = e[i], kana[1][i] = f[i], kana[2][i] = g[i], kana[3][i] = h[i];
-    }
-  }
+  uint8_t symbols[4][16];
 };
 extern const ScanTables kScanNFC;
 extern const ScanTables kScanNFKC;
