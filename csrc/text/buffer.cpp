@@ -47,8 +47,9 @@ class SpareBlocks {
  public:
   // A block of at least `bytes`, and not much more, or a null one.
   std::pair<char*, std::size_t> take(std::size_t bytes) {
-    const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);  // one who can't have it at once, or never, after a
-    if (!hold) return {};                                              // fork, does without
+    // Who can't have the lock at once (or, after a fork, ever) does without.
+    const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);
+    if (!hold) return {};
     for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
       if (block->second < bytes || block->second > bytes + bytes / 4) continue;
       const std::pair<char*, std::size_t> found = *block;

@@ -1,6 +1,6 @@
 // A growing byte buffer that doesn't clear what it hasn't written (std::vector would: one more pass over the output)
-// and gives large blocks back to the system when it dies, or keeps a few for the next (the allocator would keep all, and
-// peak memory would be doubled while the parts of an output are joined).
+// and gives large blocks back to the system when it dies, or keeps a few for the next (the allocator would keep all,
+// and peak memory would be doubled while the parts of an output are joined).
 #pragma once
 
 #include <cstddef>

@@ -308,7 +308,7 @@ def write_scan_tables(out: Writer, form: str, stops: set[int]) -> None:
         (lead, second): COMMON_PAIRS.get((lead, second), COMMON_LEADS.get(lead, 1))
         for lead in range(0xC2, 0xF5) if lead not in KANA_LEADS | SYMBOL_LEADS for second in continuations
     }  # fmt: skip
-    # Kana from 81 to 83 after the lead; dashes and quotes at E2 80, box drawing at E2 94, fullwidth forms from EF BC on.
+    # Kana from 81 to 83 after the lead; dashes and quotes at E2 80, box drawing at E2 94, fullwidth forms at EF BC on.
     kana_cells = {(b, c): 10 if 0x81 <= b <= 0x83 else 1 for b in continuations for c in continuations}
     common = {0x80: 20, 0xBC: 20, 0xBD: 5, 0x94: 5}
     symbol_cells = {(b, c): common.get(b, 1) for b in continuations for c in continuations}

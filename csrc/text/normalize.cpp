@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 
+#include "text/bytes.h"
+#include "text/hangul.h"
 #include "text/stream_safe.h"
 #include "text/utf8.h"
 
@@ -16,10 +17,6 @@
 
 namespace smolfast::text {
 namespace {
-
-// Hangul syllables (Unicode §3.12).
-constexpr uint32_t kSyllableBase = 0xAC00, kLeadBase = 0x1100, kVowelBase = 0x1161, kTailBase = 0x11A7;
-constexpr uint32_t kLeads = 19, kVowels = 21, kTails = 28, kSyllables = kLeads * kVowels * kTails;
 
 const ScanTables& scan_tables(Form form) {
   switch (form) {
@@ -52,89 +49,6 @@ inline uint32_t compose_pair(uint32_t first, const NormRecord& first_record, uin
   return 0;
 }
 
-// Copies a stretch, mostly a short one, with whole vectors where the source allows it; the target has Buffer::kSlack.
-inline char* copy_stretch(const char* from, const char* to_end, const char* source_end, char* out) {
-  const auto bytes = static_cast<std::size_t>(to_end - from);
-  if (bytes > 256 || source_end - to_end < 32) {
-    std::memcpy(out, from, bytes);
-    return out + bytes;
-  }
-  for (std::size_t i = 0; i < bytes; i += 32) std::memcpy(out + i, from + i, 32);
-  return out + bytes;
-}
-
-// The first byte lowest.
-inline uint64_t load_eight(const char* at) {
-  uint64_t bytes = 0;
-  std::memcpy(&bytes, at, sizeof(bytes));
-  if constexpr (std::endian::native == std::endian::little) return bytes;
-  bytes = (bytes & 0x00FF00FF00FF00FF) << 8 | (bytes >> 8 & 0x00FF00FF00FF00FF);
-  bytes = (bytes & 0x0000FFFF0000FFFF) << 16 | (bytes >> 16 & 0x0000FFFF0000FFFF);
-  return bytes << 32 | bytes >> 32;
-}
-
-inline void store_four(uint32_t bytes, char* out) {
-  const char each[4] = {static_cast<char>(bytes), static_cast<char>(bytes >> 8), static_cast<char>(bytes >> 16),
-                        static_cast<char>(bytes >> 24)};
-  std::memcpy(out, std::endian::native == std::endian::little ? reinterpret_cast<const char*>(&bytes) : each, 4);
-}
-
-// encode() of a code point of two or three bytes, without a branch; writes four.
-inline char* encode_short(uint32_t code, char* out) {
-  const uint32_t last = 0x80 | (code & 63);
-  const uint32_t two = 0xC0 | code >> 6 | last << 8;
-  const uint32_t three = 0xE0 | code >> 12 | (0x80 | (code >> 6 & 63)) << 8 | last << 16;
-  const bool is_long = code >= 0x800;
-  store_four(is_long ? three : two, out);
-  return out + 2 + is_long;
-}
-
-// Composes Hangul syllables whose vowels are the stops of `mask` in the block, as long as each is followed by another,
-// by ASCII or by something else that is no stop, and takes the stops away. What lies from `copied` on is written too.
-// False if there is none. The block must have 16 bytes of text after it.
-bool compose_hangul(const char* block, const char* end, uint64_t& stops, const char*& segment, const char*& copied_to,
-                    char*& out) {
-  uint64_t mask = stops;
-  const char* copied = copied_to;
-  const char* from = segment;
-  char* to = out;
-  while (mask != 0) {
-    const int place = __builtin_ctzll(mask);
-    const char* const vowel_at = block + place;
-    const char* const base = vowel_at - 3;
-    if (base < from) break;
-    const uint64_t pair = load_eight(base);
-    const uint64_t lead = (pair >> 16 & 0xFF) - 0x80;
-    const uint64_t vowel = (pair >> 40 & 0xFF) - 0xA1;
-    // Without a branch on whether there is a final consonant: half of the syllables have one.
-    const uint64_t after = load_eight(vowel_at + 3);
-    const uint64_t tail = (after >> 2 & 64) + (after >> 16 & 63) + 0x1180 - kTailBase;
-    const uint64_t has_tail = static_cast<uint64_t>((after & 0xFEFF) == 0x86E1) & (tail - 1 < kTails - 1 ? 1 : 0);
-    const uint64_t following = after >> has_tail * 24;
-    const uint64_t near = mask & uint64_t{8} << place;
-    if (((pair & 0xFFFF00FFFF) != 0x85E10084E1) | (lead >= kLeads) | (vowel >= kVowels) |
-        (((following & 0x80) != 0) & ((following & 0xFFFF) != 0x84E1)) | ((near >> place) > has_tail << 3)) {
-      break;
-    }
-    mask ^= near | uint64_t{1} << place;
-    if (base - copied <= 16) {
-      std::memcpy(to, copied, 16);
-      to += base - copied;
-    } else {
-      to = copy_stretch(copied, base, end, to);
-    }
-    const auto code = static_cast<uint32_t>(kSyllableBase + (lead * kVowels + vowel) * kTails + (tail & -has_tail));
-    store_four(0x8080E0 | code >> 12 | (code << 2 & 0x3F00) | (code & 63) << 16, to);
-    to += 3;
-    copied = from = vowel_at + 3 + 3 * has_tail;
-  }
-  if (copied == copied_to) return false;
-  stops = mask;
-  segment = copied_to = copied;
-  out = to;
-  return true;
-}
-
 }  // namespace
 
 Normalizer::Normalizer(Form form, bool stream_safe)
@@ -143,7 +57,8 @@ Normalizer::Normalizer(Form form, bool stream_safe)
       compatibility_(form == Form::kNfkc || form == Form::kNfkd),
       composing_(form == Form::kNfc || form == Form::kNfkc),
       tables_(scan_tables(form)),
-      kernels_(scan_kernels()) {}
+      kernels_(scan_kernels()),
+      compose_hangul_(hangul_composer()) {}
 
 bool Normalizer::run(std::string_view text, Buffer& out) {
   if (!stream_safe_) return normalize<true>(text, &out);
@@ -189,7 +104,7 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
   const char* const end = begin + text.size();
   const char* copied = begin;   // what lies before is in `out`
   const char* segment = begin;  // where the last handled segment ended
-  char* to = nullptr;           // where `out` goes on, with room for what is left of the text; null: nothing changed yet
+  char* to = nullptr;  // where `out` goes on, with room for what is left of the text; null: nothing changed yet
   const char* at = begin;
   for (;;) {
     const Candidates found = kernels_.find_candidates(at, end, form_, tables_);
@@ -204,9 +119,10 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
           if (kWrite && end - found.block >= kScanBlock + 16) {
             char* target = to != nullptr ? to : out->room(text.size());
             uint64_t left = mask | uint64_t{1} << place;
-            if (compose_hangul(found.block, end, left, segment, copied, target)) {
-              mask = left;
+            if (compose_hangul_(found.block, end, left, segment, copied, target)) {
               to = target;
+              mask = left;
+              if (mask == 0) at = segment;
               continue;
             }
           }
@@ -214,8 +130,8 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
           if constexpr (!kWrite) return true;
           if (to == nullptr) to = out->room(text.size());
           const char* const base = stop - joined.base_bytes;
-          if (base - copied <= 16 && end - copied >= 16) {
-            std::memcpy(to, copied, 16);
+          if (base - copied <= 64 && end - copied >= 64) {
+            std::memcpy(to, copied, 64);
             to += base - copied;
           } else {
             to = copy_stretch(copied, base, end, to);
@@ -250,10 +166,7 @@ bool Normalizer::normalize(std::string_view text, Buffer* out) {
         }
       }
       segment = next_;
-      if (segment - found.block >= kScanBlock) {
-        at = segment;
-        break;
-      }
+      if (segment - found.block >= kScanBlock) break;
       mask &= ~uint64_t{0} << (segment - found.block);
     }
     if (segment > at) at = segment;

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/hangul.h"
 #include "text/scan.h"
 #include "text/transform.h"
 
@@ -36,8 +37,8 @@ class Normalizer final : public Transform {
     kOther,       // it becomes segment_
   };
 
-  // The commonest compositions, by tables of their own: a letter of ASCII and a mark or two, a Hangul syllable, kana and
-  // a voicing mark. `code` is 0 if it's none of them or what follows may join too.
+  // The commonest compositions, by tables of their own: a letter of ASCII and a mark or two, a Hangul syllable, kana
+  // and a voicing mark. `code` is 0 if it's none of them or what follows may join too.
   struct Joined {
     uint32_t code = 0;
     int base_bytes = 0;  // before the stop
@@ -70,6 +71,7 @@ class Normalizer final : public Transform {
   const bool composing_;
   const ScanTables& tables_;
   const ScanKernels& kernels_;
+  const HangulComposer compose_hangul_;
   // What the last segment became.
   const char* next_ = nullptr;
   uint32_t composed_ = 0;

@@ -94,7 +94,8 @@ const char* find_upper_baseline(const char* at, const char* end, const ScanTable
 
 }  // namespace
 
-const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_candidates_baseline, map_case_baseline, find_upper_baseline};
+const ScanKernels kScanBaseline = {is_valid_utf8_baseline, find_candidates_baseline, map_case_baseline,
+                                   find_upper_baseline};
 
 const ScanKernels& scan_kernels() {
 #if defined(SMOLFAST_X86) && defined(__GNUC__)

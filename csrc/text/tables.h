@@ -56,7 +56,8 @@ inline const NormRecord& norm_record(uint32_t code) {
 extern const uint32_t kCompositionWidth;
 extern const uint16_t kCompositions[];  // [first, second]; 0 = none, below 0xC0 a place in kSupplementaryCompositions
 extern const uint32_t kSupplementaryCompositions[];
-// What U+0300 to U+037F make of U+0040 to U+007F, by mark and letter, and U+3099 and U+309A of U+3040 to U+30FF; 0 = none.
+// What U+0300 to U+037F make of U+0040 to U+007F, by mark and letter, and U+3099 and U+309A of U+3040 to U+30FF; 0 =
+// none.
 extern const uint16_t kLatinCompositions[];
 extern const uint16_t kKanaCompositions[];
 
