@@ -1,6 +1,7 @@
 #include "text/transform.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
 #include <limits>
 #include <mutex>
@@ -19,6 +20,9 @@ namespace {
 constexpr int64_t kTaskBytes = int64_t{1} << 18;
 // Rows are checked for valid UTF-8 in groups of about this size, so that they're still in cache when transformed.
 constexpr int64_t kCheckBytes = int64_t{1} << 15;
+// No task starts while one so many places before it isn't done: their outputs would pile up behind a thread that the
+// system has put to sleep (1.3 × the output was seen on a busy machine).
+constexpr std::size_t kMostAhead = 32;
 
 struct Task {
   Task(std::size_t chunk, int64_t begin, int64_t end) : chunk(chunk), begin(begin), end(end) {}
@@ -173,12 +177,23 @@ class Joiner {
          std::vector<TransformedChunk>& results)
       : chunks_(chunks), tasks_(tasks), results_(results), finished_(tasks.size(), 0), placed_(chunks.size()) {}
 
-  Buffer take_buffer() {
-    const std::lock_guard<std::mutex> hold(order_);
+  // Waits until few enough tasks before this one aren't done. The first of those is never the one that waits.
+  Buffer take_buffer(std::size_t task) {
+    std::unique_lock<std::mutex> hold(order_);
+    placed_more_.wait(hold, [&] { return failed_ || task < next_ + kMostAhead; });
     if (idle_.empty()) return {};
     Buffer last = std::move(idle_.back());
     idle_.pop_back();
     return last;
+  }
+
+  // A task failed, so that those after it will never be placed: nobody needs to wait.
+  void fail() {
+    {
+      const std::lock_guard<std::mutex> hold(order_);
+      failed_ = true;
+    }
+    placed_more_.notify_all();
   }
 
   void finish(std::size_t task) {
@@ -188,6 +203,7 @@ class Joiner {
       finished_[task] = 1;
       for (; next_ < tasks_.size() && finished_[next_] != 0; ++next_) place(next_, ready);
     }
+    placed_more_.notify_all();
     for (const std::size_t i : ready) copy(tasks_[i]);
     const std::lock_guard<std::mutex> hold(order_);
     for (const std::size_t i : ready) {
@@ -280,6 +296,8 @@ class Joiner {
   std::vector<uint8_t> finished_;
   std::vector<Placed> placed_;
   std::size_t next_ = 0;
+  bool failed_ = false;
+  std::condition_variable placed_more_;
   std::vector<Buffer> idle_;
   std::shared_mutex memory_;  // shared by those who copy to the outputs, exclusive to make them larger
 };
@@ -340,11 +358,16 @@ std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringC
   Joiner joiner(chunks, tasks, results);
   parallel_for(tasks.size(), options.threads, [&](std::size_t i) {
     Task& task = tasks[i];
-    task.data = joiner.take_buffer();
-    std::unique_ptr<Transform> transform = pool.take();
-    TaskRunner(task, chunks[task.chunk], row_bases[task.chunk], *transform, options).run();
-    pool.give_back(std::move(transform));
-    joiner.finish(i);
+    task.data = joiner.take_buffer(i);
+    try {
+      std::unique_ptr<Transform> transform = pool.take();
+      TaskRunner(task, chunks[task.chunk], row_bases[task.chunk], *transform, options).run();
+      pool.give_back(std::move(transform));
+      joiner.finish(i);
+    } catch (...) {
+      joiner.fail();
+      throw;
+    }
   });
   joiner.close();
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
