@@ -34,6 +34,15 @@ def test_what_is_seen() -> None:
     assert look(guard, 2.0, math.inf) == ("not finite", "stop", False)
 
 
+def test_a_rising_rate_is_no_trouble_and_is_not_remembered() -> None:
+    guard = calm_guard("rollback")
+    before = guard.state()
+    assert guard.look(9.0, 50.0, settled=False) is None
+    assert guard.state() == before
+    trouble = guard.look(math.nan, 50.0, settled=False)
+    assert trouble is not None and trouble.what == "not finite"
+
+
 def test_skipping_gives_up_when_it_does_not_help() -> None:
     guard = calm_guard("skip")
     assert [look(guard, math.nan, math.nan)[1] for _ in range(4)] == ["skip", "skip", "skip", "stop"]

@@ -251,7 +251,7 @@ def test_a_rollback_resumes_to_the_bit(tokens: Path, tmp_path: Path, monkeypatch
 
     go("whole")
     events = [json.loads(line) for line in (tmp_path / "whole" / "events.jsonl").read_text().splitlines()]
-    assert kinds(events) == ["gradient spike", "rollback"] and events[1]["back_to"] == 40
+    assert kinds(events) == ["loss spike", "rollback"] and events[0]["step"] == 41 and events[1]["back_to"] == 40
     for step in (38, 44, 63):
         with pytest.raises(Stop):
             go("broken", progress=stop_at(step))

@@ -47,8 +47,16 @@ class Guard:
         self.in_a_row = 0
         self.rollbacks: list[int] = []
 
-    def look(self, loss: float, norm: float) -> Trouble | None:
-        """Judge a step's loss and global gradient norm, before anything is done with them."""
+    def look(self, loss: float, norm: float, *, settled: bool = True) -> Trouble | None:
+        """Judge a step's loss and global gradient norm, before anything is done with them.
+
+        Args:
+            settled: False while the rate still rises: norms rise with it, so only what isn't finite is trouble, and
+                the values tell nothing about later ones.
+        """
+        if not settled and math.isfinite(loss) and math.isfinite(norm):
+            self.in_a_row = 0
+            return None
         by_loss, by_norm = self.losses.deviations(loss), self.norms.deviations(norm)
         trouble = (self.losses.update(loss), self.norms.update(norm))
         if not any(trouble):

@@ -489,7 +489,8 @@ class _Run:
 
     def _answered(self, step: int, loss: float, norm: float, line: dict[str, Any]) -> bool:
         """Judge the step; whether it is to be taken. Writes events; a rollback or the end is an exception."""
-        trouble = self.guard.look(loss, norm)
+        settled = step >= round(self.config.warmup_fraction * self.steps)
+        trouble = self.guard.look(loss, norm, settled=settled)
         if trouble is None:
             return True
         where = self._first_nonfinite(step) if trouble.what == "not finite" else None
