@@ -13,7 +13,7 @@ MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "she
 
 
 def loads_pickle(call: ast.Call) -> bool:
-    """torch.load, torch.save, or numpy.load that may unpickle."""
+    """Whether a call can run code out of a file: PyTorch's load and save do, and numpy.load unless forbidden."""
     if not isinstance(call.func, ast.Attribute) or not isinstance(call.func.value, ast.Name):
         return False
     name = f"{call.func.value.id}.{call.func.attr}"

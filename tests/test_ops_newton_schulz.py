@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 from smolfast import SmolfastError, _native, ops
 from smolfast.ops import orthogonalize as newton_schulz_ops
@@ -189,10 +190,8 @@ def test_newton_schulz_gradcheck() -> None:
 def test_opcheck_newton_schulz() -> None:
     for shape in ((3, 5), (2, 7, 2)):
         G = randn(*shape).requires_grad_()
-        torch.library.opcheck(
-            newton_schulz_ops._newton_schulz, (G, [3.0, -3.0, 1.0] * 3, "auto", None, 1e-7), test_utils=OPCHECKS
-        )
-        torch.library.opcheck(
+        opcheck(newton_schulz_ops._newton_schulz, (G, [3.0, -3.0, 1.0] * 3, "auto", None, 1e-7), test_utils=OPCHECKS)
+        opcheck(
             newton_schulz_ops._newton_schulz_backward,
             (G.detach(), G.detach(), [3.0, -3.0, 1.0], 1e-7),
             test_utils=OPCHECKS,
