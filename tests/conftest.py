@@ -11,7 +11,10 @@ import json.decoder
 import os
 import pathlib
 import shlex
+import subprocess
+import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +22,8 @@ import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from smolfast import _native
 
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
@@ -62,3 +67,35 @@ def write_tokens() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.write_tokens
+
+
+@pytest.fixture(params=_native.implementations())
+def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that the native functions have on this CPU, in force while the test runs."""
+    _native.force_implementation(request.param)
+    yield request.param
+    _native.force_implementation("auto")
+
+
+@pytest.fixture
+def run_ranks(tmp_path: pathlib.Path) -> Callable[..., None]:
+    """Runs `SCRIPT RANK WORLD STORE *arguments` in `world` processes; fails with the output of one that does."""
+
+    def run(script: pathlib.Path, world: int, *arguments: str) -> None:
+        store = tmp_path / "store"
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-W", "error::FutureWarning", script, str(rank), str(world), store, *arguments],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+            for rank in range(world)
+        ]  # fmt: skip
+        try:
+            outputs = [rank.communicate(timeout=180)[0] for rank in ranks]
+        finally:
+            for rank in ranks:
+                rank.kill()
+        for rank, output in zip(ranks, outputs, strict=True):
+            assert rank.returncode == 0, output
+
+    return run

@@ -31,7 +31,12 @@ def test_file_then_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.stepz=1", r"unknown key 'train\.stepz'; did you mean 'steps'\? allowed here: steps, "),
+        (
+            "train.stepz=1",
+            r"unknown key 'train\.stepz'; did you mean 'train\.steps'\? `smolfast config` lists every key$",
+        ),
+        ("steps=1", r"unknown key 'steps'; did you mean 'train\.steps'\? `smolfast config` lists every key$"),
+        ("train.xyzzy=1", r"unknown key 'train\.xyzzy'; `smolfast config` lists every key$"),
         ("trian.steps=1", r"unknown key 'trian'; did you mean 'train'\?"),
         ("normalize.form=NFX", r"normalize\.form = 'NFX': Input should be 'NFC', .*did you mean 'NF"),
         ("train.steps=0", r"train\.steps = 0: Input should be greater than or equal to 1"),

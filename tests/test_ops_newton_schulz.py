@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
-from smolfast import SmolfastError, _native, ops
+from smolfast import SmolfastError, ops
 from smolfast.ops import orthogonalize as newton_schulz_ops
 from smolfast.reference import orthogonalize
 
@@ -38,13 +38,6 @@ def test_newton_schulz_is_the_polynomial_of_the_singular_values(shape: tuple[int
         triples = list(newton_schulz_ops.reference.resolve_coefficients(coefficients, 5))
         got = ops.newton_schulz(G, 5, coefficients, form)
         torch.testing.assert_close(got, brute_newton_schulz(G, triples), rtol=1e-7, atol=1e-7)
-
-
-@pytest.fixture(params=_native.implementations())
-def implementation(request: pytest.FixtureRequest) -> Any:
-    _native.force_implementation(request.param)
-    yield
-    _native.force_implementation("auto")
 
 
 @pytest.mark.usefixtures("implementation")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,18 +18,5 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("world", "cases"), [(2, ["fsdp", "ddp", "columns", "clip"]), (4, ["fsdp", "hsdp", "ddp"])], ids=["2", "4"]
 )
-def test_ranks_equal_one_process(world: int, cases: list[str], tmp_path: Path) -> None:
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error::FutureWarning", SCRIPT, str(rank), str(world), tmp_path / "store", *cases],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(world)
-    ]  # fmt: skip
-    try:
-        outputs = [rank.communicate(timeout=180)[0] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    for rank, output in zip(ranks, outputs, strict=True):
-        assert rank.returncode == 0, output
+def test_ranks_equal_one_process(world: int, cases: list[str], run_ranks: Callable[..., None]) -> None:
+    run_ranks(SCRIPT, world, *cases)

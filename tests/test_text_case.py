@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolfast import _native, text
+from smolfast import text
 
 # Python's tables may be of an older Unicode version: what they know they know for good.
 KNOWN = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
 
 
-@pytest.fixture(params=_native.implementations(), autouse=True)
-def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    _native.force_implementation(request.param)
-    yield
-    _native.force_implementation("auto")
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("Ab" * 25, "Z" * 45), ("あΩß" * 5, "É")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import lzma
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ import unicodedata2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolfast import SmolfastError, _native, text
+from smolfast import SmolfastError, text
 
 FORMS: list[text.Form] = ["NFC", "NFD", "NFKC", "NFKD"]
 CODE_POINTS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -21,11 +20,7 @@ NORMALIZED = [c for c in CODE_POINTS if unicodedata2.decomposition(c) or unicode
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.fixture(params=_native.implementations(), autouse=True)
-def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    _native.force_implementation(request.param)
-    yield
-    _native.force_implementation("auto")
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def test_unicode_version_is_that_of_the_reference() -> None:

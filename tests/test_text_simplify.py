@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ import unicodedata2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolfast import _native, text
+from smolfast import text
 
 KNOWN = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
 PUNCTUATION = set("!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»") | {
@@ -30,11 +29,7 @@ OPTIONS = [
 DEFAULTS = {name: name not in ("norm_weekdays", "norm_monthnames") for name in OPTIONS}
 
 
-@pytest.fixture(params=_native.implementations(), autouse=True)
-def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    _native.force_implementation(request.param)
-    yield
-    _native.force_implementation("auto")
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def reference(string: str, options: dict[str, bool]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,11 +16,7 @@ from smolfast import SmolfastError, _native, text
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.fixture(params=_native.implementations(), autouse=True)
-def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    _native.force_implementation(request.param)
-    yield
-    _native.force_implementation("auto")
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def found(string: str) -> list[str]:

@@ -336,14 +336,22 @@ def _fields_at(location: tuple[Any, ...]) -> dict[str, Any]:
     return dict(model.model_fields)
 
 
+def _similar_keys(location: tuple[Any, ...]) -> list[str]:
+    """Keys of the same table with a name like it, at most three; else those of other tables with the very name."""
+    *table, name = location
+    near = difflib.get_close_matches(str(name), _fields_at(tuple(table)), n=3)
+    if near:
+        return [".".join(map(str, (*table, key))) for key in near]
+    return [f"{section}.{name}" for section in Config.model_fields if name in _fields_at((section,))][:3]
+
+
 def _explain(problem: dict[str, Any]) -> str:
     location = tuple(problem["loc"])
     key = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        known = list(_fields_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        return f"unknown key '{key}'; {hint}allowed here: {', '.join(known)}"
+        near = _similar_keys(location)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        return f"unknown key '{key}'; {hint}`smolfast config` lists every key"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":  # settings that are good one by one and don't fit together
         return f"[{key}] {message}" if key else message

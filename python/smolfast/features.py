@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smolfast.model import Attention, Context, DecoderLayer, PackedBatch, SmolLM, SwiGLU, rotate
+from smolfast.model import Attention, Context, DecoderLayer, PackedBatch, SmolLM, SwiGLU
 
 # An effective rank under this, or under this share of the largest seen in the layer, is a collapse.
 _LEAST_RANK = 1.5
@@ -140,16 +140,8 @@ def effective_rank(x_TH: Tensor) -> float:
 
 def attention_entropy(module: Attention, x_TH: Tensor, context: Context, document_ids: Tensor, window: int) -> Tensor:
     """Each head's mean entropy over log(tokens seen) [Hq], at positions that see at least two tokens."""
-    q_TND, k_TGD = (
-        projection(x_TH).view(len(x_TH), -1, module.head_dim) for projection in (module.q_proj, module.k_proj)
-    )
-    if module.use_rope:
-        q_TND, k_TGD = rotate(q_TND, context.rope), rotate(k_TGD, context.rope)
-    q, k = (x.float().unflatten(0, (-1, window)).transpose(1, 2) for x in (q_TND, k_TGD))
-    scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(2, 3) / module.head_dim**0.5
-    ids = document_ids.view(-1, window)
-    seen = (ids[:, :, None] == ids[:, None, :]).tril()[:, None]
-    probabilities = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    scores, seen = module.scores(x_TH, context, document_ids, window)
+    probabilities = scores.softmax(-1)
     entropy = torch.special.entr(probabilities).sum(-1)
     visible = seen.sum(-1)
     evenness: Tensor = (entropy / visible.clamp(min=2).log()).transpose(0, 1)

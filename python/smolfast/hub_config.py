@@ -14,7 +14,7 @@ from smolfast.model import SmolLM, rope_layers
 from smolfast.rope import yarn_context
 
 # The keys of config.json that carry our configuration under their own names.
-_SHARED_KEYS = (
+SHARED_KEYS = (
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",
@@ -86,7 +86,7 @@ def to_hub_config(model: SmolLM, end_of_document: int) -> dict[str, Any]:
         "architectures": ["SmolLM3ForCausalLM"],
         "model_type": "smollm3",
         "vocab_size": model.vocab_size,
-        **{key: getattr(config, key) for key in _SHARED_KEYS},
+        **{key: getattr(config, key) for key in SHARED_KEYS},
         "hidden_act": "silu",
         "attention_bias": False,
         "attention_dropout": 0.0,
@@ -133,7 +133,7 @@ def from_hub_config(values: Any, path: Path) -> tuple[ModelConfig, int]:
     known.setdefault("head_dim", known["hidden_size"] // known["num_attention_heads"])
     if kind == "llama":  # rotates everywhere
         known["no_rope_layer_interval"] = known["num_hidden_layers"] + 1
-    settings = {key: known[key] for key in _SHARED_KEYS} | _rope(values, known, path)
+    settings = {key: known[key] for key in SHARED_KEYS} | _rope(values, known, path)
     settings |= {key: known[key] for key in ("mtp_kind", "mtp_heads") if key in known}
     try:
         config = ModelConfig(**{"mtp_heads": 1, **settings})

@@ -190,11 +190,11 @@ class Attention(nn.Module):
         result: Tensor = self.o_proj(out.reshape(len(x_TH), -1))
         return result
 
-    def log_probabilities(self, x_TH: Tensor, context: Context, document_ids: Tensor, window: int) -> Tensor:
-        """Logarithm of how much each position attends to each of its window, mean over heads, [T / W, W, W].
+    def scores(self, x_TH: Tensor, context: Context, document_ids: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """Logits of each head within each window, [T / W, Hq, W, W] in fp32, −inf where a position may not look: ahead,
+        or at another document; and where it may, [T / W, 1, W, W].
 
-        −inf where it may not look: ahead, or at another document. x_TH is the layer's input, after its norm; the flat
-        run is whole windows of W = `window` tokens.
+        x_TH is the layer's input, after its norm; the flat run is whole windows of W = `window` tokens.
         """
         q_TND, k_TGD = (
             projection(x_TH).view(len(x_TH), -1, self.head_dim) for projection in (self.q_proj, self.k_proj)
@@ -205,9 +205,15 @@ class Attention(nn.Module):
         scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(2, 3) / self.head_dim**0.5
         ids = document_ids.view(-1, window)
         seen = (ids[:, :, None] == ids[:, None, :]).tril()[:, None]
-        log = scores.masked_fill(~seen, -torch.inf).log_softmax(-1)
+        return scores.masked_fill(~seen, -torch.inf), seen
+
+    def log_probabilities(self, x_TH: Tensor, context: Context, document_ids: Tensor, window: int) -> Tensor:
+        """Logarithm of how much each position attends to each of its window, mean over heads, [T / W, W, W]: of
+        `scores`, whose arguments these are."""
+        scores, seen = self.scores(x_TH, context, document_ids, window)
+        log = scores.log_softmax(-1)
         # The unseen stay out of the sum over heads: their gradient through −inf would be no number.
-        mean = log.masked_fill(~seen, 0.0).logsumexp(1) - math.log(q.shape[1])
+        mean = log.masked_fill(~seen, 0.0).logsumexp(1) - math.log(scores.shape[1])
         result: Tensor = mean.masked_fill(~seen[:, 0], -torch.inf)
         return result
 

@@ -12,25 +12,15 @@ from torch import Tensor
 
 from smolfast.errors import SmolfastError
 from smolfast.files import read_json, write_json
-from smolfast.hub_config import from_hub_config, to_hub_config
+from smolfast.hub_config import SHARED_KEYS, from_hub_config, to_hub_config
 from smolfast.model import SmolLM
 
 WEIGHTS = "model.safetensors"
 SHARDS_INDEX = "model.safetensors.index.json"
 MTP_WEIGHTS = "mtp_heads.safetensors"
 _MTP_PREFIX = "mtp_heads."
-# What decides which parameters a model has and what they mean.
-_SHAPE = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "no_rope_layer_interval",
-    "tie_word_embeddings",
-    "rms_norm_eps",
-)
+# What decides which parameters a model has and what they mean: all but a longer context and how weights were drawn.
+_SHAPE = tuple(key for key in SHARED_KEYS if key not in ("rope_theta", "max_position_embeddings", "initializer_range"))
 
 
 def save_pretrained(model: SmolLM, folder: Path, *, end_of_document: int) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import struct
 import textwrap
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from smolfast.config import Config
+from smolfast.report import write_report
 
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>\"'&\x00\x1b[31m\u202e]]>--><!--"
 LICENCE = Path(textwrap.__file__).read_text(encoding="utf-8")
@@ -283,3 +285,15 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_run(run_folder: Path, tmp_path: Path) -> Path:
     """A run of the test's own, to take things from and to break."""
     return Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def report(own_run: Path, fake: SimpleNamespace) -> Callable[[], tuple[Any, dict[str, Any]]]:
+    """Writes the report of the test's run; gives the page and the summary."""
+
+    def write() -> tuple[Any, dict[str, Any]]:
+        output = own_run.parent / "out.html"
+        summary = write_report(own_run, output)
+        return fake.page(output.read_text(encoding="utf-8")), summary
+
+    return write

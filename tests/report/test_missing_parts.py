@@ -23,18 +23,6 @@ from smolfast.report.run import read_run
 Report = Callable[[], tuple[Any, dict[str, Any]]]
 
 
-@pytest.fixture
-def report(own_run: Path, fake: SimpleNamespace) -> Report:
-    """Writes the report of the test's run; gives the page and the summary."""
-
-    def write() -> tuple[Any, dict[str, Any]]:
-        output = own_run.parent / "out.html"
-        summary = write_report(own_run, output)
-        return fake.page(output.read_text(encoding="utf-8")), summary
-
-    return write
-
-
 @pytest.mark.parametrize(
     ("gone", "section", "words"),
     [

@@ -11,21 +11,8 @@ from typing import Any
 import pytest
 
 from smolfast.errors import SmolfastError
-from smolfast.report import write_report
 
 Report = Callable[[], tuple[Any, dict[str, Any]]]
-
-
-@pytest.fixture
-def report(own_run: Path, fake: SimpleNamespace) -> Report:
-    """Writes the report of the test's run; gives the page and the summary."""
-
-    def write() -> tuple[Any, dict[str, Any]]:
-        output = own_run.parent / "out.html"
-        summary = write_report(own_run, output)
-        return fake.page(output.read_text(encoding="utf-8")), summary
-
-    return write
 
 
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast import reference
-from smolfast.ops.loss import check_targets
+from smolfast.ops.loss import check_targets, keep_gradients, scale_gradients
 from smolfast.ops.precision import without_autocast
 
 
@@ -82,16 +82,4 @@ def _(
     )
 
 
-def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[4:7])
-    ctx.set_materialize_grads(False)
-
-
-def _scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    wanted = ctx.needs_input_grad[:3] if grad is not None else (False,) * 3
-    scaled = [x * grad if wants else None for wants, x in zip(wanted, ctx.saved_tensors, strict=True)]
-    return (*scaled, *(None,) * 18)
-
-
-distilled_loss.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+distilled_loss.register_autograd(scale_gradients, setup_context=keep_gradients)

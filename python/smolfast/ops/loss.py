@@ -405,16 +405,18 @@ def _(
     )
 
 
-def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Set-up of the backward pass of a loss that comes with its gradients: the loss and three numbers, then they."""
     ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[4:])
+    ctx.save_for_backward(*output[4:7])
     ctx.set_materialize_grads(False)
 
 
-def _scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The kept gradients times the loss's own; they belong to the first three inputs."""
     wanted = ctx.needs_input_grad[:3] if grad is not None else (False,) * 3
     scaled = [x * grad if wants else None for wants, x in zip(wanted, ctx.saved_tensors, strict=True)]
-    return (*scaled, *(None,) * 8)
+    return (*scaled, *(None,) * (len(ctx.needs_input_grad) - 3))
 
 
-_summed_loss.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+_summed_loss.register_autograd(scale_gradients, setup_context=keep_gradients)
