@@ -129,7 +129,7 @@ def implementations(case: Case, device: str) -> Iterator[tuple[str, Implementati
     yield "sdpa", sdpa
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
         if device == "cuda":
-            yield f"sdpa {backend.name.lower()}", _under(backend, sdpa)
+            yield f"sdpa {backend.name.lower()}", under(backend, sdpa)
     if packed:  # what a careful user of SDPA writes: a call for each document
 
         def sdpa_by_document(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ def implementations(case: Case, device: str) -> Iterator[tuple[str, Implementati
         yield "flash-attn", _flash(cu, longest, window, packed)
 
 
-def _under(backend: SDPBackend, implementation: Implementation) -> Implementation:
+def under(backend: SDPBackend, implementation: Implementation) -> Implementation:
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         with sdpa_kernel(backend):
             return implementation(q, k, v)

@@ -64,7 +64,7 @@ def peers(hidden: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Callable
         from cut_cross_entropy import linear_cross_entropy
 
         runs["cut-cross-entropy"] = each_head(
-            lambda x, target: linear_cross_entropy(x, weight, target, impl="torch_compile")
+            lambda x, target: linear_cross_entropy(x, weight, target, impl="cce" if x.is_cuda else "torch_compile")
         )
     if importlib.util.find_spec("liger_kernel"):
         from liger_kernel.transformers.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyLoss

@@ -80,8 +80,7 @@ def our_operations(shape: Shape, steps: int = 5) -> int:
     return count * steps * (3 * n * n * m + n**3)
 
 
-def iteration_peers(shape: Shape) -> dict[str, Callable[[], Any]]:
-    G = torch.randn(shape)
+def iteration_peers(G: Tensor) -> dict[str, Callable[[], Any]]:
     peers: dict[str, Callable[[], Any]] = {
         "ours": lambda: ops.newton_schulz(G),
         "plain fp32 loop": lambda: plain_loop(G),
@@ -91,8 +90,9 @@ def iteration_peers(shape: Shape) -> dict[str, Callable[[], Any]]:
     if importlib.util.find_spec("gram_newton_schulz"):
         from gram_newton_schulz import GramNewtonSchulz
 
+        compiled = {"fullgraph": True, "mode": "reduce-overhead"} if G.is_cuda else None  # its default, on a GPU
         gram = GramNewtonSchulz(
-            ns_use_kernels=False, ns_coefficients=[list(COEFFICIENTS)] * 5, compile_kwargs=None,
+            ns_use_kernels=G.is_cuda, ns_coefficients=[list(COEFFICIENTS)] * 5, compile_kwargs=compiled,
             gram_newton_schulz_reset_iterations=[2],
         )  # fmt: skip
         peers["gram-newton-schulz"] = lambda: gram(G)
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         title = f"Newton–Schulz, {shape[0]} of {shape[1]} × {shape[2]}"
         if re.search(options.match, title):
             operations = {"ours": our_operations(shape), "plain fp32 loop": plain_operations(shape)}
-            cases.append(report(title, measure(iteration_peers(shape), options.rounds), operations, peak))
+            cases.append(report(title, measure(iteration_peers(torch.randn(shape)), options.rounds), operations, peak))
     for name, shapes in (("a compact model", COMPACT), ("SmolLM3's matrices scaled to 512 × 2,752", SMOLLM3)):
         title = f"Muon's step, {name}"
         if re.search(options.match, title):
