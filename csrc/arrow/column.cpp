@@ -22,51 +22,86 @@ std::string at_row(int64_t row) {
   return " at row " + std::to_string(row) + "; the Arrow column is corrupt";
 }
 
+[[noreturn]] void refuse(const std::string& what) {
+  throw Error(what + "; the Arrow column is corrupt: check the library that made it");
+}
+
+// An Arrow format string as it may be shown: it can be of any length and hold any bytes.
+std::string shown(std::string_view format) {
+  std::string text(format.substr(0, 20));
+  for (char& c : text) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return text + (format.size() > 20 ? "…" : "");
+}
+
+// No address space is larger than 2⁴⁷ bytes, so that neither is a buffer, and no place in one overflows.
+constexpr int64_t kMostRows = int64_t{1} << 43;
+
+void check_array(const ArrowArray& array, bool views) {
+  if (array.release == nullptr) refuse("the Arrow array was released");
+  if (array.n_children != 0 || array.dictionary != nullptr) refuse("a string column with children");
+  if (array.length < 0 || array.offset < 0) refuse("negative length or offset in the Arrow column");
+  if (array.length > kMostRows || array.offset > kMostRows) refuse("a length or offset beyond any memory");
+  if (array.null_count < -1 || array.null_count > array.length) {
+    refuse(std::to_string(array.null_count) + " nulls in " + std::to_string(array.length) + " rows");
+  }
+  constexpr int64_t kMostBuffers = int64_t{1} << 31;  // blocks are numbered by an int32_t
+  if (array.n_buffers < 3 || array.n_buffers > (views ? kMostBuffers : 3) || array.buffers == nullptr) {
+    refuse("the Arrow column has " + std::to_string(array.n_buffers) + " buffers");
+  }
+}
+
 template <typename Offset>
-void check_offsets(const Offset* offsets, int64_t size) {
+void check_offsets(const Offset* offsets, int64_t size, const char* data) {
   if (offsets[0] < 0) throw Error("negative string offset" + at_row(0));
   for (int64_t row = 0; row < size; ++row) {
     if (offsets[row + 1] < offsets[row]) throw Error("string offsets decrease" + at_row(row));
   }
+  if (data == nullptr && offsets[size] > offsets[0]) refuse("the Arrow column has no data buffer");
 }
 
 }  // namespace
+
+void check_string_schema(const ArrowSchema& schema) {
+  if (schema.release == nullptr) refuse("the Arrow schema was released");
+  if (schema.format == nullptr) refuse("the Arrow schema has no format");
+  if (schema.dictionary != nullptr) {
+    throw Error("a dictionary-encoded column is not a string column; cast it with .dictionary_decode()");
+  }
+  const std::string_view format = schema.format;
+  if (format != "u" && format != "U" && format != "vu") {
+    throw Error("expected a string column (Arrow format u, U or vu), got format '" + shown(format) +
+                "'; cast it to string first");
+  }
+  if (schema.n_children != 0) refuse("a string column with children");
+}
 
 StringColumn::StringColumn(const std::vector<std::string_view>& rows)
     : size_(static_cast<int64_t>(rows.size())), rows_(rows.data()) {}
 
 StringColumn::StringColumn(const ArrowSchema& schema, const ArrowArray& array)
     : size_(array.length), offset_(array.offset) {
+  check_string_schema(schema);
   const std::string_view format = schema.format;
-  if (schema.dictionary != nullptr) {
-    throw Error("a dictionary-encoded column is not a string column; cast it with .dictionary_decode()");
-  }
-  if (size_ < 0 || offset_ < 0) throw Error("negative length or offset in the Arrow column");
-  if (format == "u") {
-    layout_ = Layout::kOffsets32;
-  } else if (format == "U") {
-    layout_ = Layout::kOffsets64;
-  } else if (format == "vu") {
-    layout_ = Layout::kViews;
-  } else {
-    throw Error("expected a string column (Arrow format u, U or vu), got format '" + std::string(format) +
-                "'; cast it to string first");
-  }
-  if (array.n_buffers < 3) throw Error("the Arrow column has too few buffers; it is corrupt");
+  check_array(array, format == "vu");
+  layout_ = format == "u" ? Layout::kOffsets32 : format == "U" ? Layout::kOffsets64 : Layout::kViews;
   validity_ = array.null_count == 0 ? nullptr : static_cast<const uint8_t*>(array.buffers[0]);
+  if (validity_ == nullptr && array.null_count > 0) refuse("the Arrow column has nulls and no bitmap of them");
   offsets_ = array.buffers[1];
   if (size_ == 0) return;
-  if (offsets_ == nullptr) throw Error("the Arrow column has no offsets buffer; it is corrupt");
+  if (offsets_ == nullptr) refuse("the Arrow column has no offsets buffer");
   if (layout_ == Layout::kOffsets32) {
-    check_offsets(static_cast<const int32_t*>(offsets_) + offset_, size_);
     data_ = static_cast<const char*>(array.buffers[2]);
+    check_offsets(static_cast<const int32_t*>(offsets_) + offset_, size_, data_);
   } else if (layout_ == Layout::kOffsets64) {
-    check_offsets(static_cast<const int64_t*>(offsets_) + offset_, size_);
     data_ = static_cast<const char*>(array.buffers[2]);
+    check_offsets(static_cast<const int64_t*>(offsets_) + offset_, size_, data_);
   } else {
     blocks_ = array.buffers + 2;
     const int64_t blocks = array.n_buffers - 3;
     const auto* lengths = static_cast<const int64_t*>(array.buffers[array.n_buffers - 1]);
+    if (blocks > 0 && lengths == nullptr) refuse("the Arrow column doesn't say how long its blocks are");
     const View* views = static_cast<const View*>(offsets_) + offset_;
     for (int64_t row = 0; row < size_; ++row) {
       const View& view = views[row];
@@ -74,7 +109,7 @@ StringColumn::StringColumn(const ArrowSchema& schema, const ArrowArray& array)
       if (view.length < 0) throw Error("negative string length" + at_row(row));
       if (view.length <= 12) continue;
       if (view.block < 0 || view.block >= blocks || view.offset < 0 ||
-          int64_t{view.offset} + view.length > lengths[view.block]) {
+          int64_t{view.offset} + view.length > lengths[view.block] || blocks_[view.block] == nullptr) {
         throw Error("string view outside its buffer" + at_row(row));
       }
     }

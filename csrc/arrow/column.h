@@ -9,12 +9,15 @@
 
 namespace smolfast::arrow {
 
+// Throws Error unless the schema is one of strings.
+void check_string_schema(const ArrowSchema& schema);
+
 // One chunk of strings, borrowed. Layouts: utf8 ("u", 32-bit offsets), large utf8 ("U", 64-bit offsets), string view
 // ("vu"), and plain pointers (a Python list). Rows are counted from the slice's own start.
 class StringColumn {
  public:
-  // Checks the layout and every offset or view, so that operator[] can't leave the buffers. Throws Error naming the
-  // row.
+  // Checks the structs and every offset or view, so that operator[] can't leave the buffers; throws Error naming the
+  // row. How long buffers are isn't in the structs (but for the blocks of views): the last offset has to be believed.
   StringColumn(const ArrowSchema& schema, const ArrowArray& array);
   // Borrowed strings; a null data pointer is a null row.
   explicit StringColumn(const std::vector<std::string_view>& rows);

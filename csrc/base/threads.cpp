@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -23,7 +24,9 @@ int available_threads() {
 }
 
 void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body) {
-  if (threads <= 0) threads = available_threads();
+  // More would only take memory, and at some number the system refuses.
+  constexpr int kMostThreads = 1024;
+  threads = std::min(threads <= 0 ? available_threads() : threads, kMostThreads);
   const std::size_t workers = std::min(tasks, static_cast<std::size_t>(threads));
   if (workers <= 1) {
     for (std::size_t task = 0; task < tasks; ++task) body(task);
@@ -52,7 +55,11 @@ void parallel_for(std::size_t tasks, int threads, const std::function<void(std::
   {
     std::vector<std::jthread> pool;
     pool.reserve(workers - 1);
-    for (std::size_t i = 1; i < workers; ++i) pool.emplace_back(work);
+    try {
+      for (std::size_t i = 1; i < workers; ++i) pool.emplace_back(work);
+    } catch (const std::system_error&) {
+      // The system gives no more threads: those that there are do the work.
+    }
     work();
   }
   if (error) std::rethrow_exception(error);

@@ -11,7 +11,10 @@ namespace {
 template <typename T>
 T* capsule_pointer(const py::object& capsule, const char* name) {
   auto* pointer = static_cast<T*>(PyCapsule_GetPointer(capsule.ptr(), name));
-  if (pointer == nullptr) throw py::error_already_set();
+  if (pointer == nullptr) {
+    PyErr_Clear();
+    throw Error("the Arrow column gave no capsule named " + std::string(name) + "; update the library that made it");
+  }
   return pointer;
 }
 
@@ -80,6 +83,7 @@ ImportedStrings::ImportedStrings(py::handle source, const char* argument) {
       throw Error(std::string(argument) + ": expected an Arrow string column or a list of str, got " +
                   python_type_name(source));
     }
+    if (!decoded()) arrow::check_string_schema(schema_);  // there may be no array
     for (const ArrowArray& array : arrays_) chunks_.emplace_back(schema_, array);
   } catch (...) {
     for (ArrowArray& array : arrays_) release(array);
@@ -109,6 +113,9 @@ void ImportedStrings::take_stream(py::handle source) {
     const char* why = stream.get_last_error(&stream);
     throw Error("reading the Arrow stream failed: " + std::string(why != nullptr ? why : "no reason given"));
   };
+  if (stream.release == nullptr) {
+    throw Error("this Arrow stream was already taken; make it again from its column");
+  }
   check(stream.get_schema(&stream, &schema_));
   for (;;) {
     ArrowArray array{};
@@ -119,9 +126,12 @@ void ImportedStrings::take_stream(py::handle source) {
 }
 
 void ImportedStrings::take_array(py::handle source) {
-  const py::tuple pair = source.attr("__arrow_c_array__")();
-  const py::object schema = pair[0];
-  const py::object array = pair[1];
+  const py::object pair = source.attr("__arrow_c_array__")();
+  if (!PyTuple_Check(pair.ptr()) || PyTuple_GET_SIZE(pair.ptr()) != 2) {
+    throw Error("the Arrow column's __arrow_c_array__ gave no two capsules; update the library that made it");
+  }
+  const py::object schema = pair[py::int_(0)];
+  const py::object array = pair[py::int_(1)];
   schema_ = take(capsule_pointer<ArrowSchema>(schema, "arrow_schema"));
   arrays_.push_back(take(capsule_pointer<ArrowArray>(array, "arrow_array")));
 }
@@ -161,9 +171,28 @@ py::object export_strings(ArrowArray& array, ArrowSchema& schema) {
   return py::cast(std::make_unique<ExportedStrings>(array, schema));
 }
 
+py::tuple ImportedStrings::hand_on() {
+  const std::string format = schema_.format != nullptr ? schema_.format : "";
+  py::list chunks;
+  for (ArrowArray& array : arrays_) {
+    ArrowSchema schema{};
+    // The only formats that get here, as constants that outlive every array.
+    schema.format = format == "u" ? "u" : format == "U" ? "U" : "vu";
+    schema.name = "";
+    schema.flags = ARROW_FLAG_NULLABLE;
+    schema.release = [](ArrowSchema* self) { self->release = nullptr; };
+    chunks.append(export_strings(array, schema));
+  }
+  chunks_.clear();
+  return py::make_tuple(format, chunks);
+}
+
 void register_arrow(py::module_& m) {
   py::class_<ExportedStrings>(m, "ArrowStrings", "A string array on its way out; `pyarrow.array(x)` takes it, once.")
       .def("__arrow_c_array__", &ExportedStrings::capsules, py::arg("requested_schema") = py::none());
+  m.def(
+      "import_strings", [](const py::object& source) { return ImportedStrings(source, "strings").hand_on(); },
+      py::arg("strings"));
 }
 
 }  // namespace smolfast::bindings

@@ -26,6 +26,8 @@ class ImportedStrings {
   int64_t size() const;
   // Whether the strings came from Python and are therefore valid UTF-8.
   bool decoded() const { return static_cast<bool>(keep_alive_); }
+  // The Arrow format and the chunks, checked, as objects with __arrow_c_array__; this is empty after.
+  py::tuple hand_on();
 
  private:
   void take_stream(py::handle source);

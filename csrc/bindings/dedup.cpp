@@ -316,12 +316,18 @@ class StoredSets : public Pairs {
 // The whole texts' second 64 bits: 1 where they agree.
 class StoredHashes : public Pairs {
  public:
-  explicit StoredHashes(Keys low) : low_(std::move(low)), data_(low_.data()) {}
-  double jaccard(uint32_t a, uint32_t b) const override { return data_[a] == data_[b] ? 1.0 : 0.0; }
+  explicit StoredHashes(Keys low) : low_(std::move(low)), data_(low_.data(), static_cast<std::size_t>(low_.size())) {}
+  double jaccard(uint32_t a, uint32_t b) const override {
+    if (std::max(a, b) >= data_.size()) {
+      throw Error("document " + std::to_string(std::max(a, b)) + " of " + std::to_string(data_.size()) +
+                  "; give a smaller one");
+    }
+    return data_[a] == data_[b] ? 1.0 : 0.0;
+  }
 
  private:
   Keys low_;
-  const uint64_t* data_;
+  std::span<const uint64_t> data_;
 };
 
 using Documents = py::array_t<uint32_t, py::array::c_style>;

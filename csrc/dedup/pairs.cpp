@@ -1,6 +1,7 @@
 #include "dedup/pairs.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,9 @@
 
 namespace smolfast::dedup {
 namespace {
+
+constexpr std::size_t kMostValues = 1u << 16;
+constexpr int64_t kMostHashes = int64_t{1} << 45;  // of four bytes: no file or memory holds more
 
 // Equal values of two signatures; two documents without shingles have nothing in common.
 template <typename Value>
@@ -40,8 +44,10 @@ ByteStore::ByteStore(std::vector<std::span<const char>> pieces) : pieces_(std::m
 
 ByteStore::ByteStore(const std::string& path) : path_(path) {
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0)
+  struct stat status{};
+  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0)
     throw Error("can't read " + path + ": " + std::strerror(errno) + "; delete its folder and run again");
+  bytes_ = static_cast<uint64_t>(status.st_size);
 }
 
 ByteStore::~ByteStore() {
@@ -52,10 +58,16 @@ const char* ByteStore::read(uint64_t begin, std::size_t size, std::vector<char>&
   if (descriptor_ < 0) {
     const auto piece =
         static_cast<std::size_t>(std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin());
-    if (piece == 0 || begin - starts_[piece - 1] + size > pieces_[piece - 1].size()) {
+    const uint64_t inside = piece == 0 ? 0 : begin - starts_[piece - 1];
+    if (piece == 0 || inside > pieces_[piece - 1].size() || size > pieces_[piece - 1].size() - inside) {
       throw Error("a stored row lies outside its column; delete the work folder and run again");
     }
     return pieces_[piece - 1].data() + (begin - starts_[piece - 1]);
+  }
+  // Asked before memory is taken for a size that a damaged file may have given.
+  if (begin > bytes_ || size > bytes_ - begin) {
+    throw Error("can't read " + path_ + " at byte " + std::to_string(begin) +
+                ": the file is too short; delete its folder and run again");
   }
   scratch.resize(size);
   std::size_t done = 0;
@@ -71,6 +83,14 @@ const char* ByteStore::read(uint64_t begin, std::size_t size, std::vector<char>&
   return scratch.data();
 }
 
+SignaturePairs::SignaturePairs(const ByteStore& store, std::size_t size, int value_bytes)
+    : store_(store), size_(size), value_bytes_(value_bytes) {
+  if (size < 1 || size > kMostValues || (value_bytes != 4 && value_bytes != 8)) {
+    throw Error("signatures of " + std::to_string(size) + " values of " + std::to_string(value_bytes) +
+                " bytes; expected 1 to " + std::to_string(kMostValues) + " of 4 or 8");
+  }
+}
+
 double SignaturePairs::jaccard(uint32_t a, uint32_t b) const {
   thread_local std::vector<char> first;
   thread_local std::vector<char> second;
@@ -81,7 +101,15 @@ double SignaturePairs::jaccard(uint32_t a, uint32_t b) const {
 }
 
 std::span<const uint32_t> SetPairs::set(uint32_t document, std::vector<char>& scratch) const {
+  if (document >= ends_.size()) {
+    throw Error("document " + std::to_string(document) + " of " + std::to_string(ends_.size()) +
+                "; give a smaller one");
+  }
   const int64_t begin = document == 0 ? 0 : ends_[document - 1];
+  if (begin < 0 || ends_[document] < begin || ends_[document] > kMostHashes) {
+    throw Error("the ends of stored sets are damaged at document " + std::to_string(document) +
+                "; delete the work folder and run again");
+  }
   const auto size = static_cast<std::size_t>(ends_[document] - begin);
   if (size == 0) return {};
   const char* bytes = store_.read(static_cast<uint64_t>(begin) * sizeof(uint32_t), size * sizeof(uint32_t), scratch);

@@ -29,13 +29,14 @@ class ByteStore {
   std::vector<uint64_t> starts_;
   std::string path_;
   int descriptor_ = -1;
+  uint64_t bytes_ = 0;
 };
 
 // The share of equal values, an unbiased estimate of the Jaccard similarity.
 class SignaturePairs {
  public:
-  SignaturePairs(const ByteStore& store, std::size_t size, int value_bytes)
-      : store_(store), size_(size), value_bytes_(value_bytes) {}
+  // Throws Error unless signatures are of 1 to 65,536 values of 4 or 8 bytes.
+  SignaturePairs(const ByteStore& store, std::size_t size, int value_bytes);
   double jaccard(uint32_t a, uint32_t b) const;
 
  private:
@@ -48,6 +49,7 @@ class SignaturePairs {
 class SetPairs {
  public:
   SetPairs(const ByteStore& store, std::span<const int64_t> ends) : store_(store), ends_(ends) {}
+  // Throws Error for a document that isn't there.
   double jaccard(uint32_t a, uint32_t b) const;
 
  private:

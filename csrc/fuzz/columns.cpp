@@ -29,6 +29,8 @@ struct Column {
 
   arrow::StringColumn open(const char* format, int64_t skipped, int64_t rows) {
     schema.format = format;
+    schema.release = [](ArrowSchema*) {};
+    array.release = [](ArrowArray*) {};
     array.offset = skipped;
     array.length = rows;
     array.null_count = -1;

@@ -13,7 +13,7 @@ naming the row and byte offset (or the index); "replace" puts U+FFFD there as th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import pyarrow as pa
 from smolfast import _native
 from smolfast._native import unicode_version
 from smolfast.errors import SmolfastError
+from smolfast.strings import Strings, importable
 
 __all__ = [
     "Cleaned",
@@ -36,7 +37,6 @@ __all__ = [
     "words",
 ]
 
-Strings: TypeAlias = Any  # an Arrow string column of any library, or a list of str and None
 Errors: TypeAlias = Literal["fail", "replace"]
 Form: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
@@ -62,7 +62,7 @@ def normalize(
 
 def is_normalized(strings: Strings, form: Form = "NFC", *, threads: int = 0) -> pa.BooleanArray:
     """For each string whether it is in the form already; null for null. Raises as `normalize` with errors="fail"."""
-    verdicts = np.frombuffer(_native.is_normalized(_importable(strings), form, threads), np.uint8)
+    verdicts = np.frombuffer(_native.is_normalized(importable(strings), form, threads), np.uint8)
     return pa.array(verdicts == 1, mask=verdicts == 2)
 
 
@@ -239,7 +239,7 @@ def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.Chunk
 
     Raises `SmolfastError` for text that isn't UTF-8: offsets count the bytes given, so nothing can be replaced.
     """
-    source = _importable(strings)
+    source = importable(strings)
     chunks = source.chunks if isinstance(source, pa.ChunkedArray) else [source]
     out = []
     for chunk, (starts, edges) in zip(chunks, _native.words(source, threads), strict=True):
@@ -249,20 +249,6 @@ def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.Chunk
     if isinstance(source, pa.ChunkedArray):
         return pa.chunked_array(out, type=pa.large_list(pa.list_(pa.uint32(), 2)))
     return out[0]
-
-
-def _importable(strings: Strings) -> Strings:
-    """Something the native module takes without a copy and that Python can give back unchanged."""
-    if isinstance(strings, (pa.Array, pa.ChunkedArray, list, tuple)):
-        return strings
-    if hasattr(strings, "__arrow_c_stream__"):
-        return pa.chunked_array(strings)
-    if hasattr(strings, "__arrow_c_array__"):
-        return pa.array(strings)
-    raise SmolfastError(
-        f"strings: expected an Arrow string column or a list of str, got {type(strings).__name__}; "
-        "pass a list, a pyarrow array or a polars Series"
-    )
 
 
 def _without_surrogates(strings: Sequence[str | None]) -> list[str | None]:
@@ -276,7 +262,7 @@ def _without_surrogates(strings: Sequence[str | None]) -> list[str | None]:
 def _apply(
     native: Callable[[Strings], list[_native.ArrowStrings | None]], strings: Strings, errors: Errors
 ) -> pa.Array | pa.ChunkedArray:
-    source = _importable(strings)
+    source = importable(strings)
     if isinstance(source, (list, tuple)) and errors == "replace":
         source = _without_surrogates(source)
     changed = native(source)

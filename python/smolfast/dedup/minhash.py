@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from smolfast import _native
 from smolfast.errors import SmolfastError
+from smolfast.strings import importable
 
 Tokens = Literal["unicode", "whitespace", "char"]
 Scheme = Literal["fast", "classic", "datasketch", "datatrove"]
@@ -118,7 +119,7 @@ class MinHasher:
         Raises:
             SmolfastError: not a string column, a lone surrogate (names the index), or a document over 4 GiB.
         """
-        return self._native.sign(strings, threads)
+        return self._native.sign(importable(strings), threads)
 
     def shingles(self, strings: object, *, threads: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
         """The shingle sets that the signatures sketch.
@@ -127,7 +128,7 @@ class MinHasher:
             offsets [N + 1] and values: document i's shingle hashes are values[offsets[i]:offsets[i + 1]], sorted, each
             once. Their Jaccard similarity is what signatures estimate.
         """
-        return self._native.shingles(strings, threads)
+        return self._native.shingles(importable(strings), threads)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
