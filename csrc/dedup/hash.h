@@ -54,17 +54,10 @@ inline constexpr auto kByteMask = [] {
   return table;
 }();
 
-// A word's hash. `limit` is the end of the readable bytes: words up to 16 bytes long take two whole loads where those
-// stay inside it.
-inline uint64_t hash_word(const char* word, std::size_t size, const char* limit, const Secret& secret) {
+// A word's hash. Words of up to 16 bytes take two whole loads: 16 bytes from the word's begin on must be readable.
+inline uint64_t hash_word(const char* word, std::size_t size, const Secret& secret) {
   constexpr uint64_t kLength = 0xD6E8FEB86659FD93u;
   if (size <= 16) [[likely]] {
-    char copy[16];
-    if (limit - word < 16) [[unlikely]] {
-      std::memset(copy, 0, sizeof(copy));
-      std::memcpy(copy, word, size);
-      word = copy;
-    }
     const uint64_t low = load64(word) & kByteMask.mask[8 + size];
     const uint64_t high = load64(word + 8) & kByteMask.mask[size];
     return fold(low ^ secret.a, high ^ secret.b ^ (size * kLength));
@@ -73,6 +66,14 @@ inline uint64_t hash_word(const char* word, std::size_t size, const char* limit,
   const char* last = word + size - 16;
   for (; word < last; word += 16) state = fold(load64(word) ^ state, load64(word + 8) ^ secret.b);
   return fold(load64(last) ^ state, load64(last + 8) ^ secret.b);
+}
+
+// The same of a word with fewer readable bytes.
+inline uint64_t hash_word_at_end(const char* word, std::size_t size, const Secret& secret) {
+  if (size > 16) return hash_word(word, size, secret);
+  char copy[16] = {};
+  std::memcpy(copy, word, size);
+  return hash_word(copy, size, secret);
 }
 
 // Two rounds of 32 × 32 → 64-bit products with the halves crossed over: the widest multiply that every SIMD level has.

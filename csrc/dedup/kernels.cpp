@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/cpu.h"
-#include "dedup/hash.h"
 
 namespace smolfast::dedup {
 namespace {
@@ -21,6 +20,19 @@ namespace {
 #else
 #define SMOLFAST_KEEP(x) static_cast<void>(x)
 #endif
+
+// Compiled for each set because of BMI2's product, which leaves its factors alone.
+SMOLFAST_BODY void hash_words_body(std::string_view text, const text::Word* __restrict words, std::size_t count,
+                                   Secret secret, uint64_t* __restrict out) {
+  std::size_t whole = count;
+  while (whole > 0 && text.size() - words[whole - 1].begin < 16) --whole;
+  for (std::size_t i = 0; i < whole; ++i) {
+    out[i] = hash_word(text.data() + words[i].begin, words[i].end - words[i].begin, secret);
+  }
+  for (std::size_t i = whole; i < count; ++i) {
+    out[i] = hash_word_at_end(text.data() + words[i].begin, words[i].end - words[i].begin, secret);
+  }
+}
 
 // Word j of an n-gram is rotated by 13·(n − 1 − j) bits: 13 is odd, so that the n ≤ 64 rotations differ.
 constexpr int kRotation = 13;
@@ -142,33 +154,37 @@ SMOLFAST_BODY void mersenne61_body(const uint64_t* __restrict hashes, std::size_
   }
 }
 
-#define SMOLFAST_DEDUP_KERNELS(suffix, target, bytes)                                                              \
-  target void ngrams_##suffix(const uint64_t* words, std::size_t count, int ngram, uint64_t* out) {                \
-    ngrams_body(words, count, ngram, out);                                                                         \
-  }                                                                                                                \
-  target void rehash16_##suffix(const uint64_t* shingles, std::size_t count, uint16_t* out) {                      \
-    rehash16_body(shingles, count, out);                                                                           \
-  }                                                                                                                \
-  target void scatter_##suffix(const uint64_t* hashes, std::size_t count, uint32_t size, uint32_t* buckets) {      \
-    scatter_body(hashes, count, size, buckets);                                                                    \
-  }                                                                                                                \
-  target void fill_##suffix(const uint16_t* minima, std::size_t size, uint32_t* values) {                          \
-    fill_body(minima, size, values);                                                                               \
-  }                                                                                                                \
-  target void affine32_##suffix(const uint32_t* hashes, std::size_t count, const uint32_t* a, const uint32_t* b,   \
-                                std::size_t size, uint32_t* minima) {                                              \
-    affine32_body(hashes, count, a, b, size, minima);                                                              \
-  }                                                                                                                \
-  target void affine16_##suffix(const uint16_t* hashes, std::size_t count, const uint16_t* a, const uint16_t* b,   \
-                                std::size_t size, uint16_t* minima) {                                              \
-    affine16_body<bytes>(hashes, count, a, b, size, minima);                                                       \
-  }                                                                                                                \
-  target void mersenne61_##suffix(const uint64_t* hashes, std::size_t count, const uint64_t* a, const uint64_t* b, \
-                                  std::size_t size, uint64_t* minima) {                                            \
-    mersenne61_body(hashes, count, a, b, size, minima);                                                            \
-  }                                                                                                                \
-  constexpr Kernels k_##suffix{ngrams_##suffix,   rehash16_##suffix, scatter_##suffix,   fill_##suffix,            \
-                               affine32_##suffix, affine16_##suffix, mersenne61_##suffix};
+#define SMOLFAST_DEDUP_KERNELS(suffix, target, bytes)                                                               \
+  target void hash_words_##suffix(std::string_view text, const text::Word* words, std::size_t count, Secret secret, \
+                                  uint64_t* out) {                                                                  \
+    hash_words_body(text, words, count, secret, out);                                                               \
+  }                                                                                                                 \
+  target void ngrams_##suffix(const uint64_t* words, std::size_t count, int ngram, uint64_t* out) {                 \
+    ngrams_body(words, count, ngram, out);                                                                          \
+  }                                                                                                                 \
+  target void rehash16_##suffix(const uint64_t* shingles, std::size_t count, uint16_t* out) {                       \
+    rehash16_body(shingles, count, out);                                                                            \
+  }                                                                                                                 \
+  target void scatter_##suffix(const uint64_t* hashes, std::size_t count, uint32_t size, uint32_t* buckets) {       \
+    scatter_body(hashes, count, size, buckets);                                                                     \
+  }                                                                                                                 \
+  target void fill_##suffix(const uint16_t* minima, std::size_t size, uint32_t* values) {                           \
+    fill_body(minima, size, values);                                                                                \
+  }                                                                                                                 \
+  target void affine32_##suffix(const uint32_t* hashes, std::size_t count, const uint32_t* a, const uint32_t* b,    \
+                                std::size_t size, uint32_t* minima) {                                               \
+    affine32_body(hashes, count, a, b, size, minima);                                                               \
+  }                                                                                                                 \
+  target void affine16_##suffix(const uint16_t* hashes, std::size_t count, const uint16_t* a, const uint16_t* b,    \
+                                std::size_t size, uint16_t* minima) {                                               \
+    affine16_body<bytes>(hashes, count, a, b, size, minima);                                                        \
+  }                                                                                                                 \
+  target void mersenne61_##suffix(const uint64_t* hashes, std::size_t count, const uint64_t* a, const uint64_t* b,  \
+                                  std::size_t size, uint64_t* minima) {                                             \
+    mersenne61_body(hashes, count, a, b, size, minima);                                                             \
+  }                                                                                                                 \
+  constexpr Kernels k_##suffix{hash_words_##suffix, ngrams_##suffix,   rehash16_##suffix, scatter_##suffix,         \
+                               fill_##suffix,       affine32_##suffix, affine16_##suffix, mersenne61_##suffix};
 
 SMOLFAST_DEDUP_KERNELS(baseline, , 16)
 #if defined(SMOLFAST_X86)

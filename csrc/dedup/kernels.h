@@ -4,12 +4,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
+
+#include "dedup/hash.h"
+#include "text/words.h"
 
 namespace smolfast::dedup {
 
 inline constexpr std::size_t kAffine16Lanes = 32;
 
 struct Kernels {
+  // out[i] = the hash of words[i], a byte range of `text`. Ranges ascend.
+  void (*hash_words)(std::string_view text, const text::Word* words, std::size_t count, Secret secret, uint64_t* out);
   // out[i] = the hash of the n-gram of words[i … i + ngram), for i < count. Whole vectors are fastest: round count up
   // to a multiple of 8 where the buffers allow it.
   void (*ngrams)(const uint64_t* words, std::size_t count, int ngram, uint64_t* out);

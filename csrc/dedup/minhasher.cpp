@@ -88,12 +88,10 @@ void MinHasher::hashed_shingles(std::string_view text, Workspace& workspace, Tak
   if (workspace.words.size() < context + kBatch + kVector) workspace.words.resize(context + kBatch + kVector);
   workspace.kept = 0;
   uint64_t* words = workspace.words.data();
-  std::size_t held = 0;  // words before the batch
+  std::size_t held = 0;  // words in the buffer
   std::size_t total = 0;
   TokenStream stream(config_.tokens, text);
-  const char* limit = text.data() + text.size();
   TokenBatch& batch = workspace.batch;
-  const Secret secret = secret_;  // the compiler can't know that the stores below leave it alone
   const auto give = [&](std::size_t count, int ngram) {
     const std::size_t whole = whole_vectors(count);
     if (workspace.shingles.size() < workspace.kept + whole)
@@ -104,18 +102,13 @@ void MinHasher::hashed_shingles(std::string_view text, Workspace& workspace, Tak
     take(shingles, count);
   };
   while (stream.next(batch)) {
-    uint64_t* hashes = words + held;
-    for (std::size_t i = 0; i < batch.size; ++i) {
-      const text::Word token = batch.tokens[i];
-      hashes[i] = hash_word(text.data() + token.begin, token.end - token.begin, limit, secret);
-    }
-    held += batch.size;
     if (held > context) {
-      const std::size_t count = held - context;
-      give(count, config_.ngram);
-      std::memmove(words, words + count, context * sizeof(uint64_t));
+      std::memmove(words, words + held - context, context * sizeof(uint64_t));
       held = context;
     }
+    kernel.hash_words(text, batch.tokens, batch.size, secret_, words + held);
+    held += batch.size;
+    if (held > context) give(held - context, config_.ngram);
   }
   if (total == 0 && held != 0) give(1, static_cast<int>(held));
 }

@@ -16,6 +16,7 @@ namespace {
 
 // The word-break classes of a 64-byte block, a bit a byte.
 struct BlockClasses {
+  uint64_t spaces;  // U+0020 alone
   uint64_t letters;
   uint64_t digits;
   uint64_t underscores;  // ExtendNumLet
@@ -76,6 +77,7 @@ inline BlockClasses classify(const char* text, std::size_t left) {
       const __m128i offset = _mm_sub_epi8(v, _mm_set1_epi8(low));
       return _mm_cmpeq_epi8(_mm_min_epu8(offset, _mm_set1_epi8(span)), offset);
     };
+    all.spaces |= mask(is(' '));
     all.letters |= mask(in(_mm_or_si128(x, _mm_set1_epi8(0x20)), 'a', 25));
     all.digits |= mask(in(x, '0', 9));
     all.underscores |= mask(is('_'));
@@ -112,6 +114,7 @@ SMOLFAST_TARGET_AVX2 inline BlockClasses classify(const char* text, std::size_t 
   BlockClasses all{};
   for (int i = 0; i < 2; ++i) {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
+    all.spaces |= SMOLFAST_MASK(SMOLFAST_IS(' '));
     all.letters |= SMOLFAST_MASK(SMOLFAST_IN(_mm256_or_si256(x, _mm256_set1_epi8(0x20)), 'a', 25));
     all.digits |= SMOLFAST_MASK(SMOLFAST_IN(x, '0', 9));
     all.underscores |= SMOLFAST_MASK(SMOLFAST_IS('_'));
@@ -144,9 +147,10 @@ namespace avx512 {
 #define SMOLFAST_IN(v, low, span) \
   _mm512_cmple_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(low)), _mm512_set1_epi8(span))
 SMOLFAST_TARGET_AVX512 inline BlockClasses classify(const char* text, std::size_t left) {
-  const uint64_t present = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
-  const __m512i x = _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), present, text);
+  const __m512i x = left >= 64 ? _mm512_loadu_si512(text)
+                               : _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), (uint64_t{1} << left) - 1, text);
   BlockClasses all{};
+  all.spaces = SMOLFAST_IS(' ');
   all.letters = SMOLFAST_IN(_mm512_or_si512(x, _mm512_set1_epi8(0x20)), 'a', 25);
   all.digits = SMOLFAST_IN(x, '0', 9);
   all.underscores = SMOLFAST_IS('_');
@@ -224,6 +228,7 @@ inline BlockClasses classify(const char* text, std::size_t left) {
   BlockClasses all{};
   for (int i = 0; i < 64; ++i) {
     const auto c = static_cast<unsigned char>(block[i]);
+    all.spaces |= uint64_t{c == ' '} << i;
     all.letters |= uint64_t{static_cast<unsigned char>((c | 0x20) - 'a') <= 25} << i;
     all.digits |= uint64_t{static_cast<unsigned char>(c - '0') <= 9} << i;
     all.underscores |= uint64_t{c == '_'} << i;

@@ -24,14 +24,20 @@ SMOLFAST_TARGET std::size_t scan(std::string_view text, std::size_t& position, W
     // stands before it or at the block's end. The last certain start of a segment is a separator or a Han character: go
     // on from there.
     const uint64_t above = c.above & ~(letters | han_bytes);
-    const int limit = above != 0 ? std::countr_zero(above) : 64;
-    if (limit == 0) break;
-    const uint64_t known = limit == 64 ? ~uint64_t{0} : (uint64_t{1} << limit) - 1;
-    const uint64_t last = (c.colons | c.dots | c.commas) & uint64_t{1} << (limit - 1);
-    const uint64_t starts = ((~inside & ~han_bytes & ~last) | han) & known;
-    if (starts == 0) break;
-    const int stop = 63 - std::countl_zero(starts);
-    if (stop == 0) break;
+    int stop;
+    if (above == 0 && c.spaces > 1) [[likely]] {
+      // The last space will do, and is known long before the masks above: the next block needn't wait for them.
+      stop = 63 - std::countl_zero(c.spaces);
+    } else {
+      const int limit = above != 0 ? std::countr_zero(above) : 64;
+      if (limit == 0) break;
+      const uint64_t known = limit == 64 ? ~uint64_t{0} : (uint64_t{1} << limit) - 1;
+      const uint64_t last = (c.colons | c.dots | c.commas) & uint64_t{1} << (limit - 1);
+      const uint64_t starts = ((~inside & ~han_bytes & ~last) | han) & known;
+      if (starts == 0) break;
+      stop = 63 - std::countl_zero(starts);
+      if (stop == 0) break;
+    }
     const uint64_t before = (uint64_t{1} << stop) - 1;
     uint64_t begins = ((inside & ~(inside << 1)) | han) & before;
     uint64_t ends = ((~inside & inside << 1) | (han & before) << 3) & (before << 1 | 1);
