@@ -45,7 +45,7 @@ def main() -> int:
         assert kept.num_rows == 2, f"{kept.num_rows} rows kept of three, two of which are equal"
         environment = {**os.environ, "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
         for command in "".join(blocks("sh", section)).replace(".jsonl.zst", ".jsonl").splitlines():
-            subprocess.run(command.replace("-o deduplicated", "-o again"), shell=True, check=True, env=environment)
+            subprocess.run(command, shell=True, check=True, env=environment)
         texts = pq.read_table("normalized.parquet")["text"].to_pylist()
         assert texts == ["\u00e9tude\n"] or texts == ["\u00e9tude"], texts
     assert not importlib.util.find_spec("torch") or "torch" not in sys.modules

@@ -1,0 +1,37 @@
+"""What mkdocs.yml can't say: the pages of the folder of integrations, and what commands print."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from smolfast.cli import main
+
+
+def on_config(config: Any) -> Any:
+    """Fill "Integrations" with the pages of its folder, by name; leave it out while there are none."""
+    folder = Path(config.docs_dir) / "integrations"
+    pages = sorted(folder.glob("*.md"), key=lambda page: (page.stem != "index", page.stem))
+    for entry in list(config.nav):
+        if "Integrations" in entry:
+            entry["Integrations"] = [f"integrations/{page.name}" for page in pages]
+            if not pages:
+                config.nav.remove(entry)
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put what a command prints in place of a line `{{ smolfast … }}`."""
+    return re.sub(r"^\{\{ smolfast (.*) \}\}$", lambda line: _printed(line[1].split()), markdown, flags=re.MULTILINE)
+
+
+def _printed(words: list[str]) -> str:
+    os.environ["COLUMNS"], os.environ["NO_COLOR"] = "100", "1"
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        main(words)
+    return f"```{'toml' if words == ['config'] else 'text'}\n{out.getvalue().strip()}\n```"
