@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from smolfast import _native
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path
+from smolfast.long_values import MOST_PAGE_BYTES, encode_long_column
 from smolfast.row_groups import RowGroupFile
 from smolfast.sources import one_line
 
@@ -125,9 +126,16 @@ class BatchWriter:
         size = self._pending_bytes
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         if self._threads == 1 or size > 4 * ROW_GROUP_BYTES:
-            # One huge document at a time: what becomes of it takes several times its size.
+            # One huge document at a time.
             self._write_encoded(0)
-            self._file.add(_encode(table))
+            long = {name for name in table.schema.names if _is_long(table[name])}
+            if long:
+                pages = {
+                    name: encode_long_column(table[name], nullable=table.schema.field(name).nullable) for name in long
+                }
+                self._file.add_with(_encode(_without_values(table, long)), pages)
+            else:
+                self._file.add(_encode(table))
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "smolfast-write")
@@ -172,7 +180,24 @@ def _encode(table: pa.Table) -> pa.Buffer:
 
 
 def _has_long_values(column: pa.ChunkedArray) -> bool:
-    return is_bytes(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > STATISTICS_BYTES
+    return _longest(column) > STATISTICS_BYTES
+
+
+def _is_long(column: pa.ChunkedArray) -> bool:
+    """Whether its pages are better made by encode_long_column. (Beyond what it takes, pyarrow says what is wrong.)"""
+    return ROW_GROUP_BYTES < _longest(column) <= MOST_PAGE_BYTES
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    return int(pc.max(pc.binary_length(column)).as_py() or 0) if is_bytes(column.type) else 0
+
+
+def _without_values(table: pa.Table, names: set[str]) -> pa.Table:
+    """The table with empty values in some columns."""
+    for index, field in enumerate(table.schema):
+        if field.name in names:
+            table = table.set_column(index, field, pa.array([""] * table.num_rows, pa.string()).cast(field.type))
+    return table
 
 
 def _row_bytes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:

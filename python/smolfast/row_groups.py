@@ -7,22 +7,33 @@ doc/specs/thrift-compact-protocol.md), whose fields apache/parquet-format's parq
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 MAGIC = b"PAR1"
 
 # Types of the compact protocol.
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+_TRUE, _FALSE, _BYTE, _I16, I32, I64, _DOUBLE, _BINARY, LIST, _SET, _MAP, STRUCT = range(1, 13)
 
 # Fields of parquet.thrift.
 _FILE_ROWS, _FILE_ROW_GROUPS = 3, 4
-_GROUP_COLUMNS, _GROUP_FILE_OFFSET, _GROUP_ORDINAL = 1, 5, 7
+_GROUP_COLUMNS, _GROUP_BYTES, _GROUP_FILE_OFFSET, _GROUP_COMPRESSED, _GROUP_ORDINAL = 1, 2, 5, 6, 7
 _CHUNK_FILE_OFFSET, _CHUNK_META = 2, 3
+_META_PATH, _META_UNCOMPRESSED, _META_COMPRESSED, _META_PAGES = 3, 6, 7, 9
 _META_OFFSETS = (9, 10, 11, 14)  # of data pages, index pages, dictionary pages, bloom filter
 
 Struct = dict[int, tuple[int, Any]]
 """Fields by number, each with its type; a list is (type of its items, items)."""
+
+
+class Pages(Protocol):
+    """A column's pages made elsewhere."""
+
+    pieces: list[bytes]
+
+    def describe(self, meta: Struct) -> None:
+        """Alter the ColumnMetaData of the pages replaced, except for where they are."""
 
 
 @dataclass
@@ -36,20 +47,63 @@ class RowGroupFile:
     def add(self, encoded: bytes | memoryview) -> None:
         """Append the row groups of a whole parquet file of the same schema."""
         encoded = memoryview(encoded)
+        footer, pages = self._opened(encoded)
+        shift = self._at - len(MAGIC)
+        for group in footer[_FILE_ROW_GROUPS][1][1]:
+            _move(group, _GROUP_FILE_OFFSET, shift)
+            for chunk in group[_GROUP_COLUMNS][1][1]:
+                _move(chunk, _CHUNK_FILE_OFFSET, shift)
+                for number in _META_OFFSETS:
+                    _move(chunk[_CHUNK_META][1], number, shift)
+        self._list(footer)
+        self._write(pages)
+
+    def add_with(self, encoded: bytes | memoryview, columns: Mapping[str, Pages]) -> None:
+        """Append the one row group of a file without dictionaries, with other pages in the place of some columns'."""
+        encoded = memoryview(encoded)
+        footer, _ = self._opened(encoded)
+        (group,) = footer[_FILE_ROW_GROUPS][1][1]
+        first = self._at
+        uncompressed = 0
+        for chunk in group[_GROUP_COLUMNS][1][1]:
+            meta = chunk[_CHUNK_META][1]
+            path = [name.decode() for name in meta[_META_PATH][1][1]]
+            start = meta[_META_PAGES][1]
+            pieces: Sequence[bytes | memoryview] = [encoded[start : start + meta[_META_COMPRESSED][1]]]
+            if len(path) == 1 and path[0] in columns:
+                columns[path[0]].describe(meta)
+                pieces = columns[path[0]].pieces
+            _move(meta, _META_PAGES, self._at - start)
+            _move(chunk, _CHUNK_FILE_OFFSET, self._at - start)
+            uncompressed += meta[_META_UNCOMPRESSED][1]
+            for piece in pieces:
+                self._write(piece)
+        group[_GROUP_BYTES] = (I64, uncompressed)
+        group[_GROUP_COMPRESSED] = (I64, self._at - first)
+        group[_GROUP_FILE_OFFSET] = (I64, first)
+        self._list(footer)
+
+    def _opened(self, encoded: memoryview) -> tuple[Struct, memoryview]:
+        """Its footer and what lies before; the first one's footer starts this file's."""
         if bytes(encoded[-4:]) != MAGIC:
             raise ValueError("not a parquet file")
         size = int.from_bytes(encoded[-8:-4], "little")
         footer = decode(bytes(encoded[-8 - size : -8]))
         if not self._footer:
             self._write(MAGIC)
-            self._footer = {**footer, _FILE_ROWS: (_I64, 0), _FILE_ROW_GROUPS: (_LIST, (_STRUCT, []))}
-        shift = self._at - len(MAGIC)
+            self._footer = {**footer, _FILE_ROWS: (I64, 0), _FILE_ROW_GROUPS: (LIST, (STRUCT, []))}
+        return footer, encoded[len(MAGIC) : -8 - size]
+
+    def _list(self, footer: Struct) -> None:
+        """Enter row groups whose offsets are this file's."""
         groups = self._footer[_FILE_ROW_GROUPS][1][1]
         for group in footer[_FILE_ROW_GROUPS][1][1]:
-            _shift(group, shift, len(groups))
+            # 16 bits and optional: left out where a file has more groups than that.
+            group[_GROUP_ORDINAL] = (_I16, len(groups))
+            if len(groups) > 0x7FFF:
+                del group[_GROUP_ORDINAL]
             groups.append(group)
-        self._footer[_FILE_ROWS] = (_I64, self._footer[_FILE_ROWS][1] + footer[_FILE_ROWS][1])
-        self._write(encoded[len(MAGIC) : -8 - size])
+        self._footer[_FILE_ROWS] = (I64, self._footer[_FILE_ROWS][1] + footer[_FILE_ROWS][1])
 
     def finish(self) -> None:
         """Write the footer."""
@@ -61,21 +115,10 @@ class RowGroupFile:
         self._at += len(data)
 
 
-def _shift(group: Struct, by: int, ordinal: int) -> None:
-    def moved(fields: Struct, number: int) -> None:
-        kind, offset = fields.get(number, (0, 0))
-        if offset:  # a file offset of 0 means that there is none
-            fields[number] = (kind, offset + by)
-
-    moved(group, _GROUP_FILE_OFFSET)
-    # 16 bits and optional: left out where a file has more groups than that.
-    group[_GROUP_ORDINAL] = (_I16, ordinal)
-    if ordinal > 0x7FFF:
-        del group[_GROUP_ORDINAL]
-    for chunk in group[_GROUP_COLUMNS][1][1]:
-        moved(chunk, _CHUNK_FILE_OFFSET)
-        for number in _META_OFFSETS:
-            moved(chunk[_CHUNK_META][1], number)
+def _move(fields: Struct, number: int, by: int) -> None:
+    kind, offset = fields.get(number, (0, 0))
+    if offset:  # a file offset of 0 means that there is none
+        fields[number] = (kind, offset + by)
 
 
 def decode(data: bytes) -> Struct:
@@ -86,7 +129,7 @@ def decode(data: bytes) -> Struct:
 def encode(fields: Struct) -> bytes:
     """The inverse of `decode`."""
     out = bytearray()
-    _write_value(out, _STRUCT, fields)
+    _write_value(out, STRUCT, fields)
     return bytes(out)
 
 
@@ -125,22 +168,23 @@ class _Reader:
     def value(self, kind: int) -> Any:
         if kind in (_TRUE, _FALSE, _BYTE):
             return self.byte()
-        if kind in (_I16, _I32, _I64):
+        if kind in (_I16, I32, I64):
             return self.zigzag()
-        if kind == _STRUCT:
+        if kind == STRUCT:
             return self.struct()
         if kind in (_DOUBLE, _BINARY):
             size = 8 if kind == _DOUBLE else self.varint()
             self.at += size
             return self.data[self.at - size : self.at]
-        if kind in (_LIST, _SET):
+        if kind in (LIST, _SET):
             head = self.byte()
             size = head >> 4 if head >> 4 != 15 else self.varint()
             return head & 15, [self.value(head & 15) for _ in range(size)]
         raise ValueError(f"a parquet footer has no values of Thrift type {kind}")
 
 
-def _write_varint(out: bytearray, value: int) -> None:
+def write_varint(out: bytearray, value: int) -> None:
+    """Append a number, seven bits a byte."""
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7
@@ -150,9 +194,9 @@ def _write_varint(out: bytearray, value: int) -> None:
 def _write_value(out: bytearray, kind: int, value: Any) -> None:
     if kind in (_TRUE, _FALSE, _BYTE):
         out.append(value)
-    elif kind in (_I16, _I32, _I64):
-        _write_varint(out, value << 1 if value >= 0 else (-value << 1) - 1)
-    elif kind == _STRUCT:
+    elif kind in (_I16, I32, I64):
+        write_varint(out, value << 1 if value >= 0 else (-value << 1) - 1)
+    elif kind == STRUCT:
         before = 0
         for number, (field_kind, field_value) in sorted(value.items()):
             if 0 < number - before < 16:
@@ -166,7 +210,7 @@ def _write_value(out: bytearray, kind: int, value: Any) -> None:
         out.append(0)
     elif kind in (_DOUBLE, _BINARY):
         if kind == _BINARY:
-            _write_varint(out, len(value))
+            write_varint(out, len(value))
         out += value
     else:
         item_kind, items = value
@@ -174,9 +218,9 @@ def _write_value(out: bytearray, kind: int, value: Any) -> None:
             out.append(len(items) << 4 | item_kind)
         else:
             out.append(0xF0 | item_kind)
-            _write_varint(out, len(items))
+            write_varint(out, len(items))
         for item in items:
             _write_value(out, item_kind, item)
 
 
-__all__ = ["RowGroupFile", "decode", "encode"]
+__all__ = ["I32", "I64", "LIST", "STRUCT", "Pages", "RowGroupFile", "Struct", "decode", "encode", "write_varint"]
