@@ -51,7 +51,7 @@ class SpareBlocks {
     const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);
     if (!hold) return {};
     for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
-      if (block->second < bytes || block->second > bytes + bytes / 4) continue;
+      if (block->second < bytes || block->second > bytes + bytes / 2) continue;
       const std::pair<char*, std::size_t> found = *block;
       kept_ -= found.second;
       blocks_.erase(block);
@@ -62,7 +62,7 @@ class SpareBlocks {
 
   // Whether the block is kept; else it's still the caller's.
   bool keep(char* data, std::size_t capacity) {
-    if (capacity > kMost / 2) return false;
+    if (capacity > kMost) return false;
     const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);
     if (!hold) return false;
     while (!blocks_.empty() && kept_ + capacity > kMost) {
@@ -77,7 +77,7 @@ class SpareBlocks {
   }
 
  private:
-  static constexpr std::size_t kMost = std::size_t{1} << 26;
+  static constexpr std::size_t kMost = std::size_t{1} << 28;
 
   std::mutex lock_;
   std::vector<std::pair<char*, std::size_t>> blocks_;  // the oldest first

@@ -18,14 +18,29 @@ inline char* copy_stretch(const char* from, const char* to_end, const char* sour
   return out + bytes;
 }
 
-// The first byte lowest.
-inline uint64_t load_eight(const char* at) {
-  uint64_t bytes = 0;
-  std::memcpy(&bytes, at, sizeof(bytes));
+// Between the machine's order and the first byte lowest.
+inline uint64_t first_lowest(uint64_t bytes) {
   if constexpr (std::endian::native == std::endian::little) return bytes;
   bytes = (bytes & 0x00FF00FF00FF00FF) << 8 | (bytes >> 8 & 0x00FF00FF00FF00FF);
   bytes = (bytes & 0x0000FFFF0000FFFF) << 16 | (bytes >> 16 & 0x0000FFFF0000FFFF);
   return bytes << 32 | bytes >> 32;
+}
+
+// The first byte lowest.
+inline uint64_t load_eight(const char* at) {
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, at, sizeof(bytes));
+  return first_lowest(bytes);
+}
+
+// The highest bit of each byte; the first byte's lowest.
+inline uint64_t top_bits(uint64_t eight) {
+  return ((eight & 0x8080808080808080) * 0x0002040810204081) >> 56;
+}
+
+inline void store_eight(uint64_t bytes, char* out) {
+  bytes = first_lowest(bytes);
+  std::memcpy(out, &bytes, sizeof(bytes));
 }
 
 inline void store_four(uint32_t bytes, char* out) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "text/bytes.h"
 #include "text/casing.h"
 #include "text/scan.h"
 #include "text/tables.h"
@@ -29,29 +30,35 @@ bool is_space(uint32_t code) {
 
 }  // namespace
 
-Simplifier::Simplifier(const SimplifyOptions& options) : options_(options) {
+Simplifier::Simplifier(const SimplifyOptions& options) : options_(options), simplify_ascii_(ascii_simplifier()) {
   interesting_ = static_cast<uint16_t>(
       (options.lowercase ? kLowers : 0) | (options.norm_numbers ? kDecimalDigit : 0) |
       (options.remove_punctuation ? kDatatrovePunctuation : 0) | (options.norm_whitespace ? kSpace : 0) |
       (options.norm_unicode_diacritics ? kDecomposes | kNonspacingMark | kReordered : 0));
   for (int c = 0; c < 128; ++c) {
     const uint16_t k = kind(static_cast<uint32_t>(c));
-    mapped_[c] = options.lowercase ? lowered(static_cast<char>(c)) : static_cast<char>(c);
-    action_[c] = Action::kCopy;
-    if (options.remove_punctuation && (k & kDatatrovePunctuation) != 0) mapped_[c] = ' ';
-    if (options.norm_whitespace && ((k & kSpace) != 0 || mapped_[c] == ' ')) {
-      action_[c] = Action::kSpace;
-      mapped_[c] = ' ';
+    ascii_.mapped[c] = options.lowercase ? lowered(static_cast<char>(c)) : static_cast<char>(c);
+    ascii_.actions[c] = AsciiRules::kCopy;
+    if (options.remove_punctuation && (k & kDatatrovePunctuation) != 0) ascii_.mapped[c] = ' ';
+    if (options.norm_whitespace && ((k & kSpace) != 0 || ascii_.mapped[c] == ' ')) {
+      ascii_.actions[c] = AsciiRules::kSpace;
+      ascii_.mapped[c] = ' ';
     }
-    if (options.norm_numbers && (k & kDecimalDigit) != 0) action_[c] = Action::kDigit;
-    const char letter = mapped_[c];
+    if (options.norm_numbers && (k & kDecimalDigit) != 0) ascii_.actions[c] = AsciiRules::kDigit;
+    const char letter = ascii_.mapped[c];
     if ((options.norm_weekdays && letter != 0 && std::strchr("mtwfs", letter) != nullptr) ||
         (options.norm_monthnames && letter != 0 && std::strchr("jfmasond", letter) != nullptr)) {
-      action_[c] = Action::kName;
+      ascii_.actions[c] = AsciiRules::kName;
     }
   }
-  for (uint32_t code = 0; code < kDirectLow; ++code) direct_[code] = direct(code);
-  for (uint32_t i = 0; i < kDirectKana; ++i) direct_[kDirectLow + i] = direct(0x3000 + i);
+  ascii_.fill_sets();
+  std::fill(direct_, direct_ + 256, Direct{{}, 0, Direct::kNo});
+  for (uint32_t code = 0; code < kLong; ++code) direct_[kBelowLong + code] = direct(code);
+  uint32_t next = kBelowLong + kLong;
+  for (const uint32_t page : kLongPages) {
+    long_pages_[page] = static_cast<uint16_t>(next);
+    for (uint32_t low = 0; low < 256; ++low) direct_[next++] = direct(page << 8 | low);
+  }
 }
 
 Simplifier::Direct Simplifier::direct(uint32_t code) const {
@@ -66,8 +73,8 @@ Simplifier::Direct Simplifier::direct(uint32_t code) const {
     found.how = Direct::kBlank;
   };
   if (code < 0x80) {
-    if (action_[code] == Action::kCopy) put(&mapped_[code], 1);
-    if (action_[code] == Action::kSpace) blank();
+    if (ascii_.actions[code] == AsciiRules::kCopy) put(&ascii_.mapped[code], 1);
+    if (ascii_.actions[code] == AsciiRules::kSpace) blank();
     return found;
   }
   char own[4];
@@ -90,9 +97,11 @@ Simplifier::Direct Simplifier::direct(uint32_t code) const {
 }
 
 char* Simplifier::append_direct(const char*& at, const char* end, char* to, bool& after_space) const {
+  constexpr std::ptrdiff_t kLongAscii = 16;
   const auto* p = reinterpret_cast<const uint8_t*>(at);
   const auto* const stop = reinterpret_cast<const uint8_t*>(end);
   unsigned after = after_space ? 1 : 0;
+  bool ascii = true;
   while (p < stop) {
     const uint8_t lead = *p;
     if (lead - 0xE4u < 6) {
@@ -101,20 +110,30 @@ char* Simplifier::append_direct(const char*& at, const char* end, char* to, bool
       to += 3;
       p += 3;
       after = 0;
+      ascii = false;
       continue;
     }
     const Direct* found = nullptr;
     int size = 1;
     if (lead < 0x80) {
-      found = &direct_[lead];
+      // A long stretch of ASCII is done faster elsewhere.
+      if (!ascii && stop - p >= kLongAscii) {
+        const char* const eight = reinterpret_cast<const char*>(p);
+        if (top_bits(load_eight(eight) | load_eight(eight + 8)) == 0) break;
+      }
+      ascii = true;
+      found = &direct_[kBelowLong + lead];
     } else if (lead < 0xE0) {
-      found = &direct_[(lead & 31u) << 6 | (p[1] & 63u)];
+      found = &direct_[kBelowLong + ((lead & 31u) << 6 | (p[1] & 63u))];
       size = 2;
-    } else if (lead == 0xE3 && p[1] < 0x84) {
-      found = &direct_[kDirectLow + ((p[1] & 63u) << 6 | (p[2] & 63u))];
-      size = 3;
+      ascii = false;
     } else {
-      break;
+      // Nothing of four bytes is there.
+      const uint32_t code = (lead & 31u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u);
+      if (lead >= 0xF0) break;
+      found = &direct_[long_pages_[code >> 8] + (code & 0xFF)];
+      size = 3;
+      ascii = false;
     }
     if (found->how == Direct::kNo) break;
     std::memcpy(to, found, sizeof(*found));
@@ -228,39 +247,32 @@ char* Simplifier::put_decomposed(uint32_t code, char* to) {
   return to;
 }
 
-// A stretch of ASCII, from `at` up to a byte that isn't. Without a branch but for digits and names.
+// A stretch of ASCII, from `at` up to a byte that isn't.
 char* Simplifier::append_ascii(const char*& at, const char* end, char* to, bool& after_space) const {
-  const char* p = at;
   unsigned after = after_space ? 1 : 0;
-  while (p < end && static_cast<uint8_t>(*p) < 0x80) {
-    const auto byte = static_cast<uint8_t>(*p);
-    const Action action = action_[byte];
-    if (action <= Action::kSpace) {
-      const auto space = static_cast<unsigned>(action);
-      *to = mapped_[byte];
-      to += 1 - (space & after);
-      after = space;
-      ++p;
+  while (at < end && static_cast<uint8_t>(*at) < 0x80) {
+    const AsciiRules::Action action = ascii_.actions[static_cast<uint8_t>(*at)];
+    if (action <= AsciiRules::kSpace) {
+      to = simplify_ascii_(ascii_, at, end, to, after);
       continue;
     }
     after = 0;
-    if (action == Action::kDigit) {
-      p = skip_number(p, end);
+    if (action == AsciiRules::kDigit) {
+      at = skip_number(at, end);
       *to++ = '0';
       continue;
     }
     const char* replacement = nullptr;
-    if (const std::size_t size = name_at(p, end, replacement)) {
+    if (const std::size_t size = name_at(at, end, replacement)) {
       const std::size_t bytes = std::strlen(replacement);
       std::memcpy(to, replacement, bytes);
       to += bytes;
-      p += size;
+      at += size;
     } else {
-      *to++ = mapped_[byte];
-      ++p;
+      *to++ = ascii_.mapped[static_cast<uint8_t>(*at)];
+      ++at;
     }
   }
-  at = p;
   after_space = after != 0;
   return to;
 }

@@ -1,9 +1,11 @@
 // datatrove's simplify_text (0.10.1), the recipe that FineWeb's MinHash compares documents by, in one pass.
 #pragma once
 
+#include <iterator>
 #include <string_view>
 #include <vector>
 
+#include "text/simplify_ascii.h"
 #include "text/transform.h"
 
 namespace smolfast::text {
@@ -29,9 +31,6 @@ class Simplifier final : public Transform {
   void append(std::string_view text, Buffer& out);
 
  private:
-  // What to do with an ASCII byte.
-  enum class Action : uint8_t { kCopy, kSpace, kDigit, kName };
-
   // What becomes of a character that needs no look at its neighbours. In 8 bytes, so that it's copied by one move.
   struct Direct {
     char bytes[6];
@@ -39,8 +38,10 @@ class Simplifier final : public Transform {
     // kBlank: a space, written if none was before; its 1 takes part in the sum. kNo: look at it closer.
     enum : uint8_t { kYes = 0, kBlank = 1, kNo = 2 } how;
   };
-  // The tables cover U+0000 to U+07FF and U+3000 to U+30FF.
-  static constexpr uint32_t kDirectLow = 0x800, kDirectKana = 0x100;
+  // What is looked up: all of one and two bytes and, of three, pages of 256 code points: punctuation, kana, fullwidth
+  // forms. The table begins with a page for the others.
+  static constexpr uint32_t kBelowLong = 256, kLong = 0x800;
+  static constexpr uint32_t kLongPages[] = {0x20, 0x30, 0xFF};
 
   Direct direct(uint32_t code) const;
   // Characters that need no look at their neighbours, from `at` up to one that does.
@@ -55,9 +56,10 @@ class Simplifier final : public Transform {
 
   const SimplifyOptions options_;
   uint16_t interesting_;  // the kinds of characters that aren't just copied
-  Action action_[128];
-  char mapped_[128];
-  Direct direct_[kDirectLow + kDirectKana];
+  AsciiRules ascii_;
+  AsciiSimplifier simplify_ascii_;
+  uint16_t long_pages_[256] = {};  // where each page of 256 code points begins in the table
+  Direct direct_[kBelowLong + kLong + 256 * std::size(kLongPages)];
   std::vector<uint32_t> marks_;  // kept marks waiting to be put in order, class in the top byte
 };
 

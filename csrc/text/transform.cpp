@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <mutex>
 #include <shared_mutex>
 #include <string>
+#include <utility>
 #include <vector>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -20,9 +26,11 @@ namespace {
 constexpr int64_t kTaskBytes = int64_t{1} << 18;
 // Rows are checked for valid UTF-8 in groups of about this size, so that they're still in cache when transformed.
 constexpr int64_t kCheckBytes = int64_t{1} << 15;
-// No task starts while one so many places before it isn't done: their outputs would pile up behind a thread that the
-// system has put to sleep (1.3 × the output was seen on a busy machine).
-constexpr std::size_t kMostAhead = 32;
+// No task starts while one so many places before it isn't done, for each thread: their outputs would pile up behind a
+// thread that the system has put to sleep (1.3 × the output was seen on a busy machine).
+constexpr std::size_t kMostAhead = 4;
+// Outputs from here on don't fit any cache, and are written past it: half the traffic of memory, which threads share.
+constexpr std::size_t kUncached = std::size_t{1} << 25;
 
 struct Task {
   Task(std::size_t chunk, int64_t begin, int64_t end) : chunk(chunk), begin(begin), end(end) {}
@@ -168,23 +176,84 @@ class TaskRunner {
   Buffer first_;
 };
 
+// Buffers of tasks, kept from one call to the next: a thread's memory goes back to the system when the thread ends, and
+// two threads took twice as long for pages as for casefold.
+class SpareTaskBuffers {
+ public:
+  Buffer take() {
+    // Who can't have the lock at once (or, after a fork, ever) does without.
+    const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);
+    if (!hold || buffers_.empty()) return {};
+    Buffer last = std::move(buffers_.back());
+    kept_ -= last.capacity();
+    buffers_.pop_back();
+    return last;
+  }
+
+  void keep(Buffer buffer) {
+    const std::unique_lock<std::mutex> hold(lock_, std::try_to_lock);
+    if (!hold || kept_ + buffer.capacity() > kMost) return;
+    buffer.clear();
+    kept_ += buffer.capacity();
+    buffers_.push_back(std::move(buffer));
+  }
+
+  static SpareTaskBuffers& shared() {
+    static auto* const buffers = new SpareTaskBuffers;  // never destroyed, so that no thread is too late
+    return *buffers;
+  }
+
+ private:
+  static constexpr std::size_t kMost = std::size_t{1} << 25;
+
+  std::mutex lock_;
+  std::vector<Buffer> buffers_;
+  std::size_t kept_ = 0;
+};
+
+#if defined(__SSE2__)
+// Past the cache: what is written is neither read first nor does it push anything out.
+void copy_uncached(char* to, const char* from, std::size_t bytes) {
+  constexpr std::size_t kVector = sizeof(__m128i);
+  const std::size_t head = std::min(bytes, -reinterpret_cast<std::uintptr_t>(to) & (4 * kVector - 1));
+  std::memcpy(to, from, head);
+  std::size_t at = head;
+  for (; at + 4 * kVector <= bytes; at += 4 * kVector) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      const char* const source = from + at + i * kVector;
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + at + i * kVector),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
+    }
+  }
+  std::memcpy(to + at, from + at, bytes - at);
+  _mm_sfence();
+}
+#else
+void copy_uncached(char* to, const char* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+#endif
+
 // Puts finished tasks together in order, whichever finishes first. A task's place is known once all before it are done;
 // its bytes are then copied to their chunk's output while they're still in cache, by any thread and beside each other,
 // and its buffer is used again by the next task. So memory is the output and a few tasks' worth.
 class Joiner {
  public:
-  Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks,
+  Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks, int threads,
          std::vector<TransformedChunk>& results)
-      : chunks_(chunks), tasks_(tasks), results_(results), finished_(tasks.size(), 0), placed_(chunks.size()) {}
+      : chunks_(chunks),
+        tasks_(tasks),
+        results_(results),
+        most_ahead_(kMostAhead * static_cast<std::size_t>(threads > 0 ? threads : available_threads())),
+        finished_(tasks.size(), 0),
+        placed_(chunks.size()) {}
 
   // Waits until few enough tasks before this one aren't done. The first of those is never the one that waits.
   Buffer take_buffer(std::size_t task) {
     std::unique_lock<std::mutex> hold(order_);
-    placed_more_.wait(hold, [&] { return failed_ || task < next_ + kMostAhead; });
-    if (idle_.empty()) return {};
-    Buffer last = std::move(idle_.back());
-    idle_.pop_back();
-    return last;
+    placed_more_.wait(hold, [&] { return failed_ || task < next_ + most_ahead_; });
+    hold.unlock();
+    return SpareTaskBuffers::shared().take();
   }
 
   // A task failed, so that those after it will never be placed: nobody needs to wait.
@@ -204,12 +273,9 @@ class Joiner {
       for (; next_ < tasks_.size() && finished_[next_] != 0; ++next_) place(next_, ready);
     }
     placed_more_.notify_all();
-    for (const std::size_t i : ready) copy(tasks_[i]);
-    const std::lock_guard<std::mutex> hold(order_);
     for (const std::size_t i : ready) {
-      if (tasks_[i].data.capacity() == 0) continue;
-      tasks_[i].data.clear();
-      idle_.push_back(std::move(tasks_[i].data));
+      copy(tasks_[i]);
+      if (tasks_[i].data.capacity() != 0) SpareTaskBuffers::shared().keep(std::exchange(tasks_[i].data, {}));
     }
   }
 
@@ -239,7 +305,7 @@ class Joiner {
       const auto needed = placed.bytes + static_cast<std::size_t>(task.bytes);
       if (!result.changed || needed + Buffer::kSlack > result.data.capacity()) {
         const std::unique_lock<std::shared_mutex> hold(memory_);
-        if (!result.changed) start(chunks_[task.chunk], result);
+        if (!result.changed) start(chunks_[task.chunk], task, result);
         result.data.commit(result.data.data() + placed.bytes);
         result.data.room(static_cast<std::size_t>(task.bytes));
       }
@@ -250,11 +316,14 @@ class Joiner {
     placed.bytes += static_cast<std::size_t>(task.bytes);
   }
 
-  static void start(const arrow::StringColumn& column, TransformedChunk& result) {
+  // Room by what the tasks so far have become.
+  static void start(const arrow::StringColumn& column, const Task& task, TransformedChunk& result) {
     result.changed = true;
     result.rows = column.size();
-    const auto bytes = static_cast<std::size_t>(column.bytes(0, column.size()));
-    result.data.room(bytes + bytes / 8);
+    const auto so_far = static_cast<double>(task.base + task.bytes);
+    const double growth = so_far / static_cast<double>(std::max<int64_t>(column.text_bytes(0, task.end), 1));
+    const auto guess = static_cast<std::size_t>(growth * static_cast<double>(column.text_bytes(0, column.size())));
+    result.data.room(guess + guess / 8);
     const std::size_t offsets = (static_cast<std::size_t>(result.rows) + 1) * sizeof(int64_t);
     char* const first = result.offsets.room(offsets);
     std::memset(first, 0, sizeof(int64_t));
@@ -273,7 +342,12 @@ class Joiner {
       std::memcpy(ends + static_cast<std::size_t>(row - task.begin) * sizeof(end), &end, sizeof(end));
     };
     if (task.changed) {
-      if (task.bytes != 0) std::memcpy(data, task.data.data(), static_cast<std::size_t>(task.bytes));
+      const auto bytes = static_cast<std::size_t>(task.bytes);
+      if (result.data.capacity() >= kUncached) {
+        copy_uncached(data, task.data.data(), bytes);
+      } else if (bytes != 0) {
+        std::memcpy(data, task.data.data(), bytes);
+      }
       for (int64_t row = task.begin; row < task.end; ++row) {
         put_end(row, task.ends[static_cast<std::size_t>(row - task.begin)]);
       }
@@ -292,13 +366,13 @@ class Joiner {
   const std::vector<arrow::StringColumn>& chunks_;
   std::vector<Task>& tasks_;
   std::vector<TransformedChunk>& results_;
+  const std::size_t most_ahead_;
   std::mutex order_;  // of what follows, and of the places of tasks
   std::vector<uint8_t> finished_;
   std::vector<Placed> placed_;
   std::size_t next_ = 0;
   bool failed_ = false;
   std::condition_variable placed_more_;
-  std::vector<Buffer> idle_;
   std::shared_mutex memory_;  // shared by those who copy to the outputs, exclusive to make them larger
 };
 
@@ -355,7 +429,7 @@ std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringC
 
   std::vector<TransformedChunk> results(chunks.size());
   TransformPool pool(factory);
-  Joiner joiner(chunks, tasks, results);
+  Joiner joiner(chunks, tasks, options.threads, results);
   parallel_for(tasks.size(), options.threads, [&](std::size_t i) {
     Task& task = tasks[i];
     task.data = joiner.take_buffer(i);
