@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from smolfast import ops
 from smolfast.config import ModelConfig
-from smolfast.rope import rotary_tables
+from smolfast.rms_norm import RMSNorm
+from smolfast.rope import rotary_tables, rotate
 
 IGNORE_INDEX = -100
 
@@ -144,20 +145,6 @@ class Context:
     cache: KeyValueCache | None = None
 
 
-class RMSNorm(nn.Module):
-    """x / rms(x) · weight, the mean of squares taken in fp32."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
-
-
 class Attention(nn.Module):
     """Grouped-query causal attention; without rotary embedding where `use_rope` is false (NoPE, arXiv 2501.18795)."""
 
@@ -216,13 +203,6 @@ class Attention(nn.Module):
         mean = log.masked_fill(~seen, 0.0).logsumexp(1) - math.log(scores.shape[1])
         result: Tensor = mean.masked_fill(~seen[:, 0], -torch.inf)
         return result
-
-
-def rotate(x_TND: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding of heads [T, N, D] by cosine and sine [T, D/2], first half against second."""
-    cos, sin = (table[:, None].to(x_TND.dtype) for table in rope)
-    first, second = x_TND.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 class SwiGLU(nn.Module):
@@ -351,24 +331,39 @@ class SmolLM(nn.Module):
         return torch.stack([self.model.norm(state) for state in states])
 
     def loss(
-        self, batch: PackedBatch, head_weights: Sequence[float], num_items: Sequence[int] | None = None
+        self,
+        batch: PackedBatch,
+        head_weights: Sequence[float],
+        num_items: Sequence[int] | None = None,
+        z_loss: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """The weighted sum of the heads' losses in nats, and those losses [K] (detached).
 
         Args:
             num_items: what each head's sum is divided by, for a batch that is a part of a larger one; None for its own
                 count of valid targets.
+            z_loss: weight of the squared log-partition.
         """
         items = batch.valid_targets(len(head_weights)) if num_items is None else num_items
-        losses_KT = self.token_losses(batch, len(head_weights))
-        head_losses = losses_KT.sum(1) / losses_KT.new_tensor(items)
-        return (head_losses * losses_KT.new_tensor(head_weights)).sum(), head_losses.detach()
+        divisors = torch.tensor(items, device=batch.targets.device)
+        result = ops.mtp_loss(
+            self._states_to_predict_from(batch, len(head_weights)),
+            self.unembedding,
+            batch.targets,
+            head_weights=head_weights,
+            document_ids=batch.document_ids,
+            num_items=divisors,
+            z_loss=z_loss,
+            return_metrics=True,
+        )
+        assert isinstance(result, tuple)
+        loss, metrics = result
+        return loss, metrics["loss"] * metrics["count"] / divisors
 
     def token_losses(self, batch: PackedBatch, heads: int) -> Tensor:
         """Each head's loss at each position in nats [K, T], 0 where it has no target."""
-        hidden = self.hidden_states(batch, heads)
         losses_KT = ops.mtp_loss(
-            hidden[0] if self.config.mtp_kind == "shared" else hidden,  # logits once, for all heads
+            self._states_to_predict_from(batch, heads),
             self.unembedding,
             batch.targets,
             head_weights=(1.0,) * heads,
@@ -377,6 +372,10 @@ class SmolLM(nn.Module):
         )
         assert isinstance(losses_KT, Tensor)
         return losses_KT
+
+    def _states_to_predict_from(self, batch: PackedBatch, heads: int) -> Tensor:
+        hidden = self.hidden_states(batch, heads)
+        return hidden[0] if self.config.mtp_kind == "shared" else hidden  # logits once, for all heads
 
     def logits(self, batch: PackedBatch) -> Tensor:
         """Next-token logits [T, V]."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smolfast import ops
 from smolfast.config import TrainConfig
 from smolfast.data_plan import Rows
 from smolfast.model import PackedBatch, SmolLM
@@ -120,18 +119,4 @@ class Objective:
         config = self.config
         if self.teaching is not None:
             return self.teaching.loss(self.model, batch, positions, config.mtp_weights, num_items)
-        if not config.z_loss:
-            return self.model.loss(batch, config.mtp_weights, num_items)
-        result = ops.mtp_loss(
-            self.model.hidden_states(batch),
-            self.model.unembedding,
-            batch.targets,
-            head_weights=config.mtp_weights,
-            document_ids=batch.document_ids,
-            num_items=torch.tensor(num_items, device=self.device),
-            z_loss=config.z_loss,
-            return_metrics=True,
-        )
-        assert isinstance(result, tuple)
-        loss, metrics = result
-        return loss, metrics["loss"] * metrics["count"] / metrics["loss"].new_tensor(num_items)
+        return self.model.loss(batch, config.mtp_weights, num_items, config.z_loss)

@@ -25,6 +25,13 @@ def rotary_tables(config: ModelConfig, positions: Tensor) -> tuple[Tensor, Tenso
     return (angles.cos(), angles.sin()) if scale == 1 else (angles.cos() * scale, angles.sin() * scale)
 
 
+def rotate(x_TND: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of heads [T, N, D] by cosine and sine [T, D/2], first half against second."""
+    cos, sin = (table[:, None].to(x_TND.dtype) for table in rope)
+    first, second = x_TND.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
 def rotary_frequencies(config: ModelConfig, device: torch.device | str = "cpu") -> Tensor:
     """Radians a position turns each pair by, fp32 [D/2]: θ^(−2i/D) (RoFormer, arXiv 2104.09864), or YaRN's.
 

@@ -193,12 +193,12 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     rotary = cos.shape[-1]
     compute = _accumulator_dtype(x.dtype)
     cos, sin = cos.to(compute).unsqueeze(-2), sin.to(compute).unsqueeze(-2)
-    rotated = torch.empty_like(x, memory_format=torch.contiguous_format)
+    rotated = torch.empty(x.shape, dtype=compute, device=x.device)
     first, second = x[..., :rotary].to(compute), x[..., rotary : 2 * rotary].to(compute)
-    rotated[..., :rotary] = first * cos - second * sin
-    rotated[..., rotary : 2 * rotary] = second * cos + first * sin
+    torch.mul(first, cos, out=rotated[..., :rotary]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=rotated[..., rotary : 2 * rotary]).addcmul_(first, sin)
     rotated[..., 2 * rotary :] = x[..., 2 * rotary :]
-    return rotated
+    return rotated.to(x.dtype)
 
 
 def _rotate_queries_and_keys(

@@ -1,0 +1,47 @@
+"""RMSNorm with a backward pass of its own: half the passes over memory that the written-out formula takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) · weight (arXiv 1910.07467), the mean of squares taken in fp32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = _Normalize.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _Normalize(torch.autograd.Function):
+    """Keeps its input and one number a row.
+
+    With x̂ = x / rms(x) of width H and g the output's gradient: dweight = Σ g·x̂, and
+    dx = (g·weight − x̂ · mean(g·x̂·weight)) / rms(x).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        squares = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
+        scale = squares.div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        result: Tensor = weight * (wide * scale).to(x.dtype)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, scale = ctx.saved_tensors
+        normal, grad, wide_weight = x.float() * scale, grad.float(), weight.float()
+        product = grad * normal
+        mean = (product @ wide_weight).unsqueeze(-1).div_(x.shape[-1])
+        dx = (grad * wide_weight).addcmul_(normal, mean, value=-1).mul_(scale)
+        return dx.to(x.dtype), product.flatten(0, -2).sum(0).to(weight.dtype), None
