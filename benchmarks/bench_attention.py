@@ -2,6 +2,7 @@
 
     python benchmarks/bench_attention.py                        # this machine's GPU if it has one, else its CPU
     python benchmarks/bench_attention.py --rounds 9 --json results/attention.json
+    python benchmarks/bench_attention.py --quick                # a few small cases, nothing compiled
 
 Cases are causal, windowed and packed, forward and forward + backward. Each round times every implementation once, in
 turn; the figures are medians over the rounds with the least and the most beside them, and every claim is a ratio. On a
@@ -16,8 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import platform
+import re
 import statistics
 import sys
 import time
@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from smolfast import ops
+from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
 
 
 @dataclass(frozen=True)
@@ -248,13 +249,16 @@ def _discard(_: Any) -> None:
     return None
 
 
-def measure(case: Case, device: str, backward: bool, rounds: int) -> Iterator[dict[str, Any]]:
+def measure(case: Case, device: str, backward: bool, rounds: int, skip: str = "^$") -> Iterator[Row]:
+    """A row for each implementation whose name doesn't match `skip`, and one for the matrix product."""
     inputs = make_inputs(case, device, backward)
     dout = torch.randn(inputs[0].shape, device=device).to(case.dtype)
     found: dict[str, Implementation] = {}
     failed: dict[str, str] = {}
     expected: Tensor | None = None
     for name, implementation in implementations(case, device):
+        if re.search(skip, name):
+            continue
         try:
             with torch.no_grad():
                 out = implementation(*inputs).float()
@@ -270,62 +274,68 @@ def measure(case: Case, device: str, backward: bool, rounds: int) -> Iterator[di
         for name, implementation in found.items():
             times[name].append(seconds(lambda run=implementation: step(run, inputs, backward, dout), device))  # type: ignore[misc]
     peak = matrix_peak(device, case.dtype)
+    part = "forward + backward" if backward else "forward"
+    work = case.flops(backward)
+
+    def row(name: str, role: str, taken: list[float], **facts: float) -> Row:
+        spread = Spread.of(taken)
+        times = {"wall": spread} if device == "cuda" else {"cpu": spread}
+        return Row(part, case.name, name, role, operations=work, threads=torch.get_num_threads(), rounds=len(taken),
+                   facts=facts, **times)  # fmt: skip
+
     for name, taken in times.items():
-        median = statistics.median(taken)
-        rate = case.flops(backward) / median
-        yield {
-            "case": case.name, "pass": "forward + backward" if backward else "forward", "implementation": name,
-            "milliseconds": 1e3 * median, "least": 1e3 * min(taken), "most": 1e3 * max(taken),
-            "teraflops": rate / 1e12, "share_of_matrix_product": rate / peak,
-            "ours_is_faster_by": statistics.median(b / a for a, b in zip(times["smolfast"], taken, strict=True)),
-        }  # fmt: skip
+        faster = statistics.median(b / a for a, b in zip(times["smolfast"], taken, strict=True))
+        role = "ours" if name == "smolfast" else "peer"
+        yield row(name, role, taken, size=case.length, ours_is_faster_by=faster)
+    yield row("matrix product", "floor", [work / peak])
     for name, reason in failed.items():
-        yield {"case": case.name, "pass": "forward + backward" if backward else "forward", "implementation": name,
-               "failed": reason}  # fmt: skip
-
-
-def hardware(device: str) -> dict[str, str]:
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.processor())  # fmt: skip
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else cpu,
-        "threads": str(torch.get_num_threads()),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "note": "" if device == "cuda" else "CPU only: not run on a GPU",
-    }
+        yield Row(part, case.name, name, "peer", failed=reason)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--match", default="", help="only cases whose name contains this")
+    parser.add_argument("--match", default="", help="only cases whose name matches this regular expression")
+    parser.add_argument("--skip", default="^$", help="leave out implementations that match this regular expression")
+    parser.add_argument("--quick", action="store_true", help="small cases in fp32, three rounds, nothing compiled")
     parser.add_argument("--json", type=Path, help="also write the rows, with hardware and versions")
     options = parser.parse_args(arguments)
-    about = hardware(options.device)
-    print(*(f"{key}: {value}" for key, value in about.items() if value), sep="\n")
+    if options.quick:
+        options.match, options.rounds, options.skip = "causal.*fp32", min(options.rounds, 3), "flex"
+    about = machine(torch.get_num_threads(), torch.cuda.get_device_name() if options.device == "cuda" else "")
+    found = versions(("torch", "triton", "flash-attn"))
+    print(*(f"{key}: {value}" for key, value in (about | found).items()), sep="\n")
     columns = f"{'ms':>9} {'least':>9} {'most':>9} {'TFLOP/s':>8} {'of peak':>7} {'ours ×':>7}"
     print(f"{'case':24} {'pass':19} {'implementation':18} {columns}")
-    rows = []
+    rows: list[Row] = []
     for case in cases(options.device):
-        if options.match not in case.name:
+        if not re.search(options.match, case.name):
             continue
         for backward in (False, True):
-            for row in measure(case, options.device, backward, options.rounds):
-                rows.append(row)
-                head = f"{row['case']:24} {row['pass']:19} {row['implementation']:18}"
-                if "failed" in row:
-                    print(f"{head} {row['failed']}")
-                    continue
-                print(
-                    f"{head} {row['milliseconds']:9.3f} {row['least']:9.3f} {row['most']:9.3f} {row['teraflops']:8.3f} "
-                    f"{row['share_of_matrix_product']:7.2f} {row['ours_is_faster_by']:7.2f}",
-                    flush=True,
-                )
+            measured = list(measure(case, options.device, backward, options.rounds, options.skip))
+            rows += measured
+            show(measured)
     if options.json:
-        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        settings = {"rounds": options.rounds, "match": options.match, "skip": options.skip, "quick": options.quick}
+        write_results(options.json, Results("attention", rows, machine=about, versions=found, settings=settings))
     return 0
+
+
+def show(rows: list[Row]) -> None:
+    """The rows of one case and pass, with the share of the matrix product."""
+    floor = next(row for row in rows if row.role == "floor").seconds()
+    for row in rows:
+        head, spread = f"{row.case:24} {row.part:19} {row.name:18}", row.seconds()
+        if spread is None:
+            print(f"{head} {row.failed}")
+        elif row.role != "floor" and floor is not None and row.operations is not None:
+            print(
+                f"{head} {1e3 * spread.median:9.3f} {1e3 * spread.least:9.3f} {1e3 * spread.most:9.3f} "
+                f"{row.operations / spread.median / 1e12:8.3f} {floor.median / spread.median:7.2f} "
+                f"{row.facts['ours_is_faster_by']:7.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ own (it asks for an old pyarrow): --python text-dedup=ITS/bin/python.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import importlib.util
 import json
 import os
-import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -30,10 +30,11 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
 from dedup_peers import BANDS, HASHES, JOBS, NGRAM, ROWS, SIGNATURES, THREADS, datatrove_steps, ngrams
-from real_text import build_corpus
+from real_text import build_corpus, offline_corpus
+
+from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
 
 PACKAGES = [
-    "smolfast",
     "daft",
     "rensa",
     "FastSketchLSH",
@@ -90,7 +91,7 @@ def measure(
     rounds: int,
     threads: int,
     interpreters: dict[str, str],
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name, _, _ in contenders}
     failed: dict[str, str] = {}
     for _ in range(rounds):
@@ -106,33 +107,43 @@ def measure(
             else:
                 runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     rows = []
+    case = path.stem
     print(f"\n{part}, {path.name}, {threads} thread(s)\n{'':42} MB/s wall (min–max)      MB/CPU s   peak RSS")
     for name, results in runs.items():
         if name in failed:
             print(f"{name:42} failed: {failed[name]}")
+            rows.append(Row(part, case, name, role(name), threads=threads, failed=failed[name]))
             continue
         wall = sorted(r["bytes"] / r["wall"] / 1e6 for r in results)
         cpu = statistics.median(r["bytes"] / r["cpu"] / 1e6 for r in results)
         peak = max(r["peak_rss"] for r in results)
-        row = {
-            "name": name,
-            "part": part,
-            "corpus": path.name,
-            "threads": threads,
-            "documents": results[0]["documents"],
-            "bytes": results[0]["bytes"],
-            "kept": results[0].get("kept"),
-            "wall_mb_per_s": statistics.median(wall),
-            "wall_min": wall[0],
-            "wall_max": wall[-1],
-            "cpu_mb_per_s": cpu,
-            "peak_rss": peak,
-            "rounds": len(results),
-        }
-        rows.append(row)
-        span = f"({wall[0]:.1f}–{wall[-1]:.1f})"
-        print(f"{name:42} {row['wall_mb_per_s']:8.1f} {span:18} {cpu:8.1f} {peak / 1e6:8.0f} MB")
+        facts = {key: value for key in ("documents", "kept") if (value := results[0].get(key)) is not None}
+        spreads = {kind: Spread.of(r[kind] for r in results) for kind in ("wall", "cpu")}
+        rows.append(
+            Row(part, case, name, role(name), bytes=results[0]["bytes"], threads=threads, rounds=len(results),
+                peak_bytes=peak, facts=facts | {"size": facts["documents"]}, **spreads)
+        )  # fmt: skip
+        rate, span = statistics.median(wall), f"({wall[0]:.1f}–{wall[-1]:.1f})"
+        print(f"{name:42} {rate:8.1f} {span:18} {cpu:8.1f} {peak / 1e6:8.0f} MB")
     return rows
+
+
+def role(name: str) -> str:
+    return "ours" if name.startswith("smolfast") else "peer"
+
+
+def fact(found: dict[str, Any]) -> Row:
+    """A row of what was found out rather than timed against somebody."""
+    part = found["part"]
+    case = str(found.get("scheme") or found.get("with") or found.get("kind") or found["documents"])
+    seconds = found.get("wall", found.get("seconds"))
+    spreads = {"wall": Spread.of([seconds])} if seconds else {}
+    if seconds and "cpu" in found:
+        spreads["cpu"] = Spread.of([found["cpu"]])
+    elsewhere = ("part", "wall", "cpu", "seconds", "bytes", "peak_rss")
+    facts = {key: value for key, value in found.items() if key not in elsewhere}
+    return Row(part, case, "smolfast", "ours", bytes=found.get("bytes"), threads=found.get("threads"), rounds=1,
+               peak_bytes=found.get("peak_rss"), facts=facts, **spreads)  # fmt: skip
 
 
 # -- accuracy and clusters ---------------------------------------------------------------------------------------------
@@ -369,7 +380,8 @@ def main() -> None:
     parser.add_argument(
         "--documents", type=int, action="append", metavar="N", help="sizes of the scale part (100,000 and 1,000,000)"
     )
-    parser.add_argument("--save", type=Path, metavar="FILE")
+    parser.add_argument("--quick", action="store_true", help="3 MB of Python's sources, three rounds; no download")
+    parser.add_argument("--save", "--json", type=Path, metavar="FILE")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -381,10 +393,16 @@ def main() -> None:
     def some(contenders: list[tuple[str, Any, float]]) -> list[tuple[str, Any, float]]:
         return [c for c in contenders if not arguments.only or any(word in c[0] for word in arguments.only)]
 
+    rows: list[Row] = []
+    if arguments.quick:
+        arguments.rounds = min(arguments.rounds, 3)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = quick(Path(folder), arguments.rounds, interpreters)
+        save(arguments, rows)
+        return
     cache = arguments.cache.expanduser()
     corpus = build_corpus(cache)
     parts = arguments.parts or PARTS[:-1]
-    rows: list[dict[str, Any]] = []
     if "signatures" in parts:
         rows += measure("signatures", some(SIGNATURES), corpus, arguments.rounds, 1, interpreters)
         rows += measure("signatures", some(SIGNATURES[:5]), corpus, arguments.rounds, 2, interpreters)
@@ -395,37 +413,41 @@ def main() -> None:
     if "job" in parts:
         rows += measure("job", some(JOBS), corpus, arguments.rounds, 2, interpreters)
     if "accuracy" in parts:
-        rows += accuracy(corpus)
+        rows += map(fact, accuracy(corpus))
     if "clusters" in parts:
-        rows += clusters()
+        rows += map(fact, clusters())
     if "equality" in parts:
-        rows += equality(corpus)
+        rows += map(fact, equality(corpus))
     if "hostile" in parts:
-        rows += hostile(corpus, cache)
+        rows += map(fact, hostile(corpus, cache))
     if "scale" in parts:
-        rows += scale(corpus, cache, arguments.documents or [100_000, 1_000_000])
+        rows += map(fact, scale(corpus, cache, arguments.documents or [100_000, 1_000_000]))
+    save(arguments, rows)
+
+
+def quick(folder: Path, rounds: int, interpreters: dict[str, str]) -> list[Row]:
+    """Those that are installed, on Python's sources; ours alone on three sizes and on one and two threads."""
+    corpus = offline_corpus(folder, 3.0)
+    signatures, jobs = ([c for c in all_ if installed(c[0])] for all_ in (SIGNATURES, JOBS))
+    rows = measure("signatures", signatures, corpus, rounds, 1, interpreters)
+    rows += measure("signatures", signatures[:1], corpus, rounds, 2, interpreters)
+    rows += measure("job", jobs, corpus, rounds, 2, interpreters)
+    for share in (0.25, 0.5):
+        rows += measure("job", [(name, call, share) for name, call, _ in jobs[:1]], corpus, rounds, 2, interpreters)
+    return rows
+
+
+def installed(name: str) -> bool:
+    package = re.split(r"[ ,]", name)[0].replace("-", "_")
+    scipy = "scipy" not in name or importlib.util.find_spec("scipy") is not None
+    return importlib.util.find_spec(package) is not None and scipy
+
+
+def save(arguments: argparse.Namespace, rows: list[Row]) -> None:
     if arguments.save:
-        versions = {}
-        for package in PACKAGES:
-            try:
-                versions[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                versions[package] = None
-        cpu = next(
-            (
-                line.split(":")[1].strip()
-                for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if "model name" in line
-            ),
-            "",
-        )
-        about = {
-            "date": time.strftime("%Y-%m-%d"),
-            "cpu": cpu,
-            "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-        }
-        arguments.save.write_text(json.dumps({**about, "versions": versions, "rows": rows}, indent=1) + "\n")
+        settings = {name: getattr(arguments, name) for name in ("parts", "rounds", "only", "quick")}
+        found = Results("dedup", rows, machine=machine(), versions=versions(PACKAGES), settings=settings)
+        write_results(arguments.save, found)
 
 
 if __name__ == "__main__":

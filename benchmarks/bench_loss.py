@@ -21,26 +21,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
-import platform
 import re
 import statistics
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast import ops
+from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
 from smolfast.distill import StoredTeacher, distill_loss
 
 STATUS = Path("/proc/self/status")
+PART = "loss, forward and backward"
 
 
 def peers(hidden: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Callable[[], Tensor]]:
@@ -108,11 +106,11 @@ def once(run: Callable[[], Tensor], leaves: tuple[Tensor, ...]) -> dict[str, flo
     return {"wall": wall, "cpu": cpu, "megabytes": resident()[0] - before - gradients}
 
 
-Results = dict[str, dict[str, list[float]]]
+Measured = dict[str, dict[str, list[float]]]
 
 
-def measure(runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int) -> Results:
-    results: Results = {name: {"wall": [], "cpu": [], "megabytes": []} for name in runs}
+def measure(runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int) -> Measured:
+    results: Measured = {name: {"wall": [], "cpu": [], "megabytes": []} for name in runs}
     if "cut-cross-entropy" in runs:
         with contextlib.suppress(Exception):  # reported below
             once(runs["cut-cross-entropy"], leaves)
@@ -129,17 +127,19 @@ def measure(runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], r
     return results
 
 
-def gemm_peak(width: int, dtype: torch.dtype) -> float:
+def gemm_peak(width: int, dtype: torch.dtype) -> dict[str, float]:
+    """GFLOP/s of wall-clock time and per CPU second, each at its best."""
     x, w = torch.randn(1024, width).to(dtype), torch.randn(4096, width).to(dtype)
-    best = float("inf")
+    best = {"wall": float("inf"), "cpu": float("inf")}
     for _ in range(20):
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         torch.mm(x, w.t())
-        best = min(best, time.perf_counter() - start)
-    return 2 * 1024 * 4096 * width / best / 1e9
+        best["wall"] = min(best["wall"], time.perf_counter() - wall)
+        best["cpu"] = min(best["cpu"], time.process_time() - cpu)
+    return {kind: 2 * 1024 * 4096 * width / seconds / 1e9 for kind, seconds in best.items()}
 
 
-def report(title: str, results: Results, operations: int, peak: float) -> dict[str, Any]:
+def report(title: str, results: Measured, operations: int, peak: dict[str, float], depths: int) -> list[Row]:
     print(title)
     medians = {name: {kind: statistics.median(v) for kind, v in values.items()} for name, values in results.items()}
     base = medians["naive" if "naive" in medians else next(iter(medians))]
@@ -152,9 +152,20 @@ def report(title: str, results: Results, operations: int, peak: float) -> dict[s
         line += f" memory {values['megabytes']:6.0f} MB, {values['megabytes'] / max(base['megabytes'], 1):.3f} ×"
         if "shared" not in name:
             rate = operations / values["wall"] / 1e9
-            line += f"; {rate:4.0f} GFLOP/s ({rate / peak:.0%} of the GEMM peak)"
+            line += f"; {rate:4.0f} GFLOP/s ({rate / peak['wall']:.0%} of the GEMM peak)"
         print(line, flush=True)
-    return {"case": title, "gemm_gflops": peak, "results": results}
+    rows = []
+    for name, values in results.items():
+        spreads = {kind: Spread.of(values[kind]) for kind in ("wall", "cpu")}
+        memory = int(1e6 * statistics.median(values["megabytes"])) or None
+        role = "ours" if name.startswith("ours") else "peer"
+        work = operations / depths if "shared" in name else operations  # one product serves all depths
+        rows.append(
+            Row(PART, title, name, role, operations=work, threads=torch.get_num_threads(), rounds=len(values["wall"]),
+                peak_bytes=memory, facts={"depths": depths}, **spreads)
+        )  # fmt: skip
+    floors = {kind: Spread.of([operations / rate / 1e9]) for kind, rate in peak.items()}
+    return [*rows, Row(PART, title, "matrix product", "floor", operations=operations, **floors)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -167,20 +178,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--skip", default="^$", help="leave out implementations that match this regular expression")
+    parser.add_argument("--quick", action="store_true", help="small, fp32, three rounds, nothing compiled")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.vocabulary, options.depths, options.dtypes, options.positions = [4096], [1, 3], ["float32"], 256
+        options.rounds, options.skip = min(options.rounds, 3), "cut-cross-entropy"
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
-    packages = ("smolfast", "torch", "cut-cross-entropy", "liger-kernel")
-    versions = {name: metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("-", "_"))}
-    processor = platform.processor() or platform.machine()
-    print(f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {options.threads} threads")
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    about, found = machine(options.threads), versions(("torch", "cut-cross-entropy", "liger-kernel"))
+    about["torch instructions"] = torch.backends.cpu.get_cpu_capability()
+    print(", ".join(f"{name} {version}" for name, version in (about | found).items()))
     for dtype in (getattr(torch, name) for name in options.dtypes):  # what is loaded once
         small = torch.ones(1, 64, 64).to(dtype).requires_grad_(), torch.ones(64, 64).to(dtype).requires_grad_()
         runs = peers(*small, torch.arange(64))
         measure({name: run for name, run in runs.items() if not re.search(options.skip, name)}, small, 1)
-    cases = []
+    rows: list[Row] = []
     for vocabulary in options.vocabulary:
         for dtype in (getattr(torch, name) for name in options.dtypes):
             peak = gemm_peak(options.width, dtype)
@@ -193,11 +206,11 @@ def main(arguments: list[str] | None = None) -> int:
                 runs = {name: run for name, run in runs.items() if not re.search(options.skip, name)}
                 operations = 6 * depths * options.positions * options.width * vocabulary
                 title = f"V = {vocabulary:,}, k = {depths}, {str(dtype).removeprefix('torch.')}"
-                cases.append(report(title, measure(runs, (hidden, weight), options.rounds), operations, peak))
+                rows += report(title, measure(runs, (hidden, weight), options.rounds), operations, peak, depths)
                 if options.json:  # after every case: a run that is stopped leaves what it has
-                    record = {"processor": processor, "threads": options.threads, "versions": versions, "cases": cases}
-                    options.json.parent.mkdir(parents=True, exist_ok=True)
-                    options.json.write_text(json.dumps(record, indent=1) + "\n")
+                    names = ("vocabulary", "depths", "dtypes", "positions", "width", "rounds", "skip", "quick")
+                    settings = {name: getattr(options, name) for name in names}
+                    write_results(options.json, Results("loss", rows, machine=about, versions=found, settings=settings))
     return 0
 
 

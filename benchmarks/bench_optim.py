@@ -19,25 +19,21 @@ gram-newton-schulz's torch path (fp16), dion's Muon and its Newton–Schulz (bf1
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib.util
-import json
 import os
-import platform
 import re
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from smolfast import _native, ops, reference
+from smolfast import ops, reference
+from smolfast.bench.results import Results, Row, Spread, machine, peak_resident, versions, write_results
 from smolfast.optim import Muon
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -159,9 +155,15 @@ def measure(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[s
 
 
 def report(
-    title: str, times: dict[str, dict[str, list[float]]], operations: dict[str, int], peak: float = 0.0
-) -> dict[str, Any]:
-    print(title)
+    part: str, case: str, times: dict[str, dict[str, list[float]]], operations: dict[str, int], nominal: int,
+    peak: float, **facts: float,
+) -> list[Row]:  # fmt: skip
+    """Print a case; return its rows, in which everyone does the plain form's operations.
+
+    Args:
+        operations: that are really done, of those whose rate is to be printed. peak: GFLOP/s per CPU second.
+    """
+    print(f"{part}, {case}")
     medians = {name: {kind: statistics.median(values[kind]) for kind in values} for name, values in times.items()}
     for name, values in times.items():
         cpu, wall = medians[name]["cpu"], medians[name]["wall"]
@@ -174,12 +176,16 @@ def report(
             rate = operations[name] / cpu / 1e6
             line += f", {rate:.0f} GFLOP/s per CPU second ({rate / peak:.0%} of the GEMM peak)"
         print(line, flush=True)
-    return {"case": title, "milliseconds": times, "operations": operations}
-
-
-def cpu_model() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.processor()
+    rows = []
+    for name, values in times.items():
+        wall, cpu = (Spread.of(1e-3 * each for each in values[kind]) for kind in ("wall", "cpu"))
+        role = "ours" if name.startswith("ours") else "peer"
+        rows.append(
+            Row(part, case, name, role, operations=nominal, threads=torch.get_num_threads(),
+                rounds=len(values["wall"]), wall=wall, cpu=cpu, peak_bytes=peak_resident(), facts=facts)
+        )  # fmt: skip
+    floor = Spread.of([nominal / peak / 1e9])
+    return [*rows, Row(part, case, "1,024² matrix product", "floor", operations=nominal, cpu=floor)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -187,41 +193,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--match", default="", help="only cases whose title matches this regular expression")
+    parser.add_argument("--quick", action="store_true", help="a few small cases, three rounds")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    packages = ("smolfast", "torch", "heavyball", "gram-newton-schulz", "dion")
-    versions = {name: metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("-", "_"))}
-    machine = {
-        "processor": cpu_model(),
-        "torch_isa": torch.backends.cpu.get_cpu_capability(),
-        "our_isa": _native.implementation(),
+    if options.quick:
+        options.match, options.rounds = r"1 of 256 × 256|1 of 512 × 512|compact", min(options.rounds, 3)
+    found = versions(("torch", "heavyball", "gram-newton-schulz", "dion"))
+    about = machine(options.threads) | {
+        "torch instructions": torch.backends.cpu.get_cpu_capability(),
         "environment": {name: os.environ[name] for name in HELD if name in os.environ},
-        "threads": options.threads,
     }
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(", ".join(f"{name} {value}" for name, value in (about | found).items()))
     square = torch.randn(1024, 1024)
     gemm = measure({"ours": lambda: square @ square}, max(9, options.rounds))["ours"]["cpu"]
     peak = 2 * 1024**3 / min(gemm) / 1e6
     print(f"GEMM peak {peak:.0f} GFLOP/s per CPU second")
-    cases = []
+    rows: list[Row] = []
     for shape in SINGLE:
-        title = f"Newton–Schulz, {shape[0]} of {shape[1]} × {shape[2]}"
-        if re.search(options.match, title):
+        case = f"{shape[0]} of {shape[1]} × {shape[2]}"
+        if re.search(options.match, f"Newton–Schulz, {case}"):
             operations = {"ours": our_operations(shape), "plain fp32 loop": plain_operations(shape)}
-            cases.append(report(title, measure(iteration_peers(torch.randn(shape)), options.rounds), operations, peak))
-    for name, shapes in (("a compact model", COMPACT), ("SmolLM3's matrices scaled to 512 × 2,752", SMOLLM3)):
-        title = f"Muon's step, {name}"
-        if re.search(options.match, title):
-            cases.append(report(title, measure(step_peers(shapes), options.rounds), {}))
+            times = measure(iteration_peers(torch.randn(shape)), options.rounds)
+            size = {"size": shape[1]} if shape[0] == 1 and shape[1] == shape[2] else {}
+            rows += report("Newton–Schulz", case, times, operations, plain_operations(shape), peak, **size)
+    for case, shapes in (("a compact model", COMPACT), ("SmolLM3's matrices scaled to 512 × 2,752", SMOLLM3)):
+        if re.search(options.match, f"Muon's step, {case}"):
+            nominal = sum(plain_operations(shape) for shape in shapes)
+            rows += report("Muon's step", case, measure(step_peers(shapes), options.rounds), {}, nominal, peak)
     if options.json:
-        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record = {
-            "date": datetime.date.today().isoformat(), **machine, "versions": versions, "gemm_gflops": peak,
-            "peak_rss_bytes": peak_rss, "cases": cases,
-        }  # fmt: skip
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        settings = {"rounds": options.rounds, "match": options.match, "quick": options.quick}
+        write_results(options.json, Results("optim", rows, machine=about, versions=found, settings=settings))
     return 0
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/bench_text.py --cache ~/.cache/smolfast-corpus [--rounds 5] [--megabytes 6] [--save FILE.json]
     python benchmarks/bench_text.py --folder MY_TEXTS          # *.txt of your own instead, as the one group "own"
+    python benchmarks/bench_text.py --quick                    # no download: Python's sources, and words made up
 
 One process, one thread unless said; contenders take turns within a round and every figure is CPU time (threads of the
 process included), so that other work on the machine disturbs little. MB are of UTF-8 in. Each peer is given what suits
@@ -13,17 +14,14 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import gc
 import gzip
 import hashlib
 import importlib
-import importlib.metadata
 import itertools
-import json
-import os
-import platform
+import random
 import re
-import statistics
 import subprocess
 import sys
 import threading
@@ -38,9 +36,10 @@ import numpy as np
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent))
-from real_text import _plain_html, _plain_roff
+from real_text import _plain_html, _plain_roff, python_sources
 
 from smolfast import text
+from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
 
 GROUPS = {
     "ascii": ("en",),
@@ -56,7 +55,7 @@ PACKAGES = [
     *("manpages", "manpages-dev", "installation-guide-amd64", "firefox-esr-l10n-ar"),
     *(f"debian-reference-{language}" for language in ("fr", "de", "ja", "zh-cn")),
 ]
-VERSIONS = ["smolfast", "stringzilla", "PyICU", "unicodedata2", "datatrove", "ftfy", "pyarrow"]
+VERSIONS = ["stringzilla", "PyICU", "unicodedata2", "datatrove", "ftfy", "pyarrow"]
 
 
 def documents(cache: Path, longest: int = 0) -> dict[str, list[str]]:
@@ -87,6 +86,28 @@ def documents(cache: Path, longest: int = 0) -> dict[str, list[str]]:
     for pool in found.values():
         pool.sort(key=lambda document: hashlib.md5(document.encode()).digest())
     return found
+
+
+# Ranges of letters that made-up words are drawn from: what matters to speed is the bytes of a letter and its rules.
+ALPHABETS = {
+    "french+german": "aaaeeeiinrstlmdabcdefghijklmnopqrstuvwxyzéèàçêùîäöüß",
+    "japanese+chinese+russian+arabic": "".join(
+        chr(code) for low, high in ((0x3042, 0x3094), (0x4E00, 0x5000), (0x430, 0x450), (0x627, 0x63A))
+        for code in range(low, high)
+    ),
+}  # fmt: skip
+
+
+def offline_documents(megabytes: float) -> dict[str, list[str]]:
+    """Python's own sources as they are, for ASCII, and words made up of the letters of other scripts."""
+    sources = [content for _, content in python_sources() if content.isascii()]
+    groups = {"ascii": take([sources], megabytes)}
+    chosen = random.Random(0)
+    for name, letters in ALPHABETS.items():
+        words = ["".join(chosen.choices(letters, k=chosen.randint(2, 9))) for _ in range(5000)]
+        pool = [" ".join(chosen.choices(words, k=300)) + ".\n" for _ in range(50)]
+        groups[name] = take([pool], megabytes)
+    return groups
 
 
 def _cut(document: str, longest: int) -> list[str]:
@@ -204,34 +225,49 @@ def memcpy(raw: list[bytes]) -> Callable[[], None]:
     return lambda: ctypes.memmove(target, joined, len(joined)) and None
 
 
-def measure(strings: list[str], contenders: dict[str, Contender], rounds: int) -> dict[str, dict[str, float]]:
+def measure(job: str, group: str, strings: list[str], contenders: dict[str, Contender], rounds: int) -> list[Row]:
+    """A row for each contender and one for memcpy. Seconds are of one pass over the contender's bytes."""
     inputs = {}
     for name in contenders:
         part = strings[:: max(1, round(1 / SLOW.get(name, 1)))]
         raw = [s.encode() for s in part]
-        inputs[name] = (part, raw, pa.array(part, pa.large_string()), sum(map(len, raw)) / 1e6)
-    rates: dict[str, list[float]] = {name: [] for name in (*contenders, "memcpy")}
+        inputs[name] = (part, raw, pa.array(part, pa.large_string()))
     everything = [s.encode() for s in strings]
-    copy, size = memcpy(everything), sum(map(len, everything)) / 1e6
+    copy = memcpy(everything)
+    runs: dict[str, Callable[[], Any]] = {
+        name: functools.partial(contender, *inputs[name]) for name, contender in contenders.items()
+    }
+    size = {name: sum(map(len, inputs[name][1])) for name in runs} | {"memcpy": sum(map(len, everything))}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in size}
     for round_ in range(rounds + 1):
-        for name, contender in contenders.items():
-            part, raw, column, megabytes = inputs[name]
-            start, runs = time.process_time(), 0
-            while runs == 0 or time.process_time() - start < 0.05:
-                contender(part, raw, column)
-                runs += 1
+        for name, run in (runs | {"memcpy": copy}).items():
+            cpu, wall, calls = time.process_time(), time.perf_counter(), 0
+            while calls == 0 or time.process_time() - cpu < 0.05:
+                run()
+                calls += 1
             if round_:  # the first warms up
-                rates[name].append(megabytes * runs / (time.process_time() - start))
-        start = time.process_time()
-        for _ in range(10):
-            copy()
-        if round_:
-            rates["memcpy"].append(10 * size / (time.process_time() - start))
-    return {name: {"median": statistics.median(r), "min": min(r), "max": max(r)} for name, r in rates.items() if r}
+                times[name].append(((time.process_time() - cpu) / calls, (time.perf_counter() - wall) / calls))
+    roles = {"smolfast": "ours", "memcpy": "floor"}
+    return [
+        Row(job, group, name, roles.get(name, "peer"), bytes=size[name], threads=1, rounds=rounds,
+            cpu=Spread.of(cpu for cpu, _ in taken), wall=Spread.of(wall for _, wall in taken))
+        for name, taken in times.items() if taken
+    ]  # fmt: skip
 
 
-def whole_columns(groups: dict[str, list[str]], megabytes: float, rounds: int) -> dict[str, dict[str, float]]:
-    """A large column of every group in turn, on one and two threads: wall-clock rates, and the memory that a call takes
+def show(rows: list[Row]) -> None:
+    """Rates of one job and group."""
+    rates = {row.name: rate for row in rows if (rate := row.rate()) is not None}
+    cells = [
+        f"{name} {rate.median / 1e6:,.0f} [{rate.least / 1e6:,.0f}–{rate.most / 1e6:,.0f}]"
+        + (f" ×{rates['smolfast'].median / rate.median:.1f}" if name not in ("smolfast", "memcpy") else "")
+        for name, rate in rates.items()
+    ]
+    print(f"{rows[0].part:12} {rows[0].case:32} " + " · ".join(cells), flush=True)
+
+
+def whole_columns(groups: dict[str, list[str]], megabytes: float, rounds: int) -> list[Row]:
+    """A large column of every group in turn, on one and two threads: wall-clock times, and the memory that a call takes
     at its peak beyond what was in use before, by the output's size. Beside it the column's bytes copied, and hashed,
     which shows what the machine's two CPUs give together when they need no memory."""
     documents, size = [], 0.0
@@ -254,20 +290,26 @@ def whole_columns(groups: dict[str, list[str]], megabytes: float, rounds: int) -
         "copy": (column, lambda threads: _on_threads(np.copyto, threads, copied, source)),
         "sha256": (column, lambda threads: _on_threads(lambda part: hashlib.sha256(part).digest(), threads, source)),
     }
-    results = {}
+    rows = []
     for name, (given, job) in jobs.items():
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        times: dict[int, list[float]] = {1: [], 2: []}
         for round_ in range(rounds + 1):
-            for threads, found in rates.items():
+            for threads, taken in times.items():
                 start = time.perf_counter()
                 job(threads)
                 if round_:  # the first warms up
-                    found.append(given.nbytes / 1e6 / (time.perf_counter() - start))
-        one, two = (statistics.median(found) for found in rates.values())
-        results[name] = {"one thread": one, "two threads": two, "ratio": two / one}
-        if name not in ("copy", "sha256"):
-            results[name]["peak memory by output"] = max(_peak(job, threads) for threads in (1, 2))
-    return results
+                    taken.append(time.perf_counter() - start)
+        floor = name in ("copy", "sha256")
+        facts = {} if floor else {"peak memory by output": max(_peak(job, threads) for threads in times)}
+        rates = {threads: given.nbytes / 1e6 / Spread.of(taken).median for threads, taken in times.items()}
+        shown = {"one thread": rates[1], "two threads": rates[2], "ratio": rates[2] / rates[1]} | facts
+        print(f"{name:12} " + " · ".join(f"{what} {value:,.2f}" for what, value in shown.items()), flush=True)
+        rows += [
+            Row("threads", name, name if floor else "smolfast", "floor" if floor else "ours", bytes=given.nbytes,
+                threads=threads, rounds=rounds, wall=Spread.of(taken), facts=facts)
+            for threads, taken in times.items()
+        ]  # fmt: skip
+    return rows
 
 
 def _on_threads(function: Callable[..., Any], threads: int, *arrays: Any) -> None:
@@ -296,46 +338,23 @@ def _peak(job: Callable[[int], Any], threads: int) -> float:
     return (status("VmHWM") - before) / result.nbytes
 
 
-def hardware() -> dict[str, Any]:
-    cpu = (
-        next((s for s in Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("model name")), ":")
-        .split(":")[1]
-        .strip()
-    )
-    from smolfast import _native
-
-    return {
-        "cpu": cpu or platform.processor(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "implementation": _native.implementation(),
-        "python": platform.python_version(),
-        "unicode": {"smolfast": text.unicode_version, "python": unicodedata.unidata_version},
-    }
-
-
-def versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--cache", type=Path, help="folder outside the repository for downloaded documents")
     source.add_argument("--folder", type=Path, help="folder with *.txt files of your own")
+    source.add_argument("--quick", action="store_true", help="half a megabyte of each group at hand, three rounds")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=float, default=6, help="of text in each group")
     parser.add_argument("--column-megabytes", type=float, default=150, help="of the column for threads and memory")
     parser.add_argument("--longest", type=int, default=0, help="cut documents to this many characters (0: don't)")
     parser.add_argument("--only", help="a job's name, for example NFC, or columns")
-    parser.add_argument("--save", type=Path, help="write the results there as JSON")
+    parser.add_argument("--save", "--json", type=Path, help="write the results there as JSON")
     arguments = parser.parse_args()
-    if arguments.folder:
+    if arguments.quick:
+        arguments.rounds, arguments.column_megabytes = min(arguments.rounds, 3), 10
+        groups = offline_documents(0.5)
+    elif arguments.folder:
         own = [p.read_text("utf-8", "replace") for p in sorted(arguments.folder.rglob("*.txt"))]
         groups = {"own": take([own], arguments.megabytes)}
     else:
@@ -346,35 +365,22 @@ def main() -> None:
             for name, codes in GROUPS.items()
         }
         groups = {name: strings for name, strings in groups.items() if strings}
-    results = []
-    print(json.dumps({**hardware(), **versions()}))
+    about = machine() | {"unicode": {"smolfast": text.unicode_version, "python": unicodedata.unidata_version}}
+    found = versions(VERSIONS)
+    print(", ".join(f"{name} {value}" for name, value in (about | found).items()))
+    rows: list[Row] = []
     for job, group, strings, contenders in jobs(groups):
         if arguments.only and job != arguments.only:
             continue
-        rates = measure(strings, contenders, arguments.rounds)
-        ours = rates["smolfast"]["median"]
-        results.append({"job": job, "group": group, "MB/s": rates})
-        cells = [
-            f"{name} {rate['median']:,.0f} [{rate['min']:,.0f}–{rate['max']:,.0f}]"
-            + (f" ×{ours / rate['median']:.1f}" if name not in ("smolfast", "memcpy") else "")
-            for name, rate in rates.items()
-        ]
-        print(f"{job:12} {group:32} " + " · ".join(cells), flush=True)
-    columns = None
+        measured = measure(job, group, strings, contenders, arguments.rounds)
+        show(measured)
+        rows += measured
     if not arguments.only or arguments.only == "columns":
-        columns = whole_columns(groups, arguments.column_megabytes, arguments.rounds)
-        for name, found in columns.items():
-            print(f"{name:12} " + " · ".join(f"{what} {value:,.2f}" for what, value in found.items()), flush=True)
+        rows += whole_columns(groups, arguments.column_megabytes, arguments.rounds)
     if arguments.save:
-        report = {
-            "longest": arguments.longest,
-            "hardware": hardware(),
-            "versions": versions(),
-            "results": results,
-            "columns": columns,
-        }
-        arguments.save.parent.mkdir(parents=True, exist_ok=True)
-        arguments.save.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        names = ("rounds", "megabytes", "column_megabytes", "longest", "only", "quick")
+        settings = {name: getattr(arguments, name) for name in names}
+        write_results(arguments.save, Results("text", rows, machine=about, versions=found, settings=settings))
 
 
 if __name__ == "__main__":

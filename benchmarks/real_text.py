@@ -43,9 +43,8 @@ def build_corpus(cache: Path, megabytes: int = 95) -> Path:
         for deb in sorted(debs.glob("*.deb")):
             subprocess.run(["dpkg", "-x", deb, tree.with_suffix(".new")], check=True)
         tree.with_suffix(".new").rename(tree)
-    documents = sorted(
-        {**dict(_debian(tree)), **dict(_python())}.items(), key=lambda item: hashlib.md5(item[0].encode()).digest()
-    )
+    found = dict(_debian(tree)) | dict(python_sources())
+    documents = sorted(found.items(), key=lambda item: hashlib.md5(item[0].encode()).digest())
     kept, size = [], 0
     for name, text in documents:
         if size >= megabytes * 1_000_000:
@@ -77,12 +76,27 @@ def _debian(tree: Path) -> Iterator[tuple[str, str]]:
             yield name, text
 
 
-def _python() -> Iterator[tuple[str, str]]:
+def python_sources() -> Iterator[tuple[str, str]]:
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         text = path.read_text(encoding="utf-8", errors="replace")
         if SMALLEST <= len(text.encode()) <= LARGEST:
             yield f"python/{path.relative_to(root).as_posix()}", text
+
+
+def offline_corpus(folder: Path, megabytes: float) -> Path:
+    """Python's sources as parquet (id, text), so much of them and in such an order; nothing is downloaded."""
+    documents = sorted(python_sources(), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
+    names, texts, size = [], [], 0
+    for name, content in documents:
+        if size >= megabytes * 1e6:
+            break
+        names.append(name)
+        texts.append(content)
+        size += len(content.encode())
+    path = folder / f"python-sources-{megabytes:g}.parquet"
+    pq.write_table(pa.table({"id": names, "text": pa.array(texts, pa.large_string())}), path)
+    return path
 
 
 def _plain_html(text: str) -> str:

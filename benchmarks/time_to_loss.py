@@ -23,12 +23,10 @@ import math
 import statistics
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench_optim import cpu_model
-
+from smolfast.bench.results import machine, versions
 from smolfast.config import load_config
 from smolfast.progress import Console
 from smolfast.train import train
@@ -124,9 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     claim = table(runs, seconds)
     if options.json:
-        versions = {name: metadata.version(name) for name in ("smolfast", "torch")}
-        record = {"date": datetime.date.today().isoformat(), "processor": cpu_model(), "versions": versions}
-        options.json.write_text(json.dumps({**record, **claim, "runs": runs}, indent=1) + "\n")
+        about = {"date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(("torch",))}
+        options.json.write_text(json.dumps({**about, **claim, "runs": runs}, indent=1) + "\n")
     return 0
 
 

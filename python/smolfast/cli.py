@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from smolfast import __version__
+from smolfast.bench.command import add_bench
 from smolfast.command_line import (
     add_config_options,
     add_output,
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         add_export,
         add_generate,
         _add_report,
+        add_bench,
         _add_config,
     ):
         add(commands)

@@ -117,6 +117,16 @@ def available_processors() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
+def peak_resident() -> int | None:
+    """Bytes of this process at its largest."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Of those that are installed, smolfast first."""
     found = {}

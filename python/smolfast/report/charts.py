@@ -21,20 +21,26 @@ _MARGIN = 0.05
 
 @dataclass(frozen=True)
 class Lane:
-    """One bar: `share` of the full width in colour `series`, on a ghost of `before` (what there was)."""
+    """One bar: `share` of the full width in colour `series`, on a ghost of `before` (what there was).
+
+    `low` and `high` are the ends of a whisker, where it isn't the same share twice.
+    """
 
     share: float
     series: int
     before: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
 
 @dataclass(frozen=True)
 class BarRow:
-    """A label, what it comes to in words, and its bars."""
+    """A label, what it comes to in words, and its bars. A mark across them at `limit` is what nothing passes."""
 
     label: str
     value: str
     lanes: tuple[Lane, ...]
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,13 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) ->
                     class_=f"fill s{lane.series}",
                 )
             )
+            if lane.high > lane.low:
+                at = top + 6 + _LANE / 2 - 1
+                ends = {"x1": _percent(lane.low), "x2": _percent(lane.high)}
+                drawn.append(tag("line", **ends, y1=at, y2=at, class_="whisker"))
+        if row.limit is not None:
+            across = _percent(row.limit)
+            drawn.append(tag("line", x1=across, x2=across, y1=top + 2, y2=top + _LANE + 8, class_="limit"))
         top += _BAR_ROW - _LANE - 2
     return _svg(key, title, description, drawn, height=str(max(top - 4, 1)), class_="bars")
 

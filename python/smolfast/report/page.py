@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def write_report(
             progress(index, len(makers), make.__name__.replace("_", " "))
         sections.append(make(run))
     name = run.folder.resolve().name
-    page = _page(f"smolfast run {name}", sections)
+    page = document(f"smolfast run {name}", sections, "the files of the run folder")
     write_text(output_html, page)
     if progress is not None:
         progress(len(makers), len(makers), "")
@@ -59,7 +60,8 @@ def write_report(
     }
 
 
-def _page(title: str, sections: list[Section]) -> str:
+def document(title: str, sections: Sequence[Section], source: str) -> str:
+    """A whole self-contained page; `source` says what it was made from."""
     # The policy lets nothing load and no script run but the one below: text from documents stays text.
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     sources = {"default": "none", "style": _hash(style), "script": _hash(script)}
@@ -85,7 +87,7 @@ def _page(title: str, sections: list[Section]) -> str:
         tag("main", (_section(section) for section in sections)),
         tag(
             "footer",
-            f"Written by smolfast {__version__} from the files of the run folder. 1 MB is 10⁶ bytes.",
+            f"Written by smolfast {__version__} from {source}. 1 MB is 10⁶ bytes.",
         ),
         tag("script", Markup(script)),
     )

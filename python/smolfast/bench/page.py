@@ -1,0 +1,236 @@
+"""One self-contained page about benchmark results: bars with min–max and the floor, and how ours scales."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from smolfast.bench.results import Results, Row, Spread
+from smolfast.files import write_text
+from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, number
+from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
+from smolfast.report.page import document
+from smolfast.report.section import Section, words
+
+_COLOURS = {"ours": 0, "peer": 4}
+_TITLES = {
+    "text": "Text",
+    "dedup": "Deduplication",
+    "attention": "Attention",
+    "loss": "Multi-token loss",
+    "optim": "Muon",
+    "gpu": "GPU kernels",
+}
+_PARTS = {
+    "threads": "A large column",
+    "signatures": "Text to signatures",
+    "job": "Parquet to deduplicated parquet",
+}
+
+
+def write_page(path: str | os.PathLike[str], results: Sequence[Results]) -> None:
+    """Write the page about these results; the same results give the same bytes.
+
+    Raises:
+        SmolfastError: the page can't be written.
+    """
+    sections = [_overview(results), *(_section(one, index) for index, one in enumerate(results))]
+    write_text(path, document("smolfast beside its peers", sections, "the results of its benchmarks"))
+
+
+def _overview(results: Sequence[Results]) -> Section:
+    first = results[0]
+    versions = {name: version for one in results for name, version in one.versions.items()}
+    shown = {name: value for name, value in first.machine.items() if name not in ("threads", "memory_bytes")}
+    if memory := first.machine.get("memory_bytes"):
+        shown["memory"] = f"{memory / 1e9:.1f} GB"
+    quick = any(one.settings.get("quick") for one in results)
+    body = [
+        tag(
+            "p",
+            "Every bar is the median of the rounds; the line in it runs from the slowest round to the fastest. All "
+            "took turns in one run, so ratios hold better than rates. Rates are by CPU time where that was taken, else "
+            "by wall-clock time. The upright mark is the floor: memcpy of the same bytes, or a matrix product of as "
+            "many operations. Who does better than that returned its input untouched, or did fewer operations.",
+        ),
+        tag("p", "Small inputs and three rounds (--quick): a look, no claim.", class_="missing") if quick else None,
+        tag(
+            "div",
+            pairs("Where", [*((words(name), _plain(value)) for name, value in shown.items()), ("date", first.date)]),
+            pairs("Versions", versions.items()),
+            class_="two",
+        ),
+    ]
+    return Section("where", "Where this ran", markup(body))
+
+
+def _section(results: Results, index: int) -> Section:
+    key = f"{results.benchmark}-{index}"
+    figures = [tag("p", _provenance(results), class_="muted")]
+    for part in dict.fromkeys(row.part for row in results.rows):
+        rows = [row for row in results.rows if row.part == part]
+        figures += [_bars(key, part, rows), _by_size(key, part, rows), _by_threads(key, part, rows)]
+    failed = [(row.name, f"{row.part}, {row.case}", row.failed) for row in results.rows if row.failed]
+    if failed:
+        figures.append(folded("Who didn't run, and why", table("Who didn't run", ("Name", "Case", "Why"), failed)))
+    measured = [row for row in results.rows if row.rate() is not None or row.seconds() is not None]
+    figures.append(folded("All figures as a table", _table(results, measured)))
+    title = _TITLES.get(results.benchmark, results.benchmark)
+    return Section(key, title, markup(figures))
+
+
+def _provenance(results: Results) -> str:
+    about = results.machine
+    settings = ", ".join(
+        f"{words(name)} {value}" for name, value in results.settings.items() if value not in ("", None)
+    )
+    where = f"{about.get('processor')}, {about.get('processors')} processors, {about.get('instructions')}"
+    if device := about.get("device"):
+        where += f", {device}"
+    return f"{results.date}, on {where}" + (f"; {settings}" if settings else "")
+
+
+def _bars(section: str, part: str, rows: Sequence[Row]) -> Markup:
+    """A chart for each case of a part in which somebody's rate can be compared."""
+    charts: list[Markup] = []
+    cases = dict.fromkeys(row.case for row in rows)
+    for case in cases:
+        measured = _largest(row for row in rows if row.case == case and row.rate() is not None)
+        own = [(row, rate) for row in measured if row.role != "floor" and (rate := row.rate()) is not None]
+        floors = [(row, rate) for row in measured if row.role == "floor" and (rate := row.rate()) is not None]
+        if part == "threads" or not own:
+            continue
+        charts.append(_case(f"{section}-{_slug(part)}-{_slug(case)}", part, case, own, floors))
+    if not charts:
+        return Markup()
+    return markup([tag("h3", _PARTS.get(part, part)), tag("div", charts, class_="two")])
+
+
+def _case(
+    key: str, part: str, case: str, own: Sequence[tuple[Row, Spread]], floors: Sequence[tuple[Row, Spread]]
+) -> Markup:
+    most = max(rate.most for _, rate in own)
+    floor = max((rate.median for _, rate in floors), default=0.0)
+    # A floor far away would squeeze the bars to nothing: then it is said, not drawn.
+    drawn = floor <= 4 * most
+    scale = max(most, floor) if drawn else most
+    ours = next((rate.median for row, rate in own if row.role == "ours"), 0.0)
+    bars = []
+    for row, rate in sorted(own, key=lambda entry: -entry[1].median):
+        value = _rate(row, rate.median)
+        if row.role == "peer" and ours:
+            value += f" · ours {ours / rate.median:.2f} ×"
+        lane = Lane(rate.median / scale, _COLOURS[row.role], low=rate.least / scale, high=rate.most / scale)
+        bars.append(BarRow(_name(row), value, (lane,), floor / scale if floor and drawn else None))
+    note = ""
+    if floor:
+        what = f"{floors[0][0].name}, {_rate(floors[0][0], floor)}"
+        note = f" Floor: {what}" + ("." if drawn else f", {floor / most:.0f} × the fastest: off the scale.")
+    description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
+    caption = tag("figcaption", tag("strong", case), note)
+    return tag("figure", caption, bar_chart(key, f"{part}, {case}", description, bars))
+
+
+def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
+    """Rates over the size of the input, where several sizes of one family were measured."""
+    families: dict[tuple[str, str], list[tuple[float, float, Row]]] = {}
+    threads = max((row.threads or 1 for row in rows), default=1)
+    for row in rows:
+        size, rate = row.facts.get("size"), row.rate()
+        if not isinstance(size, int | float) or rate is None or row.role == "floor":
+            continue
+        if row.threads in (threads, None):
+            family = re.sub(r"\d[\d,.]*k?", "", row.case)
+            families.setdefault((family, row.name), []).append((float(size), rate.median, row))
+    series: list[Series] = []
+    for points in families.values():
+        if len({size for size, _, _ in points}) > 1:
+            ordered = sorted({size: (size, rate) for size, rate, _ in points}.values())
+            row = points[0][2]
+            values = [rate / _unit(row)[0] for _, rate in ordered]
+            series.append(Series(_name(row), [size for size, _ in ordered], values, _colour(row, len(series))))
+    if not series or not any(one.colour == 0 for one in series):
+        return Markup()
+    unit = _unit(rows[0])[1]
+    return line_chart(
+        f"{section}-{_slug(part)}-size", f"{_PARTS.get(part, part)}: by size", "More is better.", series[:5],
+        x_name="size of the input", y_name=unit, from_zero=True,
+    )  # fmt: skip
+
+
+def _by_threads(section: str, part: str, rows: Sequence[Row]) -> Markup:
+    """How much more two threads do than one: bars of the ratio, with the ideal marked."""
+    rates: dict[tuple[str, str, object], dict[int, float]] = {}
+    for row in rows:
+        if row.threads and row.wall is not None and (work := row.bytes or row.operations):
+            key = (row.case, row.name, row.role == "floor")
+            rates.setdefault(key, {})[row.threads] = work / row.wall.median
+    bars = []
+    for (case, name, is_floor), found in rates.items():
+        if len(found) < 2:
+            continue
+        few, many = min(found), max(found)
+        gain, ideal = found[many] / found[few], many / few
+        scale = max(ideal * 1.1, gain)
+        lane = Lane(gain / scale, _COLOURS["peer" if is_floor else "ours"])
+        label = f"{case}, {name}" if case != name else f"{name} (what the machine gives)"
+        bars.append(BarRow(label, f"{gain:.2f} × on {many} threads", (lane,), ideal / scale))
+    if not bars:
+        return Markup()
+    title = f"{_PARTS.get(part, part)}: wall-clock rate by threads"
+    caption = tag("figcaption", tag("strong", title), " The mark is the ideal.")
+    description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
+    return tag("figure", caption, bar_chart(f"{section}-{_slug(part)}-threads", title, description, bars))
+
+
+def _table(results: Results, rows: Sequence[Row]) -> Markup:
+    def milliseconds(spread: Spread | None) -> str:
+        if spread is None:
+            return "–"
+        return f"{number(1e3 * spread.median)} ({number(1e3 * spread.least)}–{number(1e3 * spread.most)})"
+
+    headers = ("Job", "Case", "Who", "Threads", "Rounds", "CPU ms (min–max)", "Wall ms (min–max)", "Rate", "Peak MB")
+    cells = [
+        (row.part, row.case, _name(row), row.threads or "–", row.rounds or "–", milliseconds(row.cpu),
+         milliseconds(row.wall), "–" if (rate := row.rate()) is None else _rate(row, rate.median),
+         "–" if row.peak_bytes is None else number(row.peak_bytes / 1e6))
+        for row in rows
+    ]  # fmt: skip
+    return table(f"{results.benchmark}, {results.date}", headers, cells, numeric=range(3, 9))
+
+
+def _largest(rows: Iterable[Row]) -> list[Row]:
+    """Of several sizes or threads of one contender, the largest input and the fewest threads."""
+    best: dict[str, Row] = {}
+    for row in rows:
+        held = best.get(row.name)
+        rank = (row.facts.get("size", 0), -(row.threads or 0))
+        if held is None or rank > (held.facts.get("size", 0), -(held.threads or 0)):
+            best[row.name] = row
+    return list(best.values())
+
+
+def _name(row: Row) -> str:
+    return "smolfast" if row.name == "ours" else row.name.replace("ours", "smolfast")
+
+
+def _colour(row: Row, index: int) -> int:
+    return 0 if row.role == "ours" and index == 0 else 1 + index % 4
+
+
+def _unit(row: Row) -> tuple[float, str]:
+    return (1e6, "MB/s") if row.bytes else (1e9, "GFLOP/s")
+
+
+def _rate(row: Row, rate: float) -> str:
+    divisor, unit = _unit(row)
+    return f"{number(rate / divisor)} {unit}"
+
+
+def _plain(value: object) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) or "–" if isinstance(value, dict) else str(value)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
