@@ -30,7 +30,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _printed(words: list[str]) -> str:
-    os.environ["COLUMNS"], os.environ["NO_COLOR"] = "100", "1"
+    os.environ["COLUMNS"], os.environ["NO_COLOR"] = "78", "1"  # what a page is wide
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         main(words)

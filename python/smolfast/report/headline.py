@@ -46,7 +46,8 @@ def _sentence(run: Run, ours: float, references: dict[str, float]) -> Markup:
         share = abs(1 - ours / zlib)
         against = f", {share:.0%} {'below' if ours < zlib else 'above'} zlib -9 on the same text"
     size = numeric(run.evaluation.get("bytes"))
-    of = f" ({count(run.evaluation.get('documents'))} documents, {format_bytes(size)})" if size is not None else ""
+    documents = run.evaluation.get("documents")
+    of = f" ({count(documents)} document{'s' * (documents != 1)}, {format_bytes(size)})" if size is not None else ""
     return tag(
         "p",
         tag("strong", f"{ours:.3f} bits per byte"),
