@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from smolfast import ops
 from smolfast.errors import SmolfastError
+from smolfast.optim.grouped import GroupedOptimizer
 from smolfast.optim.sharding import Layout, exchange, layout_of, local_tensor
 from smolfast.reference import Coefficients, resolve_coefficients
 
@@ -49,7 +50,7 @@ MUON_DEFAULTS: dict[str, Any] = {
 }
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(GroupedOptimizer):
     """`torch.optim.Muon` with batches, 3-D parameters, fused projections, better coefficients and sharded parameters.
 
     One step on a matrix W with gradient g:
@@ -118,33 +119,17 @@ class Muon(torch.optim.Optimizer):
             },
         )
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        super().add_param_group(param_group)
-        try:
-            check_muon_group(self.param_groups[-1])
-        except SmolfastError:
-            self.param_groups.pop()
-            raise
+    def check_group(self, group: dict[str, Any]) -> None:
+        check_muon_group(group)
+
+    def step_group(self, group: dict[str, Any]) -> None:
+        muon_step(group, self.state, self._map, self._process_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in MUON_DEFAULTS.items():
                 group.setdefault(name, value)
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            muon_step(group, self.state, self._map, self._process_group)
-        return loss
 
 
 def check_muon_group(group: dict[str, Any]) -> None:

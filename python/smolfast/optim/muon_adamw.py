@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from smolfast.errors import SmolfastError
+from smolfast.optim.grouped import GroupedOptimizer
 from smolfast.optim.muon import MUON_DEFAULTS, Map, Unit, check_muon_group, muon_step, run_units
 
 Algorithm = Literal["muon", "adamw"]
@@ -42,7 +43,7 @@ def assign_algorithm(name: str, parameter: Tensor, module: nn.Module | None = No
     return "adamw" if any(fnmatch.fnmatchcase(owner, pattern) for pattern in (*_EMBEDDINGS, *_HEADS)) else "muon"
 
 
-class MuonAdamW(torch.optim.Optimizer):
+class MuonAdamW(GroupedOptimizer):
     """Muon and AdamW in one optimiser, so that there is one step, one state and one schedule over `param_groups`.
 
     `assign_algorithm` says which parameter goes where; `muon` and `adamw` override it by name.
@@ -106,29 +107,16 @@ class MuonAdamW(torch.optim.Optimizer):
         for name, value in (MUON_DEFAULTS if algorithm == "muon" else ADAMW_DEFAULTS).items():
             param_group.setdefault(name, value)
         super().add_param_group(param_group)
-        if algorithm == "muon":
-            try:
-                check_muon_group(self.param_groups[-1])
-            except SmolfastError:
-                self.param_groups.pop()
-                raise
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            if group["algorithm"] == "muon":
-                muon_step(group, self.state, self._map, self._process_group)
-            else:
-                run_units(self._map, _adamw_units(group, self.state))
-        return loss
+    def check_group(self, group: dict[str, Any]) -> None:
+        if group["algorithm"] == "muon":
+            check_muon_group(group)
+
+    def step_group(self, group: dict[str, Any]) -> None:
+        if group["algorithm"] == "muon":
+            muon_step(group, self.state, self._map, self._process_group)
+        else:
+            run_units(self._map, _adamw_units(group, self.state))
 
 
 def _groups(
