@@ -13,6 +13,7 @@ from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
 from smolfast.report.page import document
 from smolfast.report.section import Section, words
 
+Rated = Sequence[tuple[Row, Spread]]
 _COLOURS = {"ours": 0, "peer": 4}
 _TITLES = {
     "text": "Text",
@@ -68,6 +69,9 @@ def _overview(results: Sequence[Results]) -> Section:
 def _section(results: Results, index: int) -> Section:
     key = f"{results.benchmark}-{index}"
     figures = [tag("p", _provenance(results), class_="muted")]
+    if checks := [row for row in results.rows if row.part == "check"]:
+        right = sum(not row.failed for row in checks)
+        figures.append(tag("p", f"{right} of {len(checks)} comparisons with fp64 are right."))
     for part in dict.fromkeys(row.part for row in results.rows):
         rows = [row for row in results.rows if row.part == part]
         figures += [_bars(key, part, rows), _by_size(key, part, rows), _by_threads(key, part, rows)]
@@ -93,23 +97,40 @@ def _provenance(results: Results) -> str:
 
 def _bars(section: str, part: str, rows: Sequence[Row]) -> Markup:
     """A chart for each case of a part in which somebody's rate can be compared."""
-    charts: list[Markup] = []
-    cases = dict.fromkeys(row.case for row in rows)
-    for case in cases:
+    cases: list[tuple[str, Rated, Rated]] = []
+    for case in dict.fromkeys(row.case for row in rows) if part != "threads" else ():
         measured = _largest(row for row in rows if row.case == case and row.rate() is not None)
-        own = [(row, rate) for row in measured if row.role != "floor" and (rate := row.rate()) is not None]
-        floors = [(row, rate) for row in measured if row.role == "floor" and (rate := row.rate()) is not None]
-        if part == "threads" or not own:
-            continue
-        charts.append(_case(f"{section}-{_slug(part)}-{_slug(case)}", part, case, own, floors))
-    if not charts:
+        rated = [(row, rate) for row in measured if (rate := row.rate()) is not None]
+        own = [(row, rate) for row, rate in rated if row.role != "floor"]
+        if own:
+            cases.append((case, own, [(row, rate) for row, rate in rated if row.role == "floor"]))
+    if not cases:
         return Markup()
-    return markup([tag("h3", _PARTS.get(part, part)), tag("div", charts, class_="two")])
+    title = _PARTS.get(part, part)
+    if len(cases) > 1 and all(len(own) == 1 for _, own, _ in cases):
+        return markup([tag("h3", title), _alone(f"{section}-{_slug(part)}", part, cases)])
+    charts = [_case(f"{section}-{_slug(part)}-{_slug(case)}", part, case, own, floors) for case, own, floors in cases]
+    return markup([tag("h3", title), tag("div", charts, class_="two")])
 
 
-def _case(
-    key: str, part: str, case: str, own: Sequence[tuple[Row, Spread]], floors: Sequence[tuple[Row, Spread]]
-) -> Markup:
+def _alone(key: str, part: str, cases: Sequence[tuple[str, Rated, Rated]]) -> Markup:
+    """One chart of all cases, where each has but one contender."""
+    most = max(own[0][1].most for _, own, _ in cases)
+    bars = []
+    for case, own, floors in cases:
+        row, rate = own[0]
+        value = _rate(row, rate.median)
+        if floors:
+            value += f" · {rate.median / floors[0][1].median:.1%} of {floors[0][0].name}"
+        lane = Lane(rate.median / most, _COLOURS[row.role], low=rate.least / most, high=rate.most / most)
+        bars.append(BarRow(case, value, (lane,)))
+    description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
+    name = _name(cases[0][1][0][0])
+    caption = tag("figcaption", tag("strong", name), " alone: no peer that does this is installed.")
+    return tag("figure", caption, bar_chart(key, f"{part}, {name}", description, bars))
+
+
+def _case(key: str, part: str, case: str, own: Rated, floors: Rated) -> Markup:
     most = max(rate.most for _, rate in own)
     floor = max((rate.median for _, rate in floors), default=0.0)
     # A floor far away would squeeze the bars to nothing: then it is said, not drawn.
@@ -136,11 +157,12 @@ def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
     """Rates over the size of the input, where several sizes of one family were measured."""
     families: dict[tuple[str, str], list[tuple[float, float, Row]]] = {}
     threads = max((row.threads or 1 for row in rows), default=1)
+    sizes = {row.case: row.facts["size"] for row in rows if row.role == "ours" and "size" in row.facts}
     for row in rows:
-        size, rate = row.facts.get("size"), row.rate()
-        if not isinstance(size, int | float) or rate is None or row.role == "floor":
-            continue
-        if row.threads in (threads, None):
+        rate = row.rate()
+        # A floor is of a case, whatever its size.
+        size = sizes.get(row.case) if row.role == "floor" else row.facts.get("size")
+        if isinstance(size, int | float) and rate is not None and row.threads in (threads, None):
             family = re.sub(r"\d[\d,.]*k?", "", row.case)
             families.setdefault((family, row.name), []).append((float(size), rate.median, row))
     series: list[Series] = []
@@ -216,7 +238,9 @@ def _name(row: Row) -> str:
 
 
 def _colour(row: Row, index: int) -> int:
-    return 0 if row.role == "ours" and index == 0 else 1 + index % 4
+    if row.role == "floor":
+        return 4
+    return 0 if row.role == "ours" and index == 0 else 1 + index % 3
 
 
 def _unit(row: Row) -> tuple[float, str]:

@@ -88,7 +88,7 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) ->
                 drawn.append(tag("line", **ends, y1=at, y2=at, class_="whisker"))
         if row.limit is not None:
             across = _percent(row.limit)
-            drawn.append(tag("line", x1=across, x2=across, y1=top + 2, y2=top + _LANE + 8, class_="limit"))
+            drawn.append(tag("line", x1=across, x2=across, y1=top + 5, y2=top + _LANE + 7, class_="limit"))
         top += _BAR_ROW - _LANE - 2
     return _svg(key, title, description, drawn, height=str(max(top - 4, 1)), class_="bars")
 
