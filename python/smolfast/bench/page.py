@@ -87,7 +87,7 @@ def _section(results: Results, index: int) -> Section:
 def _provenance(results: Results) -> str:
     about = results.machine
     settings = ", ".join(
-        f"{words(name)} {value}" for name, value in results.settings.items() if value not in ("", None)
+        f"{words(name)} {value}" for name, value in results.settings.items() if value not in ("", None, [], "^$")
     )
     where = f"{about.get('processor')}, {about.get('processors')} processors, {about.get('instructions')}"
     if device := about.get("device"):
@@ -248,7 +248,7 @@ def _unit(row: Row) -> tuple[float, str]:
 
 
 def _rate(row: Row, rate: float) -> str:
-    divisor, unit = _unit(row)
+    divisor, unit = (1e12, "TFLOP/s") if rate >= 1e13 and row.operations else _unit(row)
     return f"{number(rate / divisor)} {unit}"
 
 

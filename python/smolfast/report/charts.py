@@ -16,6 +16,9 @@ from smolfast.report.markup import Markup, folded, table, tag
 _MOST_POINTS = 600
 _BAR_ROW = 46
 _LANE = 14
+_LINE = 18
+_MOST_LETTERS = 38
+"""Of a label and its value on one line: what a phone's 358 pixels hold."""
 _MARGIN = 0.05
 
 
@@ -59,11 +62,13 @@ class Series:
 
 
 def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) -> Markup:
-    """Horizontal bars, label and value above each. `key` makes the ids unique on the page."""
+    """Horizontal bars, label and value above each (two lines if they are long). `key` makes ids unique on the page."""
     drawn: list[Markup] = []
     top = 0
     for row in rows:
         drawn.append(tag("text", row.label, x=0, y=top + 14, class_="bar-label"))
+        if len(row.label) + len(row.value) > _MOST_LETTERS:
+            top += _LINE
         drawn.append(tag("text", row.value, x="100%", y=top + 14, text_anchor="end", class_="bar-value"))
         for lane in row.lanes:
             top += _LANE + 2
