@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
+
 from smolfast.cli import main
 
 
@@ -34,4 +36,6 @@ def _printed(words: list[str]) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         main(words)
+    if not out.getvalue():
+        raise PluginError(f"smolfast {' '.join(words)} printed nothing")
     return f"```{'toml' if words == ['config'] else 'text'}\n{out.getvalue().strip()}\n```"

@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +34,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from smolfast.cli import main
-
-pytest.importorskip("torch")
-pytest.importorskip("tokenizers")
+from smolfast.config import validate_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -179,6 +178,8 @@ def test_every_command_and_example_is_a_block_that_is_known() -> None:
 def check_blocks(page: Path) -> None:
     for block in blocks(page):
         assert block.language in LANGUAGES, f"{page}:{block.line}: give the block a language of {LANGUAGES}"
+        if block.language == "toml":
+            validate_config(tomllib.loads(block.code))
     outside = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     indented = re.findall(
         r"^ {4,}(?:\$ |(?:smolfast|python|pip|pytest|cmake|torchrun) [\w-].*$)", outside, re.MULTILINE
@@ -200,6 +201,15 @@ def test_what_is_not_run_has_a_reason_that_holds() -> None:
         for command in re.split(r"&&|\n", block.code):
             words = shlex.split(command, comments=True)[:2]
             assert " ".join(words) in elsewhere, f"{page}:{block.line}: {REASONS[reason].name} has no {words}"
+
+
+def test_every_command_is_on_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = set(re.findall(r"^    ([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
+    assert len(commands) > 10
+    shown = re.findall(r"^\{\{ smolfast ([a-z-]+)", (ROOT / "docs/reference/commands.md").read_text(), re.MULTILINE)
+    assert set(shown) == commands
 
 
 def test_readme_runs_without_torch_and_compiler_as_a_wheel_must(tmp_path: Path) -> None:
