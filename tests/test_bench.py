@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import re
 import subprocess
@@ -214,6 +215,17 @@ def test_bench_writes_dated_results_and_a_page_and_flags_a_regression(
     assert main([*run, "--compare", str(written), "--noise", "0.35", "--json", "-o", str(checkout / "elsewhere")]) == 0
     summary = json.loads(capfd.readouterr().out)
     assert summary["parts"] == "text" and Path(summary["report"]).parent == checkout / "elsewhere"
+
+
+def test_without_torch_the_rest_is_measured(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (checkout / "bench_dedup.py").write_text(SCRIPT.replace('Results("text"', 'Results("dedup"'))
+    assert main(["bench", "--quiet", "--json", "--benchmarks", str(checkout)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["parts"] == "text dedup"
+    assert "attention, loss, optim left out: they need torch" in said.err
 
 
 def test_bench_says_what_is_wrong_in_a_line(

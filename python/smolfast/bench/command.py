@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -134,7 +135,11 @@ def _chosen(parts: Sequence[str]) -> list[str]:
     for part in parts:
         if part not in PARTS:
             raise SmolfastError(f"bench: there is no part '{part}'; choose from {', '.join(PARTS)}")
-    return [part for part in PARTS if not parts or part in parts]
+    if parts or importlib.util.find_spec("torch") is not None:
+        return [part for part in PARTS if not parts or part in parts]
+    left_out = ", ".join(_NEEDS_TORCH)
+    print(f"smolfast: {left_out} left out: they need torch (pip install 'smolfast[bench]')", file=sys.stderr)
+    return [part for part in PARTS if part not in _NEEDS_TORCH]
 
 
 def _measure(folder: Path, part: str, arguments: argparse.Namespace) -> Results:
