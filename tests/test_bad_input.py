@@ -142,7 +142,7 @@ def test_output_of_another_configuration(tmp_path: Path, fails: Run) -> None:
 def test_bad_configuration(tmp_path: Path, fails: Run) -> None:
     (tmp_path / "a.txt").write_text(PROSE)
     error = fails(*quickstart(tmp_path, tmp_path / "a.txt", options=("--set", "train.stepz=7")))
-    assert "did you mean 'steps'?" in error
+    assert "did you mean 'train.steps'?" in error
     assert not (tmp_path / "run").exists()
 
 

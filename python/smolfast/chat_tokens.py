@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from smolfast.chat import encode_conversation
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json
+from smolfast.json_lines import read_lines
 from smolfast.progress import ProgressCallback
-from smolfast.sources import Source, find_sources, one_line
+from smolfast.sources import Source, find_sources, one_line, open_source
 from smolfast.tokenizer import end_of_document, load_tokenizer
 from smolfast.tokens import INDEX_FILE, npy_file
 
@@ -99,19 +100,15 @@ def _conversations(path: str | os.PathLike[str]) -> Iterator[tuple[str, list[dic
 
 def _json_rows(source: Source) -> Iterator[Any]:
     try:
-        # By its name pyarrow knows .gz and .zst.
-        with pa.input_stream(source.path) as stream:
-            lines = stream.read().splitlines()
+        with open_source(source.path) as stream:
+            for number, line in read_lines(stream, source.path):
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise SmolfastError(f"{source.path}, line {number}: not valid JSON ({one_line(error)})") from error
+                yield value.get(COLUMN) if isinstance(value, dict) else None
     except (OSError, pa.ArrowException) as error:
         raise SmolfastError(f"can't read {source.path}: {one_line(error)}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise SmolfastError(f"{source.path}, line {number}: not valid JSON ({one_line(error)})") from error
-        yield value.get(COLUMN) if isinstance(value, dict) else None
 
 
 def _parquet_rows(source: Source) -> Iterator[Any]:

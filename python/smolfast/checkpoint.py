@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import xxhash
 from torch import Tensor, nn
 
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path, fingerprint, read_json, write_text
+from smolfast.files import atomic_path, fingerprint, naming, read_json, remove, write_text
 
 KEEP = 2
 LATEST = "latest"
@@ -101,7 +100,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot, *, keep: int = KEEP, keep_e
     write_text(folder / LATEST, final.name + "\n")
     for old in _checkpoints(folder)[:-keep]:
         if not (keep_every and _step(old) % keep_every == 0):
-            shutil.rmtree(old)
+            remove(old)
     return final
 
 
@@ -147,20 +146,39 @@ def restore(
         return None
     state, weights, tensors = last
     ours = model.state_dict()
-    model.load_state_dict({name: _shared_out(tensor, ours.get(name)) for name, tensor in weights.items()})
-    optimizer.load_state_dict(_joined_state(optimizer, tensors, state["optimizer"]))
+    with naming(folder, "choose another output or delete that folder"):
+        try:
+            model.load_state_dict({name: _shared_out(tensor, ours.get(name)) for name, tensor in weights.items()})
+        except RuntimeError as error:  # names or shapes of another model
+            raise SmolfastError(
+                f"the checkpoint in {folder} is of another model ({' '.join(str(error).split())[:300]}); "
+                "choose another output or delete that folder"
+            ) from error
+        optimizer.load_state_dict(_joined_state(optimizer, tensors, state["optimizer"]))
     return state["step"], state["progress"]
 
 
 def _read(checkpoint: Path) -> _Loaded:
-    state = read_json(checkpoint / "state.json")
+    with naming(checkpoint / "state.json", "delete that folder"):
+        state = read_json(checkpoint / "state.json")
+        return _checked(checkpoint, state)
+
+
+def _checked(checkpoint: Path, state: Any) -> _Loaded:
     if not isinstance(state, dict) or state.pop("checksum", None) != _checksum(state) or state["format"] != _FORMAT:
         raise SmolfastError(f"checkpoint {checkpoint} is damaged: state.json does not match its checksum")
     for name in _FILES:
         if fingerprint(checkpoint / name) != state["checksums"][name]:
             raise SmolfastError(f"checkpoint {checkpoint} is damaged: {name} does not match its checksum")
-    model, optimizer = (safetensors.torch.load_file(checkpoint / name) for name in _FILES)
-    return state, model, optimizer
+    try:
+        model, optimizer = (safetensors.torch.load_file(checkpoint / name) for name in _FILES)
+    except (safetensors.SafetensorError, RuntimeError, OSError, MemoryError) as error:
+        raise SmolfastError(f"checkpoint {checkpoint} is damaged: {error}") from error
+    return (
+        {"step": int(state["step"]), "progress": dict(state["progress"]), "optimizer": state["optimizer"]},
+        model,
+        optimizer,
+    )
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -12,10 +12,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from smolfast.errors import SmolfastError
 from smolfast.presets import find_preset, preset_names
+from smolfast.sources import one_line
+
+# Bounds of a configuration file.
+_MOST_BYTES = 256 << 10
+_MOST_PARTS = 256
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(ge=0.0)]
@@ -24,7 +30,15 @@ Share = Annotated[float, Field(ge=0.0)]
 class Section(BaseModel):
     """A table of the configuration file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_fit(cls, value: Any) -> Any:
+        """Whole numbers have to fit into 64 bits: everything that they are given to has them so."""
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            raise PydanticCustomError("too_large", "Input should be below 2⁶³")
+        return value
 
 
 class CollectConfig(Section):
@@ -75,7 +89,7 @@ class ModelConfig(Section):
 
     hidden_size: int = Field(128, ge=8, description="width of the residual stream")
     intermediate_size: int = Field(416, ge=8, description="width of the SwiGLU layer")
-    num_hidden_layers: int = Field(4, ge=1, description="decoder layers")
+    num_hidden_layers: int = Field(4, ge=1, le=4096, description="decoder layers")
     num_attention_heads: int = Field(4, ge=1, description="query heads")
     num_key_value_heads: int = Field(1, ge=1, description="key/value heads; each serves a group of query heads")
     head_dim: int = Field(32, ge=2, description="width of a head")
@@ -255,14 +269,15 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         if not Path(path).exists():
             path = find_preset(path) or path
         try:
-            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            with Path(path).open("rb") as file:
+                tree = _parse_toml(file.read(_MOST_BYTES + 1).decode("utf-8"))
         except OSError as error:
             raise SmolfastError(
                 f"can't read the configuration {path}: {error.strerror}; check --config, or give "
                 f"a preset: {', '.join(preset_names())}"
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SmolfastError(f"{path} is not valid TOML: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise SmolfastError(f"{path} is not valid TOML: {one_line(error)}; correct it") from error
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
@@ -276,7 +291,9 @@ def validate_config(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise SmolfastError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+        problems = error.errors()
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise SmolfastError("; ".join([*(_explain(dict(problem)) for problem in problems[:20]), *more])) from error
 
 
 def default_toml() -> str:
@@ -310,10 +327,20 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
+def _parse_toml(text: str) -> dict[str, Any]:
+    """Raises ValueError, or RecursionError for brackets thousands deep."""
+    if len(text) > _MOST_BYTES:
+        raise ValueError(f"longer than {_MOST_BYTES} bytes")
+    # tomllib takes time and memory by the square of a key's parts: 40 GB for 100,000.
+    if any(part.count(".") > _MOST_PARTS for line in text.splitlines() for part in line.split("=")):
+        raise ValueError(f"a key of more than {_MOST_PARTS} parts")
+    return tomllib.loads(text)
+
+
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _parse_toml(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
         return text
 
 
@@ -345,6 +372,15 @@ def _similar_keys(location: tuple[Any, ...]) -> list[str]:
     return [f"{section}.{name}" for section in Config.model_fields if name in _fields_at((section,))][:3]
 
 
+def _shortened(value: Any) -> str:
+    """A value as it may stand in a line: what a file holds can be of any size and depth."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
 def _explain(problem: dict[str, Any]) -> str:
     location = tuple(problem["loc"])
     key = ".".join(str(part) for part in location)
@@ -355,7 +391,7 @@ def _explain(problem: dict[str, Any]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":  # settings that are good one by one and don't fit together
         return f"[{key}] {message}" if key else message
-    where = f"{key} = {problem['input']!r}: "
+    where = f"{key} = {_shortened(problem['input'])}: "
     hint = ""
     if problem["type"] == "literal_error":
         allowed = str(problem.get("ctx", {}).get("expected", ""))

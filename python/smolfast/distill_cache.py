@@ -32,7 +32,7 @@ from torch import Tensor
 from smolfast.batch_writer import BatchWriter
 from smolfast.distill import StoredTeacher, sample_teacher
 from smolfast.errors import SmolfastError
-from smolfast.files import fingerprint, read_json, write_json
+from smolfast.files import fingerprint, is_plain_name, naming, read_json, write_json
 from smolfast.progress import ProgressCallback
 from smolfast.sources import one_line
 from smolfast.tokens import TokenFile
@@ -148,10 +148,15 @@ class TeacherCache:
         settings = read_json(path / INDEX_FILE)
         if not isinstance(settings, dict) or "parts" not in settings:
             raise SmolfastError(f"{path} holds no finished cache; run the same smolfast distill-cache again")
-        if settings["tokens"] != fingerprint(file.path):
+        if settings.get("tokens") != fingerprint(file.path):
             raise SmolfastError(
                 f"{path} was made from other tokens than {file.path}; run smolfast distill-cache on these"
             )
+        with naming(path / INDEX_FILE, "delete that folder and make it again"):
+            if not is_plain_name(settings["name"]) or not 0 <= int(settings["parts"]) <= len(file.tokens):
+                raise ValueError("the name or number of parts can't be right")
+            if int(settings["samples"]) < 1:
+                raise ValueError("fewer samples than one")
         paths = [path / _part_name(settings["name"], part) for part in range(int(settings["parts"]))]
         lengths = np.empty(len(file.tokens), np.int64)
         at = 0

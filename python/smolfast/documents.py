@@ -6,11 +6,9 @@ what is a document, what is an error and what the bytes on disk look like is dec
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,6 +20,7 @@ import pyarrow.parquet as pq
 from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
+from smolfast.json_lines import read_lines
 from smolfast.sources import SUFFIXES, Kind, Source, document_id, find_sources, one_line, open_source
 
 __all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches", "utf8_bytes"]
@@ -126,19 +125,10 @@ class _Reader:
     # JSON lines
 
     def json_lines(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-        codec = {".gz": "gzip", ".zst": "zstd"}.get(PurePosixPath(self.path).suffix.lower())
-        if codec is not None:
-            if stream.size() == 0:
-                raise SmolfastError(f"{self.path} is empty, which no {codec} file is; make or download it again")
-            stream = pa.CompressedInputStream(stream, codec)
         schema: pa.Schema | None = None
         rows: list[tuple[int, dict[str, Any]]] = []
         size = 0
-        for number, line in enumerate(io.BufferedReader(stream, 1 << 20), 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.isspace():
-                continue
+        for number, line in read_lines(stream, self.path):
             row = self.json_row(line, number)
             if row is not None:
                 rows.append((number, row))

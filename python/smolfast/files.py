@@ -31,17 +31,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     old = final.with_name(final.name + ".old")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
+        remove(temporary)
         if old.exists() and not final.exists():
             old.rename(final)  # killed between the two renames below
         yield temporary
         _sync(temporary)
         if final.is_dir():
             # A folder can't be renamed over a full one: move the old one away first, the new one in, then delete.
-            _remove(old)
+            remove(old)
             final.rename(old)
             temporary.rename(final)
-            _remove(old)
+            remove(old)
         else:
             temporary.replace(final)
         _sync_entry(final.parent)
@@ -94,8 +94,25 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets thousands deep
         raise SmolfastError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """Turn what a value of unexpected shape raises (a missing key, a list for an object) into an error on its file."""
+    try:
+        yield
+    except SmolfastError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SmolfastError(f"{path} is damaged ({what}); {remedy}") from error
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a name that a file gives stays in that file's own folder: no path, nothing hidden."""
+    return isinstance(name, str) and Path(name).name == name and not name.startswith(".") and "\0" not in name
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
@@ -115,7 +132,8 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file, a folder with all in it, or a link (and not what it points to)."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -125,7 +143,7 @@ def _remove(path: Path) -> None:
 def _remove_quietly(path: Path) -> None:
     """Clean up after a failure without hiding it behind another."""
     with contextlib.suppress(OSError):
-        _remove(path)
+        remove(path)
 
 
 def _sync(path: Path) -> None:

@@ -1,11 +1,13 @@
-"""Record batches to one file of JSON lines: atomic, in bounded memory, the same bytes however the rows were batched."""
+"""Files of JSON lines: their lines one by one, and record batches to one file, both in bounded memory."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +17,36 @@ from smolfast.errors import SmolfastError
 from smolfast.files import TEMPORARY_SUFFIX, atomic_path
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
+
+# More than any document; a few kB of zstd can hold a line of gigabytes.
+MOST_LINE_BYTES = 256 << 20
+
+
+def read_lines(stream: pa.NativeFile, path: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that aren't blank with their numbers, from 1; decompressed by the suffix of `path`, without a mark.
+
+    Raises:
+        SmolfastError: an empty file where there should be a compressed one, or a line of more than `MOST_LINE_BYTES`.
+        OSError: a damaged stream.
+    """
+    codec = CODECS.get(PurePosixPath(path).suffix.lower())
+    if codec is not None:
+        if stream.size() == 0:
+            raise SmolfastError(f"{path} is empty, which no {codec} file is; make or download it again")
+        stream = pa.CompressedInputStream(stream, codec)
+    lines = io.BufferedReader(stream, 1 << 20)
+    number = 0
+    while line := lines.readline(MOST_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MOST_LINE_BYTES:
+            raise SmolfastError(
+                f"{path}, line {number}: longer than {MOST_LINE_BYTES >> 20} MiB; split or remove the line, or store "
+                "the documents as parquet"
+            )
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.isspace():
+            yield number, line
 
 
 class JsonLinesWriter:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from smolfast.errors import SmolfastError
 from smolfast.events import finite
-from smolfast.files import describe_os_error, write_text
+from smolfast.files import describe_os_error, naming, write_text
 from smolfast.tensorboard_log import TensorBoardLog
 
 
@@ -46,14 +46,15 @@ class MetricsLog:
         if not self._writes:
             return
         self._close()
-        lines = self.path.read_text(encoding="utf-8").splitlines()[:step] if self.path.exists() else []
+        with naming(self.path, f"delete {self.path.parent} to start over"):
+            lines = self.path.read_text(encoding="utf-8").splitlines()[:step] if self.path.exists() else []
+            self.last = dict(json.loads(lines[-1])) if lines else {}
         if len(lines) < step:
             raise SmolfastError(
                 f"{self.path} has {len(lines)} lines and the checkpoint {step} steps; delete {self.path.parent} to "
                 "start over"
             )
         write_text(self.path, "".join(line + "\n" for line in lines))
-        self.last = dict(json.loads(lines[-1])) if lines else {}
         if self._tensorboard:
             self._board = TensorBoardLog(self.path.parent / "tensorboard", step)
         self._file = self.path.open("a", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from smolfast import __version__
 from smolfast.errors import SmolfastError
-from smolfast.files import read_json
+from smolfast.files import naming, read_json
 from smolfast.model import SmolLM
 from smolfast.pretrained import MTP_WEIGHTS
 
@@ -75,6 +75,11 @@ def _training(path: Path) -> str:
         run = {}
     if not isinstance(run, Mapping) or not {"train", "data", "hardware", "summary"} <= run.keys():
         return "Not recorded: the model did not lie in the folder of its training run when it was exported.\n"
+    with naming(path, "restore it, or export from another folder"):
+        return _table(run)
+
+
+def _table(run: Mapping[str, Any]) -> str:
     train, summary, hardware = run["train"], run["summary"], run["hardware"]
     rates = f"AdamW {train['adamw_learning_rate']:g}"
     if train["optimizer"] == "muon":

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from smolfast import text
 from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
-from smolfast.files import TEMPORARY_SUFFIX, read_json, write_json
+from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
 
@@ -90,7 +90,8 @@ def normalize_documents(
                     writer.write(batch)
                     report(index, f"{counts['documents_in'] + of_file['documents_in']:,} documents")
             write_json(record, dict(of_file))
-        counts.update(read_json(record))
+        with naming(record, "delete it and run again"):
+            counts.update({str(name): int(count) for name, count in read_json(record).items()})
         report(index + 1, f"{counts['documents_in']:,} documents")
     shutil.rmtree(finished, ignore_errors=True)
     return dict(counts)

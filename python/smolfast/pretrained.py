@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from smolfast.errors import SmolfastError
-from smolfast.files import read_json, write_json
+from smolfast.files import describe_os_error, naming, read_json, write_json
 from smolfast.hub_config import SHARED_KEYS, from_hub_config, to_hub_config
 from smolfast.model import SmolLM
+from smolfast.sources import one_line
 
 WEIGHTS = "model.safetensors"
 SHARDS_INDEX = "model.safetensors.index.json"
@@ -47,7 +48,8 @@ def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> SmolLM:
             and the key.
     """
     config_path = folder / "config.json"
-    config, vocab_size = from_hub_config(read_json(config_path), config_path)
+    with naming(config_path, "export the model again"):
+        config, vocab_size = from_hub_config(read_json(config_path), config_path)
     weights = _read_weights(folder)
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)  # some files hold it a second time
@@ -55,11 +57,11 @@ def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> SmolLM:
         weights |= _read(folder / MTP_WEIGHTS)
     elif config.mtp_kind != "shared":
         config = config.model_copy(update={"mtp_heads": 1})
-    with torch.device("meta"):
-        model = SmolLM(config, vocab_size)
     try:
+        with torch.device("meta"):
+            model = SmolLM(config, vocab_size)
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # a size beyond 64 bits is any of these
         problem = str(error).splitlines()[-1].strip()
         raise SmolfastError(
             f"{folder / WEIGHTS} does not fit {config_path}: {problem}; export the model again"
@@ -73,7 +75,8 @@ def shape_settings(folder: Path) -> list[str]:
     Raises:
         SmolfastError: as `load_pretrained`, as far as config.json goes.
     """
-    config, _ = from_hub_config(read_json(folder / "config.json"), folder / "config.json")
+    with naming(folder / "config.json", "export the model again"):
+        config, _ = from_hub_config(read_json(folder / "config.json"), folder / "config.json")
     settings = [f"model.{key}={json.dumps(value)}" for key, value in config.model_dump(mode="json").items()]
     if config.mtp_heads == 1:
         settings.append("train.mtp_weights=[1.0]")
@@ -128,5 +131,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise SmolfastError(f"{path} is missing; give a folder from smolfast export or train")
     try:
         return safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise SmolfastError(f"{path} is damaged ({error}); export or train again") from error
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError, AttributeError, MemoryError) as error:
+        raise SmolfastError(f"{path} is damaged ({one_line(error)}); export or train again") from error

@@ -12,7 +12,7 @@ from typing import Any
 
 from smolfast import __version__
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, read_json, write_json
+from smolfast.files import describe_os_error, naming, read_json, remove, write_json
 
 RUN_FILE = "run.json"
 _LOCK_FILE = ".lock"
@@ -42,7 +42,8 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
         raise SmolfastError(f"can't make {folder}: {describe_os_error(error)}") from error
     with _lock(folder):
         if run_file.exists():
-            before = read_json(run_file).get("identity", {})
+            with naming(run_file, "choose another --out"):
+                before = read_json(run_file).get("identity", {})
             different = _first_difference(before, identity)
             if different and not overwrite:
                 raise SmolfastError(
@@ -101,15 +102,9 @@ def _first_difference(before: Any, now: Any, key: str = "") -> str:
 
 
 def _empty(folder: Path) -> None:
-    import shutil
-
     for child in folder.iterdir():
-        if child.name == _LOCK_FILE:
-            continue
-        if child.is_dir():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
+        if child.name != _LOCK_FILE:
+            remove(child)
 
 
 @contextlib.contextmanager

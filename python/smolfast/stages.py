@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import xxhash
 
 from smolfast import __version__
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path, describe_os_error, fingerprint, read_json, write_json
+from smolfast.files import atomic_path, describe_os_error, fingerprint, naming, read_json, remove, write_json
 from smolfast.progress import Console, ProgressCallback, format_bytes, format_seconds
 
 Work = Callable[[Path, ProgressCallback], Mapping[str, Any]]
@@ -72,7 +71,7 @@ class Runner:
         key = self._key(stage)
         manifest_name = stage.manifest or stage.name
         manifest_path = self._manifests / f"{manifest_name}.json"
-        manifest = read_json(manifest_path) if manifest_path.exists() else None
+        manifest = _read_manifest(manifest_path)
         if stage.output.exists() and manifest is not None and manifest["key"] == key:
             if self._fingerprint(stage.output) == manifest["output"]["xxh3_128"]:
                 self._console.line(f"{stage.name:<11} unchanged, skipped")
@@ -80,7 +79,7 @@ class Runner:
                 return summary
             self._console.line(f"{stage.name:<11} output was altered since it was made; running again")
         started_path = self._manifests / f"{manifest_name}.started.json"
-        resuming = stage.resumable and started_path.exists() and read_json(started_path)["key"] == key
+        resuming = stage.resumable and started_path.exists() and _read_started(started_path) == key
         if stage.output.exists() and not resuming:
             if self._on_change == "refuse" and not (manifest is not None and manifest["key"] == key):
                 raise SmolfastError(
@@ -145,12 +144,24 @@ def _describe(summary: Mapping[str, Any]) -> str:
     return ""
 
 
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    with naming(path, "delete it and run again"):
+        manifest = read_json(path)
+        found = {"key": manifest["key"], "output": dict(manifest["output"]), "summary": dict(manifest["summary"])}
+        found["output"]["xxh3_128"]
+        return found
+
+
+def _read_started(path: Path) -> Any:
+    with naming(path, "delete it and run again"):
+        return read_json(path)["key"]
+
+
 def _remove(path: Path) -> None:
     try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
     except OSError as error:
         raise SmolfastError(f"can't replace {path}: {describe_os_error(error)}") from error
 

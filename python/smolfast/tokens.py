@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path, describe_os_error, read_json, write_json
+from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
 from smolfast.progress import ProgressCallback
 from smolfast.sources import one_line
 from smolfast.tokenizer import end_of_document, load_tokenizer
@@ -122,11 +122,13 @@ class TokenFile:
             SmolfastError: missing, truncated, corrupt or inconsistent files.
         """
         index_path = Path(folder) / INDEX_FILE
+        if not is_plain_name(name):
+            raise SmolfastError(f"a token file can't be named {name!r}; give a name without a path")
         index = read_json(index_path)
         try:
             vocab_size, end = int(index["vocab_size"]), int(index["end_of_document"])
             counts = {key: int(index["files"][name][key]) for key in ("documents", "tokens", "utf8_bytes")}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SmolfastError(f"{index_path} describes no token file '{name}'; tokenize again") from error
         path = Path(folder) / f"{name}.tokens.npy"
         tokens = _load_npy(path, ("<u2", "<u4"), counts["tokens"])

@@ -35,7 +35,7 @@ from smolfast.data_plan import DataPlan
 from smolfast.errors import SmolfastError
 from smolfast.events import EventLog
 from smolfast.features import FeatureMonitor
-from smolfast.files import atomic_path, fingerprint, read_json, write_json
+from smolfast.files import atomic_path, fingerprint, naming, read_json, write_json
 from smolfast.flops import flops_per_token
 from smolfast.guard import Guard, Trouble
 from smolfast.metrics_log import MetricsLog
@@ -333,6 +333,8 @@ class _Run:
         record = read_json(path) if path.exists() else None
         finished = (self.output / "model").exists()
         self.ranks.wait()  # all have looked before one writes
+        if record is not None and not isinstance(record, dict):
+            raise SmolfastError(f"{path} is no record of a run; choose another output or delete that folder")
         if record is not None:
             different = _first_difference(self.identity, record)
             if different:
@@ -341,7 +343,9 @@ class _Run:
                 )
             if finished and "summary" in record:
                 return dict(record["summary"])
-            self._build(int(record["steps"]))
+            with naming(path, "choose another output or delete that folder"):
+                steps = int(record["steps"])
+            self._build(steps)
             return None
         self._build(self.config.steps)
         if time_budget_seconds is not None:

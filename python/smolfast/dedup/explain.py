@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast.dedup.job import MANIFEST, REMOVED
 from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
-from smolfast.files import read_json
+from smolfast.files import naming, read_json
+from smolfast.sources import one_line
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ def explain(output: str | os.PathLike[str], document_id: str) -> Explanation:
         SmolfastError: no such output or document, or an input that has changed or moved.
     """
     folder = Path(output)
-    manifest = read_json(folder / MANIFEST)
-    removed = pq.read_table(folder / REMOVED, filters=pc.field("id") == document_id)
+    with naming(folder / MANIFEST, "run dedup again"):
+        parameters = read_json(folder / MANIFEST)["parameters"]
+        options = {key: str(parameters[key]) for key in ("text_column", "errors")}
+    try:
+        removed = pq.read_table(folder / REMOVED, filters=pc.field("id") == document_id)
+    except (OSError, pa.ArrowException) as error:
+        raise SmolfastError(f"can't read {folder / REMOVED} ({one_line(error)}); run dedup again") from error
     if not removed.num_rows:
         raise SmolfastError(f"{folder / REMOVED} has no document {document_id!r}: it was kept, or is not of this run")
     row = removed.slice(0, 1).to_pylist()[0]
-    parameters = manifest["parameters"]
-    options = {"text_column": parameters["text_column"], "errors": parameters["errors"]}
     return Explanation(
         **row,
         text=_text_at(row["file"], row["row"], options),

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from smolfast.dedup.store import Column, DocumentStore
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path, describe_os_error, read_json, write_json
+from smolfast.files import atomic_path, describe_os_error, is_plain_name, naming, read_json, write_json
+from smolfast.sources import one_line
 
 INDEX = "index.json"
 
@@ -41,7 +42,8 @@ class Index:
         self.additions: list[dict[str, Any]] = []
         path = folder / INDEX
         if path.exists():
-            found = read_json(path)
+            with naming(path, "build the index again"):
+                found = _checked(read_json(path))
             for name, value in found["parameters"].items():
                 if self.parameters.get(name) != value:
                     raise SmolfastError(
@@ -81,8 +83,13 @@ class Index:
 
     def names(self, documents: npt.NDArray[Any]) -> pa.Table:
         """File, row and id of some documents."""
-        tables = [pq.read_table(self.folder / addition["names"]) for addition in self.additions]
-        return pa.concat_tables([NAMES_SCHEMA.empty_table(), *tables]).take(pa.array(documents))
+        try:
+            tables = [pq.read_table(self.folder / addition["names"]) for addition in self.additions]
+            return pa.concat_tables([NAMES_SCHEMA.empty_table(), *tables]).take(pa.array(documents))
+        except (OSError, pa.ArrowException) as error:
+            raise SmolfastError(
+                f"the names in the index {self.folder} can't be read ({one_line(error)}); build the index again"
+            ) from error
 
     def add(self, key: str, store: DocumentStore, chosen: npt.NDArray[np.bool_], names: pa.Table) -> None:
         """Append the chosen documents of a store; nothing happens to the index until all is on disk."""
@@ -110,6 +117,19 @@ class Index:
             pq.write_table(names, temporary, compression="zstd")
         self.additions = [*self.additions, {"key": key, "documents": int(chosen.sum()), "names": name}]
         write_json(self.folder / INDEX, {"parameters": self.parameters, "additions": self.additions})
+
+
+def _checked(found: Any) -> dict[str, Any]:
+    """What an index says of itself, if it keeps to its folder."""
+    additions = list(found["additions"])
+    for addition in additions:
+        documents, names = addition["documents"], addition["names"]
+        if not isinstance(documents, int) or not 0 <= documents < 1 << 32:
+            raise ValueError(f"an addition of {str(documents)[:40]} documents")
+        if not is_plain_name(names):
+            raise ValueError(f"{str(names)[:80]!r} is no file of the index")
+        str(addition["key"])
+    return {"parameters": dict(found["parameters"]), "additions": additions}
 
 
 class JoinedStore:

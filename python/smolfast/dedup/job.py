@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +23,7 @@ from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all
 from smolfast.dedup.store import DocumentStore
 from smolfast.documents import ErrorPolicy, Source, find_sources
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, fingerprint, read_json, write_json
+from smolfast.files import describe_os_error, fingerprint, naming, read_json, remove, write_json
 from smolfast.progress import ProgressCallback
 
 KEPT = "kept.parquet"
@@ -189,12 +188,13 @@ def _run_or_skip(
     if output.exists() and not output.is_dir():
         raise SmolfastError(f"{output} is a file; give a folder to write {KEPT} and {REMOVED} into")
     if manifest.exists():
-        found = read_json(manifest)
-        if found.get("key") == key and all(
-            (output / name).exists() and fingerprint(output / name) == found["outputs"][name]
-            for name in (KEPT, REMOVED)
-        ):
-            return DedupSummary(**found["summary"])
+        with naming(manifest, "choose another output or add --overwrite"):
+            found = dict(read_json(manifest)) if not overwrite else _or_nothing(manifest)
+            if found.get("key") == key and all(
+                (output / name).exists() and fingerprint(output / name) == found["outputs"][name]
+                for name in (KEPT, REMOVED)
+            ):
+                return DedupSummary(**found["summary"])
         if found.get("key") != key and not overwrite:
             raise SmolfastError(
                 f"{output} holds the result of other input or settings; choose another output or add --overwrite"
@@ -320,16 +320,22 @@ def _fingerprint(source: Source) -> str:
 
 
 def _work_key(work: Path) -> str | None:
+    return None if (found := _or_nothing(work / MANIFEST).get("key")) is None else str(found)
+
+
+def _or_nothing(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one in the place of a missing or damaged file."""
     try:
-        return str(read_json(work / MANIFEST).get("key"))
+        found = read_json(path)
     except SmolfastError:
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _clear(work: Path) -> None:
     try:
-        if work.exists():
-            shutil.rmtree(work)
+        if work.exists() or work.is_symlink():
+            remove(work)
     except OSError as error:
         raise SmolfastError(f"can't remove {work}: {describe_os_error(error)}") from error
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
+from smolfast.files import describe_os_error, naming
 
 COMMITS = "commits.jsonl"
 
@@ -153,6 +153,15 @@ class DocumentStore:
                 "and the same command goes on from there"
             ) from error
 
+    def _checked(self, commit: Any) -> dict[str, Any]:
+        """A commit, if its sizes are of this store's files: others would be cut off."""
+        sizes = {str(name): int(size) for name, size in commit["sizes"].items()}
+        if sizes.keys() != self.layout.keys() or min(sizes.values(), default=0) < 0 or int(commit["documents"]) < 0:
+            raise ValueError("the sizes of other columns")
+        extra = {str(name): int(value) for name, value in commit["extra"].items()}
+        numbers = {name: int(commit[name]) for name in ("documents", "source", "row")}
+        return {**numbers, "sizes": sizes, "extra": extra}
+
     def _resume(self) -> None:
         commits = self.folder / COMMITS
         if not commits.exists():
@@ -164,11 +173,12 @@ class DocumentStore:
             commits.unlink()
             self._resume()
             return
-        last = json.loads(whole[-1])
+        with naming(commits, f"delete {self.folder}"):
+            last = self._checked(json.loads(whole[-1]))
         # The last line may have been cut by a kill: keep the whole ones only.
         os.truncate(commits, sum(len(line) + 1 for line in whole))
         for name, size in last["sizes"].items():
-            if self._path(name).stat().st_size < size:
+            if not self._path(name).is_file() or self._path(name).stat().st_size < size:
                 raise SmolfastError(f"{self._path(name)} is shorter than was committed; delete {self.folder}")
             os.truncate(self._path(name), size)
         self.documents = last["documents"]

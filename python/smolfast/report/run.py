@@ -134,7 +134,7 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             steps[int(entry["step"])] = entry
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if index == len(lines) - 1:
                 break
             raise SmolfastError(
@@ -150,7 +150,7 @@ def _events(path: Path) -> list[dict[str, Any]]:
     for index, line in enumerate(lines):
         try:
             events.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             if index == len(lines) - 1:
                 break
             raise SmolfastError(
@@ -187,7 +187,15 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
     except OSError as error:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        struct.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise SmolfastError(
             f"{path} is not a safetensors file ({error}); delete the train folder and run again"
         ) from error
