@@ -68,14 +68,6 @@ inline uint64_t hash_word(const char* word, std::size_t size, const Secret& secr
   return fold(load64(last) ^ state, load64(last + 8) ^ secret.b);
 }
 
-// The same of a word with fewer readable bytes.
-inline uint64_t hash_word_at_end(const char* word, std::size_t size, const Secret& secret) {
-  if (size > 16) return hash_word(word, size, secret);
-  char copy[16] = {};
-  std::memcpy(copy, word, size);
-  return hash_word(copy, size, secret);
-}
-
 // Two rounds of 32 × 32 → 64-bit products with the halves crossed over: the widest multiply that every SIMD level has.
 // Input: the XOR of rotated word hashes, uniform already; this breaks its linearity. Bits on average flipped by one
 // input bit: 31.9 to 32.1 of 64.

@@ -24,13 +24,23 @@ namespace {
 // Compiled for each set because of BMI2's product, which leaves its factors alone.
 SMOLFAST_BODY void hash_words_body(std::string_view text, const text::Word* __restrict words, std::size_t count,
                                    Secret secret, uint64_t* __restrict out) {
-  std::size_t whole = count;
+  std::size_t whole = count;  // words with 16 readable bytes
   while (whole > 0 && text.size() - words[whole - 1].begin < 16) --whole;
   for (std::size_t i = 0; i < whole; ++i) {
     out[i] = hash_word(text.data() + words[i].begin, words[i].end - words[i].begin, secret);
   }
+  if (whole == count) return;
+  // The others are read from a copy of the text's last bytes, with zeros behind.
+  char tail[32] = {};
+  std::size_t base = 0;
+  if (text.size() >= 16) {
+    base = text.size() - 16;
+    std::memcpy(tail, text.data() + base, 16);
+  } else {
+    std::memcpy(tail, text.data(), text.size());
+  }
   for (std::size_t i = whole; i < count; ++i) {
-    out[i] = hash_word_at_end(text.data() + words[i].begin, words[i].end - words[i].begin, secret);
+    out[i] = hash_word(tail + (words[i].begin - base), words[i].end - words[i].begin, secret);
   }
 }
 
