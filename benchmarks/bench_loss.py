@@ -109,7 +109,10 @@ def once(run: Callable[[], Tensor], leaves: tuple[Tensor, ...]) -> dict[str, flo
 Measured = dict[str, dict[str, list[float]]]
 
 
-def measure(runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int) -> Measured:
+def measure(
+    runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], rounds: int, failed: dict[str, str]
+) -> Measured:
+    """The figures of every round; whoever can't run here goes to `failed` with the reason."""
     results: Measured = {name: {"wall": [], "cpu": [], "megabytes": []} for name in runs}
     if "cut-cross-entropy" in runs:
         with contextlib.suppress(Exception):  # reported below
@@ -119,7 +122,8 @@ def measure(runs: dict[str, Callable[[], Tensor]], leaves: tuple[Tensor, ...], r
             try:
                 measured = once(runs[name], leaves)
             except Exception as error:  # a peer that can't run here is a result too
-                print(f"  {name}: does not run here ({type(error).__name__}: {str(error).splitlines()[0][:80]})")
+                failed[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:80]}"
+                print(f"  {name}: does not run here ({failed[name]})")
                 del results[name]
                 continue
             for kind, value in measured.items():
@@ -157,7 +161,7 @@ def report(title: str, results: Measured, operations: int, peak: dict[str, float
     rows = []
     for name, values in results.items():
         spreads = {kind: Spread.of(values[kind]) for kind in ("wall", "cpu")}
-        memory = int(1e6 * statistics.median(values["megabytes"])) or None
+        memory = max(0, int(1e6 * statistics.median(values["megabytes"]))) or None
         role = "ours" if name.startswith("ours") else "peer"
         work = operations / depths if "shared" in name else operations  # one product serves all depths
         rows.append(
@@ -192,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     for dtype in (getattr(torch, name) for name in options.dtypes):  # what is loaded once
         small = torch.ones(1, 64, 64).to(dtype).requires_grad_(), torch.ones(64, 64).to(dtype).requires_grad_()
         runs = peers(*small, torch.arange(64))
-        measure({name: run for name, run in runs.items() if not re.search(options.skip, name)}, small, 1)
+        measure({name: run for name, run in runs.items() if not re.search(options.skip, name)}, small, 1, {})
     rows: list[Row] = []
     for vocabulary in options.vocabulary:
         for dtype in (getattr(torch, name) for name in options.dtypes):
@@ -206,7 +210,10 @@ def main(arguments: list[str] | None = None) -> int:
                 runs = {name: run for name, run in runs.items() if not re.search(options.skip, name)}
                 operations = 6 * depths * options.positions * options.width * vocabulary
                 title = f"V = {vocabulary:,}, k = {depths}, {str(dtype).removeprefix('torch.')}"
-                rows += report(title, measure(runs, (hidden, weight), options.rounds), operations, peak, depths)
+                failed: dict[str, str] = {}
+                measured = measure(runs, (hidden, weight), options.rounds, failed)
+                rows += report(title, measured, operations, peak, depths)
+                rows += [Row(PART, title, name, "peer", failed=reason) for name, reason in failed.items()]
                 if options.json:  # after every case: a run that is stopped leaves what it has
                     names = ("vocabulary", "depths", "dtypes", "positions", "width", "rounds", "skip", "quick")
                     settings = {name: getattr(options, name) for name in names}
