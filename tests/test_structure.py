@@ -20,7 +20,7 @@ FLOORS: list[tuple[str, str]] = [
     ("reference", "reference"),
     ("ops", "ops"),
     ("model", "config rope model optim hub_config pretrained flops distill attention_logits features nonfinite"),
-    ("model", "clipping integrations"),
+    ("model", "clipping integrations patch"),
     ("train", "train quickstart"),
     ("cli", "command_line model_commands train_command cli __main__"),
 ]
