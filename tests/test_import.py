@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 
@@ -36,17 +37,57 @@ def test_there_are_kernels() -> None:
     assert {kernel.stem for kernel in KERNELS} >= {"gqa_attention", "mtp_loss", "newton_schulz"}
 
 
+ALONE = {
+    "gqa_attention": """
+        q, k, v = (torch.randn(1, 37, heads, 16, requires_grad=True) for heads in (4, 2, 2))
+        heads_first = [x.transpose(1, 2) for x in (q, k, v)]
+        theirs = F.scaled_dot_product_attention(*heads_first, is_causal=True, enable_gqa=True).transpose(1, 2)
+        ours = kernel.gqa_attention(q, k, v, causal=True)
+        weights = torch.randn_like(ours)
+        ours = [ours, *torch.autograd.grad((ours * weights).sum(), (q, k, v))]
+        theirs = [theirs, *torch.autograd.grad((theirs * weights).sum(), (q, k, v))]
+    """,
+    "mtp_loss": """
+        hidden, weight = torch.randn(1, 19, 32), torch.randn(75, 32, requires_grad=True)
+        targets = torch.arange(19)[None]
+        losses, lse, _ = kernel.forward(hidden, weight, None, targets)
+        theirs = F.cross_entropy(hidden[0] @ weight.T, targets[0], reduction="none")[None]
+        gradient = kernel.backward(torch.ones_like(losses), hidden, weight, None, targets, lse)[1]
+        ours, theirs = [losses, gradient], [theirs, *torch.autograd.grad(theirs.sum(), weight)]
+    """,
+    "newton_schulz": """
+        G = torch.randn(2, 20, 36)
+        X = G / G.norm(dim=(1, 2), keepdim=True)
+        for a, b, c in (kernel.MUON,) * 5:
+            A = X @ X.mT
+            X = a * X + (b * A + c * A @ A) @ X
+        ours, theirs = [kernel.newton_schulz(G, dtype=torch.float32)], [X]
+    """,
+}
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
-def test_each_kernel_file_works_alone(kernel: Path, tmp_path: Path) -> None:
-    """A copy of the one file, outside any package, imports with torch and triton and nothing of smolfast."""
+def test_each_kernel_file_works_alone(kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the one file, where smolfast can't be imported, computes with torch and triton what torch computes."""
     pytest.importorskip("triton", reason="Triton has no build for this platform")
-    copy = tmp_path / f"alone_{kernel.name}"
-    copy.write_bytes(kernel.read_bytes())
-    loaded = run_python(
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {copy.stem}; print(*sys.modules)"
-    ).split()
-    assert copy.stem in loaded
-    assert not [name for name in loaded if name.startswith("smolfast")]
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    (tmp_path / "kernel.py").write_bytes(kernel.read_bytes())
+    code = f"""
+        import sys
+        sys.modules["smolfast"] = None  # importing it is an error from here on
+        sys.path.insert(0, {str(tmp_path)!r})
+        import torch, kernel
+        import torch.nn.functional as F
+        torch.manual_seed(0)
+        {ALONE[kernel.stem].strip()}
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        print(len(ours), float(ours[0].abs().max()), *(name for name in sys.modules if name.startswith("smolfast.")))
+    """
+    compared, largest, *loaded = run_python(textwrap.dedent(code)).split()
+    assert int(compared) >= 1
+    assert float(largest) > 0.1
+    assert not loaded
 
 
 def test_kernels_ship_inside_the_package_only() -> None:
