@@ -163,6 +163,29 @@ def test_the_class_is_patched_for_models_made_later_and_restored() -> None:
     assert build("Llama").config._attn_implementation == "sdpa"
 
 
+def test_norms_are_ours_where_they_are_asked_for() -> None:
+    def norms(model: Any) -> int:
+        """How many backward passes of norms a loss goes through."""
+        seen, todo = set(), [model(**batch()).loss.grad_fn]
+        while todo:
+            node = todo.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                todo += [after for after, _ in node.next_functions]
+        return sum(node.name() == "_NormalizeBackward" for node in seen)
+
+    model = build("Qwen3")
+    with patch.apply_to_qwen3(model, norms=False):
+        assert norms(model) == 0
+    with patch.apply_to_qwen3(model):
+        assert norms(model) == 2 * 4 + 1  # of a layer: before attention and before the MLP, queries' and keys'
+        assert norms(build("Qwen3")) == 0
+    assert norms(model) == 0
+    with patch.apply_to_qwen3():
+        assert norms(build("Qwen3")) == 2 * 4 + 1
+    assert norms(build("Qwen3")) == 0
+
+
 def test_parts_can_be_left_alone() -> None:
     model = build("Llama")
     with patch.apply_to_llama(model, attention=False):

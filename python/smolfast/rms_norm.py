@@ -17,8 +17,13 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = _Normalize.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
-        return result
+        return rms_norm(x, self.weight, self.eps)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x [..., H] / rms(x) · weight [H], in x's dtype times weight's."""
+    result: Tensor = _Normalize.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _Normalize(torch.autograd.Function):
