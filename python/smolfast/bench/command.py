@@ -35,7 +35,7 @@ def add_bench(commands: Any) -> None:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument("--quick", action="store_true", help="small inputs, three rounds, no download: under 3 minutes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every measurement (5; with --quick at most 3)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of a measurement (5; with --quick at most 3)")
     parser.add_argument(
         "--cache",
         type=Path,
