@@ -89,9 +89,9 @@ def _provenance(results: Results) -> str:
     settings = ", ".join(
         f"{words(name)} {value}" for name, value in results.settings.items() if value not in ("", None, [], "^$")
     )
-    where = f"{about.get('processor')}, {about.get('processors')} processors, {about.get('instructions')}"
-    if device := about.get("device"):
-        where += f", {device}"
+    processors = f"{about['processors']} processors" if "processors" in about else None
+    known = (about.get("processor"), processors, about.get("instructions"), about.get("device"))
+    where = ", ".join(str(each) for each in known if each)
     return f"{results.date}, on {where}" + (f"; {settings}" if settings else "")
 
 
