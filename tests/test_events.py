@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,35 @@ def test_tensorboard_gets_every_number(tmp_path: Path) -> None:
 
 
 def test_without_tensorboard_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(SmolfastError, match=r"pip install tensorboard, or set train\.tensorboard=false"):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(SmolfastError, match=r"smolfast\[watch\]', or set train\.tensorboard=false"):
         MetricsLog(tmp_path / "metrics.jsonl", 0, tensorboard=True)
+
+
+def test_trackio_gets_every_number(tmp_path: Path) -> None:
+    """In a process of its own: trackio's folder is chosen when it is imported."""
+    pytest.importorskip("trackio")
+    program = """
+import sys, warnings
+from pathlib import Path
+from smolfast.metrics_log import MetricsLog
+for step in (1, 2):  # the second time it goes on
+    with MetricsLog(Path(sys.argv[1]) / "my-run" / "metrics.jsonl", step - 1, trackio=True) as log:
+        log.add({"step": step, "loss": 2.0 * step, "head_losses": [1.0, 2.5], "skipped": True})
+from trackio.sqlite_storage import SQLiteStorage
+for row in SQLiteStorage.get_logs("smolfast", "my-run"):
+    print(row["step"], sorted((k, v) for k, v in row.items() if k not in ("step", "timestamp")))
+"""
+    (tmp_path / "my-run").mkdir()
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], env=environment, capture_output=True, text=True, check=True
+    )
+    numbers = "('head_losses/0', 1.0), ('head_losses/1', 2.5)"
+    assert done.stdout.splitlines() == [f"1 [{numbers}, ('loss', 2.0)]", f"2 [{numbers}, ('loss', 4.0)]"]
+
+
+def test_without_trackio_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    with pytest.raises(SmolfastError, match=r"smolfast\[watch\]', or set train\.trackio=false"):
+        MetricsLog(tmp_path / "metrics.jsonl", 0, trackio=True)

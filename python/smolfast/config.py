@@ -184,7 +184,14 @@ class TrainConfig(Section):
     keep_checkpoints: int = Field(2, ge=1, description="last checkpoints that stay")
     keep_checkpoint_every: int = Field(0, ge=0, description="checkpoints of a multiple of this stay too; 0 for none")
     evaluate_every: int = Field(50, ge=0, description="steps between quick held-out losses; 0 for none")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: products in 16 bits (autocast); weights, their gradients and the optimiser stay fp32"
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="torch.compile of the layers; auto: on an accelerator, where it pays"
+    )
     tensorboard: bool = Field(False, description="also write the metrics for TensorBoard")
+    trackio: bool = Field(False, description="also log the metrics to trackio, on this machine")
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Self:
@@ -194,6 +201,8 @@ class TrainConfig(Section):
             raise ValueError("warmup_fraction + decay_fraction must not pass 1")
         if self.batch_ramp_start % self.micro_batch_size or self.batch_ramp_start > self.batch_size:
             raise ValueError("batch_ramp_start must be a multiple of micro_batch_size and at most batch_size")
+        if self.compile is True and self.qk_clip:
+            raise ValueError("compile hides the attention logits that qk_clip looks at; set one of them to nothing")
         if self.stages and abs(sum(stage.fraction for stage in self.stages) - 1) > 1e-6:
             raise ValueError(f"the fractions of stages sum to {sum(s.fraction for s in self.stages):.6g}; make it 1")
         return self

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line for each step, and for TensorBoard too where asked."""
+"""metrics.jsonl: a line for each step, and for TensorBoard and trackio too where asked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from smolfast.errors import SmolfastError
 from smolfast.events import finite
 from smolfast.files import describe_os_error, naming, write_text
 from smolfast.tensorboard_log import TensorBoardLog
+from smolfast.trackio_log import TrackioLog
 
 
 class MetricsLog:
@@ -21,13 +22,15 @@ class MetricsLog:
         writes: False for a rank that writes no files.
 
     Raises:
-        SmolfastError: fewer lines than steps, a full disk (from the block, too), no tensorboard.
+        SmolfastError: fewer lines than steps, a full disk (from the block, too), no tensorboard or trackio.
     """
 
-    def __init__(self, path: Path, step: int, *, writes: bool = True, tensorboard: bool = False) -> None:
-        self.path, self._writes, self._tensorboard = path, writes, tensorboard
+    def __init__(
+        self, path: Path, step: int, *, writes: bool = True, tensorboard: bool = False, trackio: bool = False
+    ) -> None:
+        self.path, self._writes, self._tensorboard, self._trackio = path, writes, tensorboard, trackio
         self.last: dict[str, Any] = {}
-        self._board: TensorBoardLog | None = None
+        self._boards: list[TensorBoardLog | TrackioLog] = []
         self._file: Any = None
         self.cut(step)
 
@@ -56,7 +59,9 @@ class MetricsLog:
             )
         write_text(self.path, "".join(line + "\n" for line in lines))
         if self._tensorboard:
-            self._board = TensorBoardLog(self.path.parent / "tensorboard", step)
+            self._boards.append(TensorBoardLog(self.path.parent / "tensorboard", step))
+        if self._trackio:
+            self._boards.append(TrackioLog(self.path.parent))
         self._file = self.path.open("a", encoding="utf-8")
 
     def add(self, line: dict[str, Any]) -> None:
@@ -65,8 +70,8 @@ class MetricsLog:
         if self._writes:
             self._file.write(json.dumps(finite(line)) + "\n")
             self._file.flush()
-        if self._board is not None:
-            self._board.write(line)
+        for board in self._boards:
+            board.write(line)
 
     def sync(self) -> None:
         """Put the lines on disk."""
@@ -77,6 +82,5 @@ class MetricsLog:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        while self._boards:
+            self._boards.pop().close()

@@ -231,8 +231,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x_TH: Tensor, context: Context) -> Tensor:
         x_TH = x_TH + self.self_attn(self.input_layernorm(x_TH), context)
-        result: Tensor = x_TH + self.mlp(self.post_attention_layernorm(x_TH))
-        return result
+        return x_TH + self.mlp(self.post_attention_layernorm(x_TH))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -298,8 +297,7 @@ class SmolLM(nn.Module):
                 nn.init.normal_(parameter, std=config.initializer_range, generator=generator)
 
     @property
-    def unembedding(self) -> Tensor:
-        """The output matrix [V, H]."""
+    def unembedding(self) -> Tensor:  # [V, H]
         return self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
 
     def hidden_states(self, batch: PackedBatch, heads: int | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smolfast.compiled import CompiledLayers
 from smolfast.config import TrainConfig
 from smolfast.data_plan import Rows
 from smolfast.model import PackedBatch, SmolLM
@@ -27,6 +28,7 @@ class Objective:
     Attributes:
         trained: what is optimised: the model, and a projection if learning from a teacher needs one.
         parameters: of `trained`, in shards where the ranks shard them.
+        dtype: of the products. compiled: the model's layers, as the gradients go through them.
     """
 
     def __init__(
@@ -44,8 +46,14 @@ class Objective:
         if teaching is not None and teaching.projection is not None:
             teaching.reset_projection()
             self.trained = nn.ModuleDict({"model": model, "projection": teaching.projection})
+        self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        self.compiled = CompiledLayers(model, False if config.qk_clip else config.compile, device)
         self._wrapped = ranks.spread(self.trained, device)
         self.parameters = list(self.trained.parameters())
+
+    def precision(self) -> torch.autocast:
+        """A block in which products are in the precision of the settings."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call a function that uses the model, where its parameters are whole; every rank must."""
@@ -99,9 +107,11 @@ class Objective:
 
             @torch.no_grad()
             def work(batch: PackedBatch, items: int = items) -> float:
-                return float(self.run(lambda: self.model.loss(batch, (1.0,), [items])[0]))
+                with self.precision():
+                    return float(self.run(lambda: self.model.loss(batch, (1.0,), [items])[0]))
 
-            losses[name] = sum(self.workers.map(work, batches) if self.ranks.world == 1 else map(work, batches))
+            with self.compiled.eager():
+                losses[name] = sum(self.workers.map(work, batches) if self.ranks.world == 1 else map(work, batches))
         return losses
 
     def batches(self, tokens: Any, document_ids: Any, learned: Any = None) -> list[PackedBatch]:
@@ -117,6 +127,7 @@ class Objective:
 
     def _loss(self, batch: PackedBatch, positions: Any, num_items: Sequence[int]) -> tuple[Tensor, Tensor]:
         config = self.config
-        if self.teaching is not None:
-            return self.teaching.loss(self.model, batch, positions, config.mtp_weights, num_items)
-        return self.model.loss(batch, config.mtp_weights, num_items, config.z_loss)
+        with self.precision():
+            if self.teaching is not None:
+                return self.teaching.loss(self.model, batch, positions, config.mtp_weights, num_items)
+            return self.model.loss(batch, config.mtp_weights, num_items, config.z_loss)

@@ -25,14 +25,14 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise SmolfastError(
-                "train.tensorboard needs the package tensorboard; install it with: pip install tensorboard, or set "
-                "train.tensorboard=false"
+                "train.tensorboard needs the package tensorboard; install it with: pip install 'smolfast[watch]', or "
+                "set train.tensorboard=false"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, metrics: Mapping[str, Any]) -> None:
         """A step's line of metrics."""
-        for name, value in _scalars(metrics):
+        for name, value in scalars(metrics):
             if name != "step":
                 self._writer.add_scalar(name, value, metrics["step"])
 
@@ -41,7 +41,8 @@ class TensorBoardLog:
         self._writer.close()
 
 
-def _scalars(value: Any, name: str = "") -> list[tuple[str, float]]:
+def scalars(value: Any, name: str = "") -> list[tuple[str, float]]:
+    """Every number of a line of metrics, with its name: lists as name/index, dicts as name/key; no truth values."""
     if isinstance(value, Mapping):
         children = list(value.items())
     elif isinstance(value, list | tuple):
@@ -49,4 +50,4 @@ def _scalars(value: Any, name: str = "") -> list[tuple[str, float]]:
     else:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return [(name, float(value))] if number else []
-    return [found for key, item in children for found in _scalars(item, f"{name}/{key}" if name else str(key))]
+    return [found for key, item in children for found in scalars(item, f"{name}/{key}" if name else str(key))]

@@ -249,11 +249,15 @@ class _Run:
         self.events = EventLog(self.output / "events.jsonl", writes=ranks.first)
         self.events.cut(self.event_count)
         started = time.perf_counter() - self.seconds
-        speed = Speedometer(ranks.world * peak_flops(self.workers, self.device))
+        speed = Speedometer(ranks.world * peak_flops(self.workers, self.device, self.objective.dtype))
         with (
             DeferredSignals() as signals,
             MetricsLog(
-                self.output / "metrics.jsonl", step, writes=ranks.first, tensorboard=config.tensorboard and ranks.first
+                self.output / "metrics.jsonl",
+                step,
+                writes=ranks.first,
+                tensorboard=config.tensorboard and ranks.first,
+                trackio=config.trackio and ranks.first,
             ) as metrics,
             Background() as background,
         ):
@@ -440,10 +444,12 @@ class _Run:
         }
         if self._answered(step, loss, norm, line):
             monitored = config.monitor_every and (step + 1) % config.monitor_every == 0
-            before = self.objective.run(self.monitor.states) if monitored else []
+            with self.objective.compiled.eager():
+                before = self.objective.run(self.monitor.states) if monitored else []
             self._update(gradients, norm, norms)
             if monitored:
-                line["features"] = self.objective.run(partial(self.monitor.measure, before))
+                with self.objective.compiled.eager():
+                    line["features"] = self.objective.run(partial(self.monitor.measure, before))
                 for alarm in self.monitor.alarms(line["features"]):
                     self.events.add(step + 1, "alarm", **alarm)
         if isinstance(watch, LargestLogits):  # of a batch that was left out, too: it showed what heads do
@@ -551,7 +557,8 @@ class _Run:
         if self.ranks.sharded:
             return None  # needs whole parameters
         found = (first_nonfinite(self.objective.trained, partial(_first, unit)) for unit in self._units(step))
-        mine = next((name for name in found if name is not None), None)
+        with self.objective.compiled.eager():
+            mine = next((name for name in found if name is not None), None)
         return self.ranks.first_of(mine)
 
     def _held_out_losses(self) -> dict[str, Any]:
