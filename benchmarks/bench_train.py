@@ -20,7 +20,6 @@ left out.
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
 import json
 import statistics
@@ -29,7 +28,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -168,78 +166,84 @@ def records(work: Path, pattern: str) -> Iterator[tuple[list[str], dict[str, Any
 
 def table(options: argparse.Namespace) -> None:
     """Print every figure that can be made from the runs that are there, and write them down."""
-    from bench_optim import cpu_model
+    from smolfast.bench.results import Results, machine, versions, write_results
 
-    result: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "processor": cpu_model(),
-        "threads": options.threads,
-        "versions": {name: metadata.version(name) for name in ("smolfast", "torch", "transformers", "accelerate")},
-        "shapes": SHAPES,
-        "speed": {},
-        "time_to_loss": {},
-    }
+    rows: list[Any] = []
     for shape in SHAPES:
-        found: dict[str, dict[str, list[float]]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for parts, record in records(options.work, f"speed-{shape}-*"):
-            wall, cpu = rate_of(record)
-            figures = found.setdefault(parts[2], {})
-            for key, value in (
-                ("tokens_a_second", wall), ("tokens_a_cpu_second", cpu),
-                ("mfu", wall * record["flops_a_token"] / record["gemm_flops"]),
-                ("gemm_flops", record["gemm_flops"]), ("peak_rss_bytes", record["peak_rss_bytes"]),
-            ):  # fmt: skip
-                figures.setdefault(key, []).append(value)
+            found.setdefault(parts[2], []).append(record)
         if found:
-            result["speed"][shape] = found
-            print_speed(shape, found)
-        curves = {}
-        for parts, record in records(options.work, f"loss-{shape}-*"):
-            minutes, loop, share, rate = float(parts[2]), *parts[3:5], "-".join(parts[5:])
-            curves["-".join(parts[2:])] = {
-                "minutes": minutes, "loop": loop, "share": float(share), "rate": float(rate), "curve": record["curve"],
-                "peak_rss_bytes": record["peak_rss_bytes"],
-            }  # fmt: skip
-        if curves:
-            result["time_to_loss"][shape] = {**claim(shape, curves), "runs": curves}
-    options.json.write_text(json.dumps(result, indent=1) + "\n")
+            rows += speed_rows(shape, found, options.threads)
+            print_speed(shape, rows)
+        runs = {"-".join(parts[2:]): record for parts, record in records(options.work, f"loss-{shape}-*")}
+        if runs:
+            rows += loss_rows(shape, runs, options.threads)
+    settings = {"shapes": SHAPES, "minutes": options.minutes, "steps": options.steps}
+    about, packages = machine(options.threads), versions(("torch", "transformers", "accelerate"))
+    write_results(options.json, Results("train", rows, machine=about, versions=packages, settings=settings))
 
 
-def print_speed(shape: str, found: dict[str, dict[str, list[float]]]) -> None:
+def speed_rows(shape: str, found: dict[str, list[dict[str, Any]]], threads: int) -> Iterator[Any]:
+    """A row for each loop: seconds of a step over the rounds, and the matrix product beside them."""
+    from smolfast.bench.results import Row, Spread
+
+    first = next(iter(found.values()))[0]
+    work = first["tokens_a_step"] * first["flops_a_token"]
+    peak = statistics.median(record["gemm_flops"] for runs in found.values() for record in runs)
+    for loop, runs in found.items():
+        rates = [rate_of(record) for record in runs]
+        facts = {
+            "tokens_a_second": statistics.median(wall for wall, _ in rates),
+            "tokens_a_cpu_second": statistics.median(cpu for _, cpu in rates),
+        }
+        seconds = Spread.of(first["tokens_a_step"] / wall for wall, _ in rates)
+        facts["share_of_the_matrix_product"] = work / seconds.median / peak
+        memory = round(statistics.median(record["peak_rss_bytes"] for record in runs))
+        yield Row("training step", shape, loop, role_of(loop), operations=work, threads=threads, rounds=len(runs),
+                  wall=seconds, peak_bytes=memory, facts=facts)  # fmt: skip
+    yield Row("training step", shape, "matrix product", "floor", operations=work, wall=Spread.of([work / peak]))
+
+
+def role_of(loop: str) -> str:
+    return "ours" if loop == "smolfast" else "peer"
+
+
+def print_speed(shape: str, rows: list[Any]) -> None:
     print(f"\n{shape}: median (least–most)")
-    print("| loop | tokens/s | ours ÷ its | tokens/CPU s | ours ÷ its | MFU | peak RSS, MB |")
-    print("|---|---|---|---|---|---|---|")
-    ours = {key: statistics.median(values) for key, values in found.get("smolfast", {}).items()}
-    for loop, figures in found.items():
-        cells = [loop]
+    print("| loop | ms a step | tokens/s | ours ÷ its | tokens/CPU s | ours ÷ its | MFU | peak RSS, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    loops = [row for row in rows if row.part == "training step" and row.case == shape and row.role != "floor"]
+    ours = next((row.facts for row in loops if row.role == "ours"), None)
+    for row in loops:
+        cells = [row.name, f"{1e3 * row.wall.median:,.0f} ({1e3 * row.wall.least:,.0f}–{1e3 * row.wall.most:,.0f})"]
         for key in ("tokens_a_second", "tokens_a_cpu_second"):
-            middle = statistics.median(figures[key])
-            cells.append(f"{middle:,.0f} ({min(figures[key]):,.0f}–{max(figures[key]):,.0f})")
-            cells.append(f"{ours[key] / middle:.2f}" if ours else "")
-        cells.append(f"{statistics.median(figures['mfu']):.2f}")
-        cells.append(f"{statistics.median(figures['peak_rss_bytes']) / 1e6:,.0f}")
+            cells += [f"{row.facts[key]:,.0f}", f"{ours[key] / row.facts[key]:.2f}" if ours else ""]
+        cells += [f"{row.facts['share_of_the_matrix_product']:.2f}", f"{row.peak_bytes / 1e6:,.0f}"]
         print(f"| {' | '.join(cells)} |")
 
 
-def claim(shape: str, curves: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The target, and when each run reached it."""
-    finals = [(run["curve"][-1]["held_out_loss"], name) for name, run in curves.items() if run["loop"] == "trainer"]
+def loss_rows(shape: str, runs: dict[str, dict[str, Any]], threads: int) -> Iterator[Any]:
+    """A row for each run: seconds until the held-out loss at which the best `Trainer` run ended."""
+    from smolfast.bench.results import Row, Spread
+
+    finals = [(run["curve"][-1]["held_out_loss"], name) for name, run in runs.items() if "-trainer-" in f"-{name}"]
     if not finals:
-        return {}
+        return
     target, best = min(finals)
-    budget = curves[best]["curve"][-1]["wall"]
+    budget = runs[best]["curve"][-1]["wall"]
     print(f"\n{shape}: target {target:.4f} nats, of {best} after {budget:.0f} s")
     print("| run | final held-out loss | seconds | CPU s | at the target: seconds | share |\n|---|---|---|---|---|---|")
-    reached = {}
-    for name, run in curves.items():
-        last = run["curve"][-1]
+    for name, run in runs.items():
+        loop, last = name.split("-")[1], run["curve"][-1]
         first = next((point["wall"] for point in run["curve"] if point["held_out_loss"] <= target), None)
-        if first is not None:
-            reached[name] = first
         cells = f"{first:.0f} | {first / budget:.2f}" if first is not None else "– | –"
         print(f"| {name} | {last['held_out_loss']:.4f} | {last['wall']:.0f} | {last['cpu']:.0f} | {cells} |")
-    ours = [seconds for name, seconds in reached.items() if curves[name]["loop"] == "smolfast"]
-    return {"target": target, "seconds": budget, "reached": reached, "ratio": min(ours) / budget if ours else None}
+        facts = {"held_out_loss": last["held_out_loss"], "target": target, "seconds": last["wall"]}
+        reached = None if first is None else Spread.of([first])
+        failed = "" if reached else "ended above the target"
+        yield Row("time to loss", shape, name, role_of(loop), threads=threads, rounds=1, wall=reached,
+                  peak_bytes=run["peak_rss_bytes"], facts=facts, failed=failed)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
