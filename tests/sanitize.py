@@ -26,7 +26,7 @@ TESTS = {
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-    "TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0",
+    "TSAN_OPTIONS": f"halt_on_error=1:report_signal_unsafe=0:suppressions={ROOT / 'tests' / 'thread_suppressions.txt'}",
 }
 
 
