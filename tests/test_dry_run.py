@@ -113,7 +113,7 @@ def test_activations_are_those_of_a_real_pass(changes: dict[str, Any]) -> None:
 def test_activations_of_a_layer_by_hand() -> None:
     """The difference that one layer makes, in numbers a token.
 
-    A norm keeps its input, that in fp32 before and after the scaling and one factor; attention queries, keys, values,
+    A norm keeps its input and one factor, and its output is kept by what takes it; attention queries, keys, values,
     its output and a log-sum for each head; SwiGLU its input's two products, what silu makes of one, and the product.
     """
     more = ModelConfig(**SMALL | {"num_hidden_layers": 7})
@@ -121,7 +121,7 @@ def test_activations_of_a_layer_by_hand() -> None:
         ModelConfig(**SMALL | {"num_hidden_layers": 6}), VOCABULARY, 32, 1
     )
     attention = 2 * 6 * 16 + 2 * 2 * 16 + 6
-    assert difference == 4 * 33 * (2 * (3 * 48 + 1) + attention + 4 * 80)
+    assert difference == 4 * 33 * (2 * (2 * 48 + 1) + attention + 4 * 80)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -170,7 +170,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
             "multiple of 384, or --gpus one of 576, 288, 192, 144",
         ),
         (["--dry-run", "--mfu", "30"], "--mfu 30.0: give a share"),
-        (["--dry-run", "--config", "135m", "--set", "train.stepz=1"], "did you mean 'steps'"),
+        (["--dry-run", "--config", "135m", "--set", "train.stepz=1"], "did you mean 'train.steps'"),
         (["--dry-run", "--config", "135m", "--set", "train.sequence_length=4096"], "must not pass model.max_position"),
         ([], "train: give TOKENS and -o PATH, or --dry-run"),
     ],
