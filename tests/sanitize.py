@@ -22,8 +22,8 @@ TESTS = {
     "address,undefined": ["test_text_*.py", "test_dedup_*.py", "test_documents.py"],
     "thread": ["test_text_*.py", "test_dedup_*.py"],
 }
-# Python frees little at exit, so that leaks are not to be told from that; every other report ends the run. The search for
-# deadlocks gives up where pyarrow's allocator takes all of its locks at once, before a fork.
+# Python frees little at exit, so that leaks are not to be told from that; every other report ends the run. The search
+# for deadlocks gives up where pyarrow's allocator takes all of its locks at once, before a fork.
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
