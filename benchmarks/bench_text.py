@@ -327,6 +327,7 @@ def _on_threads(function: Callable[..., Any], threads: int, *arrays: Any) -> Non
 def _peak(job: Callable[[int], Any], threads: int) -> float:
     """The most resident memory during the job beyond that before it, by the bytes of its result."""
     gc.collect()
+    text.release_memory()
     pa.default_memory_pool().release_unused()
 
     def status(field: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import lzma
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -262,3 +263,19 @@ def test_stream_safe(runs: list[tuple[str, int]], form: text.Form) -> None:
     once = text.normalize([string, "plain"], form, stream_safe=True)
     assert once.to_pylist() == [expected, "plain"]
     assert text.normalize(once, form, stream_safe=True) is once
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
+def test_freed_outputs_are_kept_until_they_are_released() -> None:
+    def resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    column = pa.array(["e\u0301" * 1000] * 16_000)
+    text.release_memory()
+    before = resident()
+    size = text.normalize(column).nbytes
+    assert resident() - before > size / 2
+    text.release_memory()
+    assert resident() - before < size / 2
+    assert text.normalize(column[:3]).to_pylist() == ["é" * 1000] * 3

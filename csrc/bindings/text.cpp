@@ -194,6 +194,7 @@ void register_text(py::module_& m) {
         },
         py::arg("strings"), py::arg("threads"), py::arg("errors"));
   };
+  m.def("release_kept_memory", &text::release_kept_memory);
   def_case("lower", text::CaseMapper::Mapping::kLower);
   def_case("casefold", text::CaseMapper::Mapping::kFold);
   m.def(

@@ -76,6 +76,13 @@ class SpareBlocks {
     return true;
   }
 
+  void release() {
+    const std::lock_guard<std::mutex> hold(lock_);
+    for (const auto& [data, capacity] : blocks_) munmap(data, capacity);
+    blocks_.clear();
+    kept_ = 0;
+  }
+
  private:
   static constexpr std::size_t kMost = std::size_t{1} << 28;
 
@@ -119,10 +126,14 @@ void system_trim(char* data, std::size_t size, std::size_t capacity) {
 void system_free(char* data, std::size_t capacity) {
   if (!spare_blocks().keep(data, capacity)) munmap(data, capacity);
 }
+void system_release() {
+  spare_blocks().release();
+}
 #else
 bool is_large(std::size_t) {
   return false;
 }
+void system_release() {}
 char* system_take(std::size_t&) {
   throw std::bad_alloc();
 }
@@ -134,6 +145,10 @@ void system_free(char*, std::size_t) {}
 #endif
 
 }  // namespace
+
+void release_spare_blocks() {
+  system_release();
+}
 
 void Buffer::shrink() {
   if (capacity_ <= size_ + size_ / 8 + kSlack) return;

@@ -60,4 +60,7 @@ class Buffer {
   std::size_t capacity_ = 0;
 };
 
+// Gives the large blocks kept for the next buffers back to the system.
+void release_spare_blocks();
+
 }  // namespace smolfast::text

@@ -198,6 +198,12 @@ class SpareTaskBuffers {
     buffers_.push_back(std::move(buffer));
   }
 
+  void release() {
+    const std::lock_guard<std::mutex> hold(lock_);
+    buffers_.clear();
+    kept_ = 0;
+  }
+
   static SpareTaskBuffers& shared() {
     static auto* const buffers = new SpareTaskBuffers;  // never destroyed, so that no thread is too late
     return *buffers;
@@ -404,6 +410,11 @@ void complete(const arrow::StringColumn& column, TransformedChunk& result) {
 }
 
 }  // namespace
+
+void release_kept_memory() {
+  SpareTaskBuffers::shared().release();
+  release_spare_blocks();
+}
 
 int64_t TransformedChunk::offset(int64_t row) const {
   const char* const at = offsets.data() + static_cast<std::size_t>(row) * (wide ? sizeof(int64_t) : sizeof(int32_t));
