@@ -19,6 +19,7 @@ constexpr const char* kMonths[] = {"january", "february",  "march",   "april",  
 // The most bytes that one input byte becomes, with room to spare: a Hangul syllable of 3 becomes 9, U+0390 of 2 stays
 // short.
 constexpr std::size_t kMostGrowth = 4;
+constexpr std::ptrdiff_t kPiece = std::ptrdiff_t{1} << 14;
 
 char lowered(char c) {
   return static_cast<char>(c + (static_cast<uint8_t>(c - 'A') < 26 ? 'a' - 'A' : 0));
@@ -247,13 +248,13 @@ char* Simplifier::put_decomposed(uint32_t code, char* to) {
   return to;
 }
 
-// A stretch of ASCII, from `at` up to a byte that isn't.
-char* Simplifier::append_ascii(const char*& at, const char* end, char* to, bool& after_space) const {
+// A stretch of ASCII, from `at` up to a byte that isn't, or to `stop`; numbers and names may go on to `end`.
+char* Simplifier::append_ascii(const char*& at, const char* stop, const char* end, char* to, bool& after_space) const {
   unsigned after = after_space ? 1 : 0;
-  while (at < end && static_cast<uint8_t>(*at) < 0x80) {
+  while (at < stop && static_cast<uint8_t>(*at) < 0x80) {
     const AsciiRules::Action action = ascii_.actions[static_cast<uint8_t>(*at)];
     if (action <= AsciiRules::kSpace) {
-      to = simplify_ascii_(ascii_, at, end, to, after);
+      to = simplify_ascii_(ascii_, at, stop, to, after);
       continue;
     }
     after = 0;
@@ -281,24 +282,31 @@ void Simplifier::append(std::string_view text, Buffer& out) {
   const char* const begin = text.data();
   const char* end = begin + text.size();
   const std::size_t start = out.size();
-  char* const first = out.room(text.size() * kMostGrowth);
-  char* to = first;
+  char* to = out.room(0);
   const char* at = begin;
   // The last character, before marks were dropped, was a space: more are not written. True at the start, which strips
   // it.
   bool after_space = true;
   const uint16_t interesting = interesting_;
   const bool fused = options_.lowercase && options_.norm_unicode_diacritics;
+  const char* stop = begin;
   while (at < end) {
+    if (at >= stop) {
+      // A piece after the other, so that there's room for the most that one may become, and not for all of the text.
+      stop = end - at > kPiece ? at + kPiece : end;
+      while (stop < end && is_continuation(*stop)) ++stop;
+      out.commit(to);
+      to = out.room((static_cast<std::size_t>(stop - at) + marks_.size()) * kMostGrowth);
+    }
     if (static_cast<uint8_t>(*at) < 0x80) {
       if (!marks_.empty()) to = flush_marks(to);
-      to = append_ascii(at, end, to, after_space);
+      to = append_ascii(at, stop, end, to, after_space);
       continue;
     }
     const char* const stretch = at;
     if (!marks_.empty() && (kind(decode(at).code) & kReordered) == 0) to = flush_marks(to);
-    if (marks_.empty()) to = append_direct(at, end, to, after_space);
-    if (at == end) break;
+    if (marks_.empty()) to = append_direct(at, stop, to, after_space);
+    if (at == stop) continue;
     if (at != stretch && static_cast<uint8_t>(*at) < 0x80) continue;
     // Elsewhere characters that stay as they are, and most letters, without a look at the members.
     const Decoded c = decode(at);
@@ -361,7 +369,9 @@ void Simplifier::append(std::string_view text, Buffer& out) {
     }
     at += c.size;
   }
-  to = flush_marks(to);
+  out.commit(to);
+  to = flush_marks(out.room(marks_.size() * kMostGrowth));
+  char* const first = out.data() + start;
   // The last strip, of what dropped marks uncovered or, where white space isn't normalised, of all of it.
   char* from = first;
   while (from < to) {

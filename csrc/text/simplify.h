@@ -46,7 +46,7 @@ class Simplifier final : public Transform {
   Direct direct(uint32_t code) const;
   // Characters that need no look at their neighbours, from `at` up to one that does.
   char* append_direct(const char*& at, const char* end, char* to, bool& after_space) const;
-  char* append_ascii(const char*& at, const char* end, char* to, bool& after_space) const;
+  char* append_ascii(const char*& at, const char* stop, const char* end, char* to, bool& after_space) const;
   const char* skip_number(const char* at, const char* end) const;
   // The weekday or month name at `at`: its length and what it becomes; 0 if there is none.
   std::size_t name_at(const char* at, const char* end, const char*& replacement) const;
