@@ -80,8 +80,8 @@ def worker(part: str, name: str, path: Path, share: float) -> dict[str, Any]:
         function2 = next(f for n, f, _ in SIGNATURES if n == name)
         function2(column.slice(0, 20), texts[:20])
         cpu = wall = 0.0
-        # The first call waits for memory that the system clears and, on a virtual machine, its host must find: longer than
-        # our work takes, and different every time. So a short one is called again.
+        # The first call waits for memory that the system clears and, on a virtual machine, its host must find: longer
+        # than our work takes, and different every time. So a short one is called again.
         for _ in range(2):
             cpu, wall = time.process_time(), time.perf_counter()
             function2(column, texts)
