@@ -21,6 +21,7 @@ _TITLES = {
     "attention": "Attention",
     "loss": "Multi-token loss",
     "optim": "Muon",
+    "train": "Training",
     "gpu": "GPU kernels",
 }
 _PARTS = {
