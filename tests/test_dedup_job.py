@@ -235,13 +235,18 @@ def test_a_killed_run_goes_on_to_the_same_bytes(parquet: Path, tmp_path: Path) -
     assert content(output) == content(tmp_path / "whole")
 
 
+# Slow enough that the signal comes before the end on a busy machine.
 STOPPED_RUN = """
-import sys
+import sys, time
 from smolfast import cli
 from smolfast.dedup import job, signing
 job.MIN_MEMORY = 1
 read_batches = signing.read_batches
-signing.read_batches = lambda *a, **k: read_batches(*a, **k, batch_bytes=50_000)
+def read_slowly(*a, **k):
+    for batch in read_batches(*a, **k, batch_bytes=50_000):
+        yield batch
+        time.sleep(0.05)
+signing.read_batches = read_slowly
 print("started", flush=True)
 sys.exit(cli.main(["dedup", sys.argv[1], "-o", sys.argv[2], "--memory", "1", "--threads", "1", "--quiet", "--json"]))
 """
