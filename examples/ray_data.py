@@ -11,18 +11,10 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a n
 import numpy as np
 import pyarrow as pa
 import ray
+from _documents import DOCUMENTS
 
 from smolfast import text
 from smolfast.dedup import MinHasher
-
-BASE = "Ｔｈｅ ｑｕｉｃｋ brown fox jumps over the lazy dog near the café by the river and it rains all day in spring"
-DOCUMENTS = [
-    BASE,
-    BASE.replace("café", "cafe\u0301"),
-    BASE + " again",
-    "plain text",
-    *(f"ﬁle {i} says ① and №" for i in range(60)),
-]
 
 
 def normalise_and_sign(batch: pa.Table) -> pa.Table:

@@ -7,6 +7,7 @@ below asks for the model's loss instead, which after the patch is ours. TRL's me
 import tempfile
 
 import torch
+from _comparison import compare
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Trainer
@@ -63,15 +64,7 @@ def run(trainer_class: type[SFTTrainer], patched: bool) -> tuple[list[float], Qw
 
 
 def main() -> dict[str, float]:
-    (expected, theirs), (losses, ours) = run(SFTTrainer, patched=False), run(OurSFTTrainer, patched=True)
-    torch.testing.assert_close(torch.tensor(losses), torch.tensor(expected), rtol=1e-4, atol=0)
-    differences = [(ours.get_parameter(name) - weight).abs().max().item() for name, weight in theirs.named_parameters()]
-    return {
-        "first loss": losses[0],
-        "last loss": losses[-1],
-        "largest difference of a loss": max(abs(a - b) for a, b in zip(losses, expected, strict=True)),
-        "largest difference of a weight": max(differences),
-    }
+    return compare(*run(SFTTrainer, patched=False), *run(OurSFTTrainer, patched=True))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Each kill has a run folder of its own. What follows `--` goes to `smolfast quick
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import signal
@@ -17,7 +16,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from killing import Verdicts, without_times
 
 # Everything a user keeps. Not here: stages/, dedup/dedup.json and report.html tell times or paths, and checkpoints
 # before the last are pruned.
@@ -33,17 +33,8 @@ def artefacts(out: Path) -> dict[str, bytes]:
     """Relative path to bytes of every artefact file; the metrics without their wall-clock seconds and speed."""
     files = [file for folder in FOLDERS for file in (out / folder).rglob("*") if file.is_file()]
     found = {str(file.relative_to(out)): file.read_bytes() for file in [*files, *(out / name for name in FILES)]}
-    rows = [json.loads(line) for line in (out / "train" / "metrics.jsonl").read_text().splitlines()]
-    found["train/metrics.jsonl"] = json.dumps([_timeless(row) for row in rows]).encode()
+    found["train/metrics.jsonl"] = without_times((out / "train" / "metrics.jsonl").read_text().splitlines())
     return found
-
-
-def _timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in ("seconds", "speed")}
-
-
-def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
-    return [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
 
 
 def last_stage(out: Path) -> str:
@@ -64,13 +55,12 @@ def main() -> int:
     started = time.monotonic()
     subprocess.run(command(whole, arguments.options), check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - started
-    expected = artefacts(whole)
-    print(f"uninterrupted: {seconds:.1f} s, {len(expected)} files")
+    verdicts = Verdicts(artefacts(whole))
+    print(f"uninterrupted: {seconds:.1f} s, {len(verdicts.expected)} files")
 
     moments = random.Random(arguments.seed)
-    kills = failures = 0
-    while kills < arguments.kills:
-        out = arguments.work / f"killed-{kills}"
+    while verdicts.kills < arguments.kills:
+        out = arguments.work / f"killed-{verdicts.kills}"
         moment = moments.uniform(0, seconds)
         started = time.monotonic()
         process = subprocess.Popen(command(out, arguments.options), stdout=subprocess.DEVNULL)
@@ -86,16 +76,11 @@ def main() -> int:
             seconds = min(seconds, time.monotonic() - started)
             shutil.rmtree(out)
             continue
-        kills += 1
         where = last_stage(out)
         subprocess.run(command(out, arguments.options), check=True, stdout=subprocess.DEVNULL)
-        differing = differences(expected, artefacts(out))
-        failures += bool(differing)
-        verdict = f"DIFFERENT: {', '.join(differing)}" if differing else "identical"
-        print(f"kill {kills}: at {moment:.1f} s, {where}: {verdict}", flush=True)
+        verdicts.add(f"at {moment:.1f} s, {where}", artefacts(out))
         shutil.rmtree(out)
-    print(f"{kills} kills, {failures} with a difference")
-    return 1 if failures else 0
+    return verdicts.end()
 
 
 if __name__ == "__main__":

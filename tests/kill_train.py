@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from killing import Verdicts, without_times
 from synthetic_tokens import write_tokens
 
 SMALL = (
@@ -42,10 +43,8 @@ def lines(output: Path) -> list[str]:
 
 def artefacts(output: Path) -> dict[str, bytes]:
     """The metrics without times, and every file of the model."""
-    rows = [json.loads(line) for line in lines(output)]
-    timeless = [{key: value for key, value in row.items() if key not in ("seconds", "speed")} for row in rows]
     files = {path.name: path.read_bytes() for path in sorted((output / "model").iterdir())}
-    return {**files, "metrics.jsonl": json.dumps(timeless).encode()}
+    return {**files, "metrics.jsonl": without_times(lines(output))}
 
 
 def kill_at(process: subprocess.Popen[bytes], output: Path, step: int) -> bool:
@@ -71,29 +70,22 @@ def main() -> int:
         options += [word for setting in SMALL for word in ("--set", setting)]
     whole = arguments.work / "whole"
     subprocess.run(command(tokens, whole, options), check=True, stdout=subprocess.DEVNULL)
-    expected = artefacts(whole)
+    verdicts = Verdicts(artefacts(whole))
     steps = len(lines(whole))
     draw = random.Random(arguments.seed)
-    kills = failures = 0
-    while kills < arguments.kills:
-        output = arguments.work / f"killed-{kills}"
+    while verdicts.kills < arguments.kills:
+        output = arguments.work / f"killed-{verdicts.kills}"
         step = draw.randrange(1, steps)
         process = subprocess.Popen(command(tokens, output, options), stdout=subprocess.DEVNULL)
         if not kill_at(process, output, step):
             shutil.rmtree(output)  # it ended first, which shows nothing
             continue
-        kills += 1
         done = len(lines(output))
         subprocess.run(command(tokens, output, options), check=True, stdout=subprocess.DEVNULL)
         resumed = json.loads((output / "run.json").read_text())["summary"]["resumed_from_step"]
-        found = artefacts(output)
-        differing = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-        failures += bool(differing)
-        verdict = f"DIFFERENT: {', '.join(differing)}" if differing else "identical"
-        print(f"kill {kills}: after step {done} of {steps}, resumed from {resumed}: {verdict}", flush=True)
+        verdicts.add(f"after step {done} of {steps}, resumed from {resumed}", artefacts(output))
         shutil.rmtree(output)
-    print(f"{kills} kills, {failures} with a difference")
-    return 1 if failures else 0
+    return verdicts.end()
 
 
 if __name__ == "__main__":

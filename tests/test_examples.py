@@ -10,7 +10,13 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 # Other libraries' warnings aren't ours to raise as errors.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("beside_the_scripts")]
+
+
+@pytest.fixture
+def beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script finds what it shares with others in its own folder."""
+    monkeypatch.syspath_prepend(EXAMPLES)
 
 
 def run(name: str) -> dict[str, float]:
@@ -26,7 +32,7 @@ def run(name: str) -> dict[str, float]:
 
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'run("{path.stem}")' in here for path in EXAMPLES.glob("*.py"))
+    assert all(f'run("{path.stem}")' in here for path in EXAMPLES.glob("[a-z]*.py"))
 
 
 def test_transformers_attention_gives_the_logits_and_gradients_of_sdpa() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -45,8 +46,11 @@ def killer() -> Any:
     spec = spec_from_file_location("kill_quickstart", KILLER)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(KILLER.parent)  # for what it shares with the other kill checks
+        spec.loader.exec_module(module)
+        from killing import differences
+    return SimpleNamespace(artefacts=module.artefacts, differences=differences)
 
 
 @pytest.fixture(scope="module")

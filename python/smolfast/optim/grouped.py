@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -10,16 +11,16 @@ import torch
 from smolfast.errors import SmolfastError
 
 
-class GroupedOptimizer(torch.optim.Optimizer):
+class GroupedOptimizer(torch.optim.Optimizer, ABC):
     """Subclasses say what a group's step is, and what is wrong with a group."""
 
+    @abstractmethod
     def step_group(self, group: dict[str, Any]) -> None:
         """Update the parameters of one group."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise a SmolfastError for options or parameters that don't fit; the group then isn't added."""
-        raise NotImplementedError
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
