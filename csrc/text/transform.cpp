@@ -8,6 +8,8 @@
 #include <mutex>
 #include <shared_mutex>
 #include <string>
+#include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -32,7 +34,8 @@ constexpr std::size_t kMostAhead = 4;
 // Outputs from here on don't fit any cache, and are written past it: half the traffic of memory, which threads share.
 constexpr std::size_t kUncached = std::size_t{1} << 25;
 
-struct Task {
+// Alone on its cache lines: neighbours are filled by other threads, a row at a time.
+struct alignas(128) Task {
   Task(std::size_t chunk, int64_t begin, int64_t end) : chunk(chunk), begin(begin), end(end) {}
 
   std::size_t chunk;
@@ -47,30 +50,12 @@ struct Task {
   int64_t base = 0;
 };
 
-// The operations in use by threads, given out and taken back, so that scratch memory is kept between tasks.
-class TransformPool {
- public:
-  explicit TransformPool(const TransformFactory& factory) : factory_(factory) {}
-  std::unique_ptr<Transform> take() {
-    {
-      const std::lock_guard<std::mutex> hold(lock_);
-      if (!idle_.empty()) {
-        auto last = std::move(idle_.back());
-        idle_.pop_back();
-        return last;
-      }
-    }
-    return factory_();
-  }
-  void give_back(std::unique_ptr<Transform> transform) {
-    const std::lock_guard<std::mutex> hold(lock_);
-    idle_.push_back(std::move(transform));
-  }
-
- private:
-  const TransformFactory& factory_;
-  std::mutex lock_;
-  std::vector<std::unique_ptr<Transform>> idle_;
+// What a thread keeps between tasks. Buffers stay with it: taken from another's cache, each of their lines would have
+// to come from there first, and two threads took up to a third longer for the same work.
+struct alignas(128) Worker {
+  std::unique_ptr<Transform> transform;
+  std::vector<Buffer> buffers;
+  std::vector<std::size_t> waiting;  // its finished tasks that have no place yet
 };
 
 // Runs one task: rows are copied to the output only from the first change on.
@@ -241,8 +226,8 @@ void copy_uncached(char* to, const char* from, std::size_t bytes) {
 #endif
 
 // Puts finished tasks together in order, whichever finishes first. A task's place is known once all before it are done;
-// its bytes are then copied to their chunk's output while they're still in cache, by any thread and beside each other,
-// and its buffer is used again by the next task. So memory is the output and a few tasks' worth.
+// its bytes are then copied to their chunk's output by the thread that made them, beside other threads, and its buffer
+// is used again by that thread's next task. So memory is the output and a few tasks' worth.
 class Joiner {
  public:
   Joiner(const std::vector<arrow::StringColumn>& chunks, std::vector<Task>& tasks, int threads,
@@ -251,15 +236,20 @@ class Joiner {
         tasks_(tasks),
         results_(results),
         most_ahead_(kMostAhead * static_cast<std::size_t>(threads > 0 ? threads : available_threads())),
-        finished_(tasks.size(), 0),
+        states_(tasks.size(), State::kOpen),
         placed_(chunks.size()) {}
 
-  // Waits until few enough tasks before this one aren't done. The first of those is never the one that waits.
-  Buffer take_buffer(std::size_t task) {
+  // Waits until few enough tasks before this one aren't done (the first of those is never the one that waits), and
+  // gives it a buffer.
+  Worker& begin(std::size_t task) {
     std::unique_lock<std::mutex> hold(order_);
     placed_more_.wait(hold, [&] { return failed_ || task < next_ + most_ahead_; });
+    Worker& worker = workers_[std::this_thread::get_id()];
     hold.unlock();
-    return SpareTaskBuffers::shared().take();
+    if (worker.buffers.empty()) worker.buffers.push_back(SpareTaskBuffers::shared().take());
+    tasks_[task].data = std::move(worker.buffers.back());
+    worker.buffers.pop_back();
+    return worker;
   }
 
   // A task failed, so that those after it will never be placed: nobody needs to wait.
@@ -271,22 +261,29 @@ class Joiner {
     placed_more_.notify_all();
   }
 
-  void finish(std::size_t task) {
-    std::vector<std::size_t> ready;
+  void finish(std::size_t task, Worker& worker) {
+    worker.waiting.push_back(task);
+    std::vector<std::size_t> copies;
+    std::vector<std::size_t> done;
     {
       const std::lock_guard<std::mutex> hold(order_);
-      finished_[task] = 1;
-      for (; next_ < tasks_.size() && finished_[next_] != 0; ++next_) place(next_, ready);
+      states_[task] = State::kFinished;
+      for (; next_ < tasks_.size() && states_[next_] == State::kFinished; ++next_) place(next_, copies);
+      take_placed(worker, copies, done);
     }
     placed_more_.notify_all();
-    for (const std::size_t i : ready) {
-      copy(tasks_[i]);
-      if (tasks_[i].data.capacity() != 0) SpareTaskBuffers::shared().keep(std::exchange(tasks_[i].data, {}));
-    }
+    copy(copies, done, worker);
   }
 
-  // The outputs as long as what was placed in them.
+  // What threads had waiting when they found no more tasks; the outputs as long as what was placed in them.
   void close() {
+    for (auto& [thread, worker] : workers_) {
+      std::vector<std::size_t> copies;
+      std::vector<std::size_t> done;
+      take_placed(worker, copies, done);
+      copy(copies, done, worker);
+      for (Buffer& buffer : worker.buffers) SpareTaskBuffers::shared().keep(std::move(buffer));
+    }
     for (std::size_t chunk = 0; chunk < results_.size(); ++chunk) {
       TransformedChunk& result = results_[chunk];
       if (result.changed) result.data.commit(result.data.data() + placed_[chunk].bytes);
@@ -299,15 +296,39 @@ class Joiner {
     std::size_t bytes = 0;
   };
 
-  // Gives a task its place, and names it in `ready` if it's to be copied there, with all before it if it's the first.
-  void place(std::size_t i, std::vector<std::size_t>& ready) {
+  // kUnchanged: there was no output of its chunk yet; if there is one later, whoever starts it copies the task.
+  enum class State : uint8_t { kOpen, kFinished, kUnchanged, kPlaced };
+
+  // The thread's tasks that have a place now: in `done`, and in `copies` those that are to be copied there.
+  void take_placed(Worker& worker, std::vector<std::size_t>& copies, std::vector<std::size_t>& done) const {
+    std::erase_if(worker.waiting, [&](std::size_t i) {
+      if (i >= next_) return false;
+      if (states_[i] == State::kPlaced) copies.push_back(i);
+      done.push_back(i);
+      return true;
+    });
+  }
+
+  // And takes the buffers of those that are done back.
+  void copy(const std::vector<std::size_t>& copies, const std::vector<std::size_t>& done, Worker& worker) {
+    for (const std::size_t i : copies) copy(tasks_[i]);
+    for (const std::size_t i : done) {
+      tasks_[i].data.clear();
+      worker.buffers.push_back(std::exchange(tasks_[i].data, {}));
+    }
+  }
+
+  // Gives a task its place. The first that changes its chunk names those before it in `copies`.
+  void place(std::size_t i, std::vector<std::size_t>& copies) {
     Task& task = tasks_[i];
     TransformedChunk& result = results_[task.chunk];
     Placed& placed = placed_[task.chunk];
     task.base = static_cast<int64_t>(placed.bytes);
+    states_[i] = State::kUnchanged;
     if (!task.changed && !result.changed) {
       placed.unchanged.push_back(i);
     } else {
+      states_[i] = State::kPlaced;
       const auto needed = placed.bytes + static_cast<std::size_t>(task.bytes);
       if (!result.changed || needed + Buffer::kSlack > result.data.capacity()) {
         const std::unique_lock<std::shared_mutex> hold(memory_);
@@ -315,9 +336,8 @@ class Joiner {
         result.data.commit(result.data.data() + placed.bytes);
         result.data.room(static_cast<std::size_t>(task.bytes));
       }
-      ready.insert(ready.end(), placed.unchanged.begin(), placed.unchanged.end());
+      copies.insert(copies.end(), placed.unchanged.begin(), placed.unchanged.end());
       placed.unchanged = {};
-      ready.push_back(i);
     }
     placed.bytes += static_cast<std::size_t>(task.bytes);
   }
@@ -374,7 +394,8 @@ class Joiner {
   std::vector<TransformedChunk>& results_;
   const std::size_t most_ahead_;
   std::mutex order_;  // of what follows, and of the places of tasks
-  std::vector<uint8_t> finished_;
+  std::vector<State> states_;
+  std::unordered_map<std::thread::id, Worker> workers_;
   std::vector<Placed> placed_;
   std::size_t next_ = 0;
   bool failed_ = false;
@@ -439,16 +460,14 @@ std::vector<TransformedChunk> transform_columns(const std::vector<arrow::StringC
   }
 
   std::vector<TransformedChunk> results(chunks.size());
-  TransformPool pool(factory);
   Joiner joiner(chunks, tasks, options.threads, results);
   parallel_for(tasks.size(), options.threads, [&](std::size_t i) {
     Task& task = tasks[i];
-    task.data = joiner.take_buffer(i);
+    Worker& worker = joiner.begin(i);
     try {
-      std::unique_ptr<Transform> transform = pool.take();
-      TaskRunner(task, chunks[task.chunk], row_bases[task.chunk], *transform, options).run();
-      pool.give_back(std::move(transform));
-      joiner.finish(i);
+      if (worker.transform == nullptr) worker.transform = factory();
+      TaskRunner(task, chunks[task.chunk], row_bases[task.chunk], *worker.transform, options).run();
+      joiner.finish(i, worker);
     } catch (...) {
       joiner.fail();
       throw;
