@@ -21,6 +21,7 @@ import gzip
 import hashlib
 import importlib
 import itertools
+import multiprocessing
 import random
 import re
 import subprocess
@@ -269,8 +270,8 @@ def show(rows: list[Row]) -> None:
 
 def whole_columns(groups: dict[str, list[str]], megabytes: float, rounds: int) -> list[Row]:
     """A large column of every group in turn, on one and two threads: wall-clock times, and the memory that a call takes
-    at its peak beyond what was in use before, by the output's size. Beside it the column's bytes copied, and hashed,
-    which shows what the machine's two CPUs give together when they need no memory."""
+    at its peak beyond what was in use before, by the output's size. Beside it what the machine's two CPUs give to two
+    processes that do the same on a thread each and share nothing, and to copying and hashing the column."""
     documents, size = [], 0.0
     for document in itertools.chain.from_iterable(itertools.zip_longest(*groups.values())):
         if document is not None and size < megabytes * 1e6:
@@ -292,25 +293,65 @@ def whole_columns(groups: dict[str, list[str]], megabytes: float, rounds: int) -
         "sha256": (column, lambda threads: _on_threads(lambda part: hashlib.sha256(part).digest(), threads, source)),
     }
     rows = []
-    for name, (given, job) in jobs.items():
-        times: dict[int, list[float]] = {1: [], 2: []}
-        for round_ in range(rounds + 1):
-            for threads, taken in times.items():
-                start = time.perf_counter()
-                job(threads)
+    with Twin({name: job for name, (_, job) in jobs.items()}) as twin:
+        for name, (given, job) in jobs.items():
+            floor = name in ("copy", "sha256")
+            times: dict[str, list[float]] = {"one thread": [], "two threads": [], "two processes": []}
+            for round_ in range(rounds + 1):
+                taken = (_seconds(job, 1), _seconds(job, 2), twin.seconds(name, job) / 2)
                 if round_:  # the first warms up
-                    taken.append(time.perf_counter() - start)
-        floor = name in ("copy", "sha256")
-        facts = {} if floor else {"peak memory by output": max(_peak(job, threads) for threads in times)}
-        rates = {threads: given.nbytes / 1e6 / Spread.of(taken).median for threads, taken in times.items()}
-        shown = {"one thread": rates[1], "two threads": rates[2], "ratio": rates[2] / rates[1]} | facts
-        print(f"{name:12} " + " · ".join(f"{what} {value:,.2f}" for what, value in shown.items()), flush=True)
-        rows += [
-            Row("threads", name, name if floor else "smolfast", "floor" if floor else "ours", bytes=given.nbytes,
-                threads=threads, rounds=rounds, wall=Spread.of(taken), facts=facts)
-            for threads, taken in times.items()
-        ]  # fmt: skip
+                    for found, seconds in zip(times.values(), taken, strict=True):
+                        found.append(seconds)
+            facts = {} if floor else {"peak memory by output": max(_peak(job, threads) for threads in (1, 2))}
+            spreads = {what: Spread.of(found) for what, found in times.items()}
+            one = spreads["one thread"].median
+            cells = [
+                f"{what} {given.nbytes / 1e6 / s.median:,.0f} ({one / s.median:.2f})" for what, s in spreads.items()
+            ]
+            cells += [f"{what} {value:.2f}" for what, value in facts.items()]
+            print(f"{name:12} " + " · ".join(cells), flush=True)
+            for what, spread in spreads.items():
+                ours = not floor and what != "two processes"
+                rows.append(
+                    Row("threads", name, "smolfast" if ours else what if not floor else f"{name}, {what}",
+                        "ours" if ours else "floor", bytes=given.nbytes, threads=1 if what == "one thread" else 2,
+                        rounds=rounds, wall=spread, facts=facts if ours else {})
+                )  # fmt: skip
     return rows
+
+
+def _seconds(job: Callable[[int], Any], threads: int) -> float:
+    start = time.perf_counter()
+    job(threads)
+    return time.perf_counter() - start
+
+
+class Twin:
+    """A process that does the same jobs when told, on one thread."""
+
+    def __init__(self, jobs: dict[str, Callable[[int], Any]]) -> None:
+        context = multiprocessing.get_context("fork")  # which has the columns at once
+        self._told, other = context.Pipe()
+        self._process = context.Process(target=self._serve, args=(other, jobs), daemon=True)
+        self._process.start()
+
+    @staticmethod
+    def _serve(told: Any, jobs: dict[str, Callable[[int], Any]]) -> None:
+        while (name := told.recv()) is not None:
+            told.send(_seconds(jobs[name], 1))
+
+    def seconds(self, name: str, job: Callable[[int], Any]) -> float:
+        """Of the job in both processes at once: their mean."""
+        self._told.send(name)
+        ours = _seconds(job, 1)
+        return (ours + self._told.recv()) / 2
+
+    def __enter__(self) -> Twin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told.send(None)
+        self._process.join()
 
 
 def _on_threads(function: Callable[..., Any], threads: int, *arrays: Any) -> None:
