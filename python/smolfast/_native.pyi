@@ -24,6 +24,15 @@ def newton_schulz(
     eps: float,
     threads: int,
 ) -> None: ...
+def softmax_gradient(
+    logits: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
+    partition: npt.NDArray[np.float32],
+    partition_lse: npt.NDArray[np.float32],
+    uniform: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float32],
+    threads: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
 
 class MinHasher:
     def __init__(

@@ -6,16 +6,17 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 from __future__ import annotations
 
 from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_fuses
-from smolfast.reference.distillation import DIVERGENCES, Teacher
+from smolfast.reference.distillation import DIVERGENCES, Teacher, stored_divergence
 from smolfast.reference.loss import (
     MAX_STORED_COLUMNS,
     LossOptions,
     logit_statistics,
     losses_of,
+    row_losses,
     token_losses_backward,
     token_losses_forward,
 )
-from smolfast.reference.loss_gradients import summed_loss
+from smolfast.reference.loss_gradients import Rows, Turn, summed_loss, turn_rows
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
     Coefficients,
@@ -32,7 +33,9 @@ __all__ = [
     "AttentionOptions",
     "Coefficients",
     "LossOptions",
+    "Rows",
     "Teacher",
+    "Turn",
     "attention_backward",
     "attention_forward",
     "cut_steps",
@@ -41,8 +44,11 @@ __all__ = [
     "newton_schulz",
     "newton_schulz_backward",
     "resolve_coefficients",
+    "row_losses",
+    "stored_divergence",
     "summed_loss",
     "token_losses_backward",
     "token_losses_forward",
     "torch_fuses",
+    "turn_rows",
 ]

@@ -53,9 +53,8 @@ class Teacher:
         step = (grad * self.weight * self.temperature)[:, None]  # τ² of the loss, 1/τ of z / τ
         if self.tokens is not None and self.probabilities is not None:
             tokens, q = self.tokens[positions], self.probabilities[positions].to(dz.dtype)
-            log_p = scaled.gather(1, tokens) - lse
             dz.addcmul_(p, step * q.sum(1, keepdim=True)).scatter_add_(1, tokens, -step * q)
-            return (torch.xlogy(q, q) - q * log_p).sum(1)
+            return stored_divergence(q, scaled.gather(1, tokens) - lse)
         assert self.logits is not None
         log_q = torch.log_softmax(self.logits(positions).to(dz.dtype) / self.temperature, 1)
         log_p = scaled - lse
@@ -74,3 +73,8 @@ class Teacher:
         of_p = (p * ratio).sum(1)
         dz.addcmul_(p * (ratio - of_p[:, None]), step / 2)
         return of_p / 2 + (q * (log_q - log_m)).masked_fill_(q == 0, 0.0).sum(1) / 2
+
+
+def stored_divergence(q: Tensor, log_p: Tensor) -> Tensor:
+    """KL(q ‖ p) over stored pairs [n, m], [n]."""
+    return (torch.xlogy(q, q) - q * log_p).sum(1)

@@ -117,16 +117,23 @@ def logit_statistics(
     return lse, best, target_logits, logit_sum, stored
 
 
+def row_losses(lse: Tensor, target_logits: Tensor, mean: Tensor | None, options: LossOptions) -> Tensor:
+    """Losses [n, k / h] of rows of logits, from their log-sum-exp and mean [n] (for label smoothing)."""
+    losses = lse[:, None] - (1 - options.label_smoothing) * target_logits
+    if options.label_smoothing:
+        assert mean is not None
+        losses -= options.label_smoothing * mean[:, None]
+    if options.z_loss:
+        losses += options.z_loss * lse.square()[:, None]
+    return losses
+
+
 def losses_of(
     lse: Tensor, best: Tensor, target_logits: Tensor, logit_sum: Tensor, targets: Tensor, options: LossOptions,
     vocabulary: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Losses [k, N] and whether no logit is above the target's, from the statistics of whole rows of logits."""
-    losses = lse[:, None] - (1 - options.label_smoothing) * target_logits
-    if options.label_smoothing:
-        losses -= options.label_smoothing * (logit_sum / vocabulary)[:, None]
-    if options.z_loss:
-        losses += options.z_loss * lse.square()[:, None]
+    losses = row_losses(lse, target_logits, logit_sum / vocabulary, options)
     ignored = targets == options.ignore_index
     right = (target_logits >= best[:, None]).t().reshape(targets.shape).logical_and(~ignored)
     losses = losses.t().reshape(targets.shape).masked_fill(ignored, 0.0)

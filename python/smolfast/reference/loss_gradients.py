@@ -11,21 +11,100 @@ run at 180 GFLOP/s where fp32 runs at 80. Everything between is fp32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from smolfast.reference.distillation import Teacher
-from smolfast.reference.loss import LossOptions, by_row
+from smolfast.reference.loss import LossOptions, by_row, row_losses
 
-# Logits held at a time: 64 MiB in fp32. Twice as much gains 3 %.
+# Logits held at a time: 64 MiB in fp32 (twice as much gains 3 % at V = 49,152). Fewer than 256 rows are worth more,
+# since dW is read and written for each block: 12 % at V = 128,256.
 _BUFFER = 1 << 24
+_LEAST_ROWS = 256
 # Rows of logits worked on at a time, in fp32. On one thread 1 to 16 MiB take the same time (1.99 s of 2,048 rows at
 # V = 49,152); 4 MiB are 21 rows there, which several threads share evenly, where 1 MiB is 5.
 _TILE = 1 << 20
 # Columns of dW whose sums over a block of rows exist in 16 bits at a time.
 _COLUMNS = 1 << 13
-# Columns of logits from one product: 85 GFLOP/s on an AVX-512 core where whole rows of 49,152 at once run at 73.
-_PRODUCT_COLUMNS = 1024
+
+
+def _buffer(like: Tensor, height: int, width: int) -> Tensor:
+    """[height, width] whose rows begin at different places of a memory page: where they all begin at one (V = 4,096 or
+    49,152), they fall into the same few lines of the cache, and products take 1.3 to 1.5 times as long."""
+    page = 4096 // like.itemsize
+    apart = page // 2 + 64 // like.itemsize
+    return like.new_empty((height, width + (apart - width) % page))[:, :width]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of logits: what they learn from, and where what is found out goes. Each [rows, k / h] unless said.
+
+    Attributes:
+        wanted: int64 targets, any where none counts.
+        grad: of the loss in each target's own, 0 where it doesn't count.
+        positions: the teacher's position for each target, int64 ([0] without a teacher).
+        losses, right, divergences ([0] without a teacher), lse [rows]: to be written.
+    """
+
+    wanted: Tensor
+    grad: Tensor
+    positions: Tensor
+    losses: Tensor
+    lse: Tensor
+    right: Tensor
+    divergences: Tensor
+
+    def __getitem__(self, rows: slice) -> Rows:
+        return Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+Turn = Callable[[Tensor, Rows, LossOptions, Teacher | None], None]
+"""Turns logits [rows, V] into the gradient of the loss in them, where they lie, and writes down the rows' losses."""
+
+
+def turn_rows(logits: Tensor, rows: Rows, options: LossOptions, teacher: Teacher | None) -> None:
+    """A `Turn` in plain torch, some rows at a time."""
+    count, vocabulary = logits.shape
+    height = max(1, _TILE // max(1, vocabulary))
+    for top in range(0, count, height):
+        part = slice(top, top + height)
+        _turn_tile(logits[part], rows[part], options, teacher)
+
+
+def _turn_tile(tile: Tensor, rows: Rows, options: LossOptions, teacher: Teacher | None) -> None:
+    z = tile.to(rows.losses.dtype)
+    if options.softcap:
+        z = z.div(options.softcap).tanh_().mul_(options.softcap)
+    target_logits = z.gather(1, rows.wanted)
+    highest = z.amax(1)
+    softmax = torch.softmax(z, 1)
+    # From the fused softmax: the row's maximum less the log of its largest probability.
+    lse = highest - softmax.amax(1).log_()
+    mean = z.mean(1) if options.label_smoothing else None
+    rows.lse.copy_(lse)
+    rows.right.copy_(target_logits >= highest[:, None])
+    rows.losses.copy_(row_losses(lse, target_logits, mean, options))
+    grad = rows.grad if teacher is None else rows.grad * teacher.ce_weight
+    total = grad.sum(1)
+    partition = total * (1 + 2 * options.z_loss * lse) if options.z_loss else total
+    if teacher is None:
+        dz = softmax.mul_(partition[:, None])
+    else:
+        dz = softmax * partition[:, None]
+        student = teacher.student(z, softmax, lse)
+        for column in range(rows.wanted.shape[1]):
+            step = rows.grad[:, column]
+            rows.divergences[:, column] = teacher.add(rows.positions[:, column], step, student, dz)
+    if options.label_smoothing:
+        dz.sub_((options.label_smoothing / z.shape[1] * total)[:, None])
+    dz.scatter_add_(1, rows.wanted, (options.label_smoothing - 1) * grad)
+    if options.softcap:
+        dz.mul_(1 - z.div_(options.softcap).square_())
+    tile.copy_(dz)
 
 
 def _even(rows: int) -> int:
@@ -43,6 +122,7 @@ def summed_loss(
     options: LossOptions,
     needs: tuple[bool, bool],
     teacher: Teacher | None = None,
+    turn: Turn = turn_rows,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Losses, and the gradients of Σⱼ scale[j] Σᵢ losses[j, i], or of what a teacher makes of that sum.
 
@@ -54,6 +134,7 @@ def summed_loss(
         needs: whether gradients of hidden, and of weight and bias, are wanted.
         teacher: weighs the losses and adds its divergences: ce_weight · losses + weight · τ² · divergences. Depth j at
             position i learns from the teacher's position i + j, where its target counts.
+        turn: what makes gradients of logits.
 
     Returns:
         losses [k, N] (0 where ignored), log-sum-exp [h, N] (0 where no target of the row counts), whether no logit is
@@ -76,57 +157,28 @@ def summed_loss(
     losses, right = x.new_zeros(wanted.shape, dtype=compute), torch.zeros_like(valid)
     lse = losses.new_zeros(count)
     divergences = torch.zeros_like(losses) if teacher is not None else losses.new_zeros(0)
+    at = kept.new_zeros(0)
+    if teacher is not None:
+        ahead = kept // positions if heads > 1 else torch.arange(wanted.shape[1], device=kept.device)[:, None]
+        at = (kept % positions + ahead).clamp_(max=positions - 1).reshape(-1, count).t()
+    rows = Rows(wanted, grad, at, losses, lse, right, divergences)
     needs_hidden, needs_weight = needs
     dx = x.new_empty((count, width) if needs_hidden else 0)
     dw = torch.zeros(weight.shape if needs_weight else 0, dtype=compute, device=x.device)
     db = dw.new_zeros(vocabulary if needs_weight and bias is not None else 0)
-    height = max(1, min(count, _even(_BUFFER // max(1, vocabulary))))
-    buffer = x.new_empty((height, vocabulary) if count else 0)
+    fits = _BUFFER // max(1, vocabulary)
+    height = max(1, min(count, _even(max(fits, min(_LEAST_ROWS, 2 * fits)))))
+    buffer = _buffer(x, height if count else 0, vocabulary)
     for start in range(0, count, height):
         block = slice(start, min(start + height, count))
         logits = buffer[: block.stop - start]
-        for left in range(0, vocabulary, _PRODUCT_COLUMNS):
-            columns = slice(left, left + _PRODUCT_COLUMNS)
-            torch.mm(x[block], weight[columns].t(), out=logits[:, columns])
-        for top in range(start, block.stop, max(1, _TILE // vocabulary)):
-            rows = slice(top, min(top + max(1, _TILE // vocabulary), block.stop))
-            tile = logits[top - start : rows.stop - start]
-            z = tile.to(compute)
-            if bias is not None:
-                z = z.add(bias.to(compute))
-            if options.softcap:
-                z = z.div(options.softcap).tanh_().mul_(options.softcap)
-            target_logits = z.gather(1, wanted[rows])
-            highest = z.amax(1)
-            softmax = torch.softmax(z, 1)
-            # From the fused softmax: the row's maximum less the log of its largest probability.
-            lse[rows] = highest - softmax.amax(1).log_()
-            right[rows] = target_logits >= highest[:, None]
-            losses[rows] = lse[rows, None] - (1 - options.label_smoothing) * target_logits
-            if options.label_smoothing:
-                losses[rows] -= options.label_smoothing * z.mean(1, keepdim=True)
-            if options.z_loss:
-                losses[rows] += options.z_loss * lse[rows].square()[:, None]
-            ce_grad = grad[rows] if teacher is None else grad[rows] * teacher.ce_weight
-            total = ce_grad.sum(1)
-            partition = total * (1 + 2 * options.z_loss * lse[rows]) if options.z_loss else total
-            if teacher is None:
-                dz = softmax.mul_(partition[:, None])
-            else:
-                dz = softmax * partition[:, None]
-                student = teacher.student(z, softmax, lse[rows])
-                for column in range(wanted.shape[1]):
-                    ahead = kept[rows] // positions if heads > 1 else column
-                    at = (kept[rows] % positions + ahead).clamp_(max=positions - 1)
-                    divergences[rows, column] = teacher.add(at, grad[rows, column], student, dz)
-            if options.label_smoothing:
-                dz.sub_((options.label_smoothing / vocabulary * total)[:, None])
-            dz.scatter_add_(1, wanted[rows], (options.label_smoothing - 1) * ce_grad)
-            if options.softcap:
-                dz.mul_(1 - z.div_(options.softcap).square_())
-            if needs_weight and bias is not None:
-                db += dz.sum(0)
-            tile.copy_(dz)
+        if bias is None:
+            torch.mm(x[block], weight.t(), out=logits)
+        else:
+            torch.addmm(bias, x[block], weight.t(), out=logits)
+        turn(logits, rows[block], options, teacher)
+        if needs_weight and bias is not None:
+            db += logits.sum(0, dtype=compute)
         if needs_hidden:
             torch.mm(logits, weight, out=dx[block])
         if needs_weight and dw.dtype == weight.dtype:
