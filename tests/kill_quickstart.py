@@ -8,16 +8,23 @@ Each kill has a run folder of its own. What follows `--` goes to `smolfast quick
 from __future__ import annotations
 
 import argparse
+import contextlib
+import multiprocessing
+import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401, which torch itself imports as soon as it trains
 from killing import Verdicts, without_times
+
+# The commands import what they need when they run; here that is done before the first fork.
+from smolfast import cli, collect, dedup, evaluate, export, generate, normalize, report, split, tokens, train  # noqa: F401
 
 # Everything a user keeps. Not here: stages/, dedup/dedup.json and report.html tell times or paths, and checkpoints
 # before the last are pruned.
@@ -25,8 +32,23 @@ FOLDERS = ("collect", "normalize", "split", "tokenizer", "tokens", "train/model"
 FILES = ("dedup/kept.parquet", "dedup/removed.parquet")
 
 
-def command(out: Path, options: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "smolfast", "quickstart", "--quiet", "--out", str(out), *options]
+def start(out: Path, options: Sequence[str]) -> BaseProcess:
+    """Quickstart in a fork of this process, which has done the imports: kills fall into the work alone."""
+    process = multiprocessing.get_context("fork").Process(target=quickstart, args=(out, options))
+    process.start()
+    return process
+
+
+def quickstart(out: Path, options: Sequence[str]) -> None:
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        sys.exit(cli.main(["quickstart", "--quiet", "--out", str(out), *options]))
+
+
+def finish(out: Path, options: Sequence[str]) -> None:
+    process = start(out, options)
+    process.join()
+    if process.exitcode != 0:
+        raise SystemExit(f"quickstart failed by itself, with exit code {process.exitcode}")
 
 
 def artefacts(out: Path) -> dict[str, bytes]:
@@ -53,7 +75,7 @@ def main() -> int:
 
     whole = arguments.work / "whole"
     started = time.monotonic()
-    subprocess.run(command(whole, arguments.options), check=True, stdout=subprocess.DEVNULL)
+    finish(whole, arguments.options)
     seconds = time.monotonic() - started
     verdicts = Verdicts(artefacts(whole))
     print(f"uninterrupted: {seconds:.1f} s, {len(verdicts.expected)} files")
@@ -63,21 +85,19 @@ def main() -> int:
         out = arguments.work / f"killed-{verdicts.kills}"
         moment = moments.uniform(0, seconds)
         started = time.monotonic()
-        process = subprocess.Popen(command(out, arguments.options), stdout=subprocess.DEVNULL)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        if process.returncode != -signal.SIGKILL:
+        process = start(out, arguments.options)
+        process.join(moment)
+        process.kill()
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
             # It ended first (the first run had cold caches), which shows nothing: draw again, from the shorter time.
-            if process.returncode != 0:
-                raise SystemExit(f"quickstart failed by itself, with exit code {process.returncode}")
+            if process.exitcode != 0:
+                raise SystemExit(f"quickstart failed by itself, with exit code {process.exitcode}")
             seconds = min(seconds, time.monotonic() - started)
             shutil.rmtree(out)
             continue
         where = last_stage(out)
-        subprocess.run(command(out, arguments.options), check=True, stdout=subprocess.DEVNULL)
+        finish(out, arguments.options)
         verdicts.add(f"at {moment:.1f} s, {where}", artefacts(out))
         shutil.rmtree(out)
     return verdicts.end()

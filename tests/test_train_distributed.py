@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
+from smolfast.cli import main
+
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo here"
 )
@@ -42,29 +44,32 @@ steps = 50
 """
 
 
-def command(output: str, world: int, *options: str) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    train = ["-m", "smolfast", "train", "tokens", "-o", output, "--config", "config.toml", "--json", *options]
-    return [*(launcher if world > 1 else [sys.executable]), *train]
+TRAININGS = Path(__file__).parent / "distributed" / "train_ranks.py"
+PARALLEL = ("ddp", "fsdp")
 
 
-def start(folder: Path, output: str, world: int, *options: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def arguments(output: str, parallel: str = "ddp") -> list[str]:
+    return ["train", "tokens", "-o", output, "--config", "config.toml", "--json", "--parallel", parallel]
+
+
+def start(folder: Path, world: int, *program: str | Path) -> subprocess.Popen[str]:
+    """torchrun, in `folder`."""
     return subprocess.Popen(
-        command(output, world, *options),
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", *program],
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def run(folder: Path, output: str, world: int, *options: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Train in `world` processes; the lines of metrics and the summary."""
-    process = start(folder, output, world, *options)
+def train_each(world: int, trainings: list[tuple[Path, list[str]]]) -> list[dict[str, Any]]:
+    """One training after the other, each in its folder, in the same `world` processes; their summaries."""
+    process = start(trainings[0][0], world, TRAININGS, json.dumps([(str(path), line) for path, line in trainings]))
     try:
         printed, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 0, errors
-    return metrics(folder / output), json.loads(printed)
+    return [json.loads(line) for line in printed.splitlines()]
 
 
 def metrics(output: Path) -> list[dict[str, Any]]:
@@ -92,48 +97,81 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_tokens: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> list[dict[str, Any]]:
-    return run(folder, "alone", 1)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(arguments("alone")) == 0
+    return metrics(folder / "alone")
+
+
+@pytest.fixture(scope="module")
+def saved(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int]]:
+    """For each way to be parallel: what four processes left after SIGTERM, and how many steps they had done."""
+    left = {}
+    for parallel in PARALLEL:
+        four = tmp_path_factory.mktemp("saved") / "4"
+        shutil.copytree(folder, four)
+        process = start(four, 4, "-m", "smolfast", *arguments("run", parallel))
+        path = four / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < deadline:
+            if path.exists() and path.read_bytes().count(b"\n") >= 24:
+                break
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        done = len(metrics(four / "run"))
+        assert 24 <= done < 50, errors
+        assert (four / "run" / "checkpoints" / "latest").read_text() == f"step-{done:06}\n"
+        for world in (1, 2):
+            shutil.copytree(four, four.parent / str(world))
+        left[parallel] = four.parent, done
+    return left
+
+
+@pytest.fixture(scope="module")
+def two_processes(folder: Path, saved: dict[str, tuple[Path, int]]) -> list[dict[str, Any]]:
+    """Summaries of two processes that train from the start, then go on from what four saved."""
+    fresh = [(folder, arguments(parallel, parallel)) for parallel in PARALLEL]
+    return train_each(2, fresh + [(saved[parallel][0] / "2", arguments("run", parallel)) for parallel in PARALLEL])
+
+
+@pytest.fixture(scope="module")
+def four_processes(saved: dict[str, tuple[Path, int]]) -> list[dict[str, Any]]:
+    return train_each(4, [(saved[parallel][0] / "4", arguments("run", parallel)) for parallel in PARALLEL])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("parallel", PARALLEL)
 def test_two_processes_equal_one(parallel: str, folder: Path, alone: list[dict[str, Any]]) -> None:
-    lines, _ = run(folder, parallel, 2, "--parallel", parallel)
-    assert_close(lines, alone)
+    assert_close(metrics(folder / parallel), alone)
     assert {"model.safetensors", "config.json"} <= {path.name for path in (folder / parallel / "model").iterdir()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", PARALLEL)
 def test_save_on_four_go_on_with_two_and_with_one(
-    parallel: str, folder: Path, alone: list[dict[str, Any]], tmp_path: Path
+    parallel: str,
+    saved: dict[str, tuple[Path, int]],
+    alone: list[dict[str, Any]],
+    two_processes: list[dict[str, Any]],
+    four_processes: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """SIGTERM saves on all ranks; what was saved by four is gone on from by two, by one and by four."""
-    four = tmp_path / "4"
-    shutil.copytree(folder, four)
-    process = start(four, "run", 4, "--parallel", parallel)
-    path = four / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < deadline:
-        if path.exists() and path.read_bytes().count(b"\n") >= 24:
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    done = len(metrics(four / "run"))
-    assert 24 <= done < 50, errors
-    newest = f"step-{done:06}"
-    assert (four / "run" / "checkpoints" / "latest").read_text() == newest + "\n"
-    for world in (1, 2):
-        shutil.copytree(four, tmp_path / str(world))
-    for world in (4, 2, 1):
-        lines, summary = run(tmp_path / str(world), "run", world, "--parallel", parallel)
+    left, done = saved[parallel]
+    monkeypatch.chdir(left / "1")
+    assert main(arguments("run", parallel)) == 0
+    index = PARALLEL.index(parallel)
+    summaries = {1: json.loads(capsys.readouterr().out), 2: two_processes[2 + index], 4: four_processes[index]}
+    for world, summary in summaries.items():
         assert summary["resumed_from_step"] == done
-        assert_close(lines, alone)
+        assert_close(metrics(left / str(world) / "run"), alone)
 
 
 def test_a_batch_that_does_not_divide_is_named(folder: Path) -> None:
-    process = start(folder, "odd", 3)
+    process = start(folder, 3, "-m", "smolfast", *arguments("odd"))
     _, errors = process.communicate(timeout=100)
     assert process.returncode != 0
     assert "a batch of 16 sequences doesn't divide into micro-batches of 2 on 3 ranks; make train.batch_size" in errors
