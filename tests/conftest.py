@@ -37,12 +37,48 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped has failed: all it needs is here")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Coverage leaves out slow tests: it makes them half as slow again, and short ones go through the same lines."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.skipped and item.config.getoption("--no-skips"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_are_measured_once() -> Iterator[None]:
+    """Coverage follows an interpreted kernel once for each grid and set of flags: a launch that it follows takes twice
+    as long, and the next one with the same goes through the same lines."""
+    interpreter = sys.modules.get("triton.runtime.interpreter")
+    if sys.gettrace() is None or interpreter is None:
+        yield
+        return
+    seen: set[Any] = set()
+    launch = interpreter.GridExecutor.__call__
+
+    def measured_launch(executor: Any, *arguments: Any, **options: Any) -> None:
+        values = (*arguments, *options.values())
+        grid = executor.grid(options) if callable(executor.grid) else executor.grid
+        flags = (executor.fn, grid, *(bool(value) if isinstance(value, int) else value is None for value in values))
+        tracer = sys.gettrace()
+        if flags in seen:
+            sys.settrace(None)
+        seen.add(flags)
+        try:
+            launch(executor, *arguments, **options)
+        finally:
+            sys.settrace(tracer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter.GridExecutor, "__call__", measured_launch)
+        yield
 
 
 @pytest.fixture(scope="session")
