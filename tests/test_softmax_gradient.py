@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -17,13 +15,6 @@ from smolfast.reference import LossOptions, Rows, Teacher
 POSITIONS = 50
 # Of one rounding to the dtype, for logits of a few units.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2.0**-8}
-
-
-@pytest.fixture(params=_native.implementations())
-def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
-    _native.force_implementation(request.param)
-    yield request.param
-    _native.force_implementation("auto")
 
 
 def problem(rows: int, width: int, depths: int, dtype: torch.dtype) -> tuple[Tensor, Rows, Teacher]:

@@ -1,3 +1,4 @@
+// The middle of the loss on the CPU for Python.
 #pragma once
 
 #include <pybind11/pybind11.h>

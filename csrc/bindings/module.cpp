@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
 #include "bindings/dedup.h"
+#include "bindings/layers.h"
 #include "bindings/loss.h"
 #include "bindings/orthogonalize.h"
 #include "bindings/text.h"
@@ -47,6 +48,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   register_base(m);
   register_arrow(m);
   register_dedup(m);
+  register_layers(m);
   register_loss(m);
   register_orthogonalize(m);
   register_text(m);

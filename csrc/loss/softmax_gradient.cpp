@@ -9,14 +9,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "base/cpu.h"
 #include "base/threads.h"
-
-#if defined(__GNUC__)
-#define SMOLFAST_INLINE static inline __attribute__((always_inline))
-#else
-#define SMOLFAST_INLINE static inline
-#endif
+#include "base/vector_loops.h"
 
 namespace smolfast::loss {
 namespace {
@@ -40,25 +34,6 @@ SMOLFAST_INLINE void narrow(float value, std::uint16_t& to) {  // to the nearest
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
   to = static_cast<std::uint16_t>((bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : rounded);
-}
-
-// eˣ for x ≤ 0 within 1.2 units in the last place, and 0 below −87.3, where it would be subnormal: x = n · ln 2 + r,
-// and eʳ by its Taylor polynomial of degree 7 (its rest is below 2⁻²⁸ for |r| ≤ ln 2 / 2). NaN stays NaN.
-SMOLFAST_INLINE float exponential(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 · 2²³: adding it leaves the nearest whole number in the last bits
-  const float shifted = x * 1.44269504f + kRound;
-  const float n = shifted - kRound;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts, the first exact times n
-  float p = 1.0f / 5040.0f;
-  p = p * r + 1.0f / 720.0f;
-  p = p * r + 1.0f / 120.0f;
-  p = p * r + 1.0f / 24.0f;
-  p = p * r + 1.0f / 6.0f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const float power = std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + 0x3F800000);
-  return x < -87.3f ? 0.0f : p * power;
 }
 
 // One row. `scratch` holds width numbers, and is the row itself if that is fp32; `added` holds terms.pairs.
@@ -111,36 +86,17 @@ SMOLFAST_INLINE void turn_row(T* row, std::size_t width, std::size_t r, const Te
   }
 }
 
-template <class T>
-using Turn = void (*)(T*, std::size_t, std::size_t, const Terms&, const Statistics&, float*, float*);
-
-#define SMOLFAST_IMPLEMENT(NAME, TARGET)                                                                              \
-  template <class T>                                                                                                  \
-  TARGET void turn_##NAME(T* row, std::size_t width, std::size_t r, const Terms& terms, const Statistics& statistics, \
-                          float* scratch, float* added) {                                                             \
-    turn_row(row, width, r, terms, statistics, scratch, added);                                                       \
-  }
-
-SMOLFAST_IMPLEMENT(baseline, )
-#if defined(SMOLFAST_X86) && defined(__GNUC__)
-SMOLFAST_IMPLEMENT(avx2, __attribute__((target("avx2,fma"))))
-SMOLFAST_IMPLEMENT(avx512,
-                   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512"))))
-#endif
-
-template <class T>
-Turn<T> chosen() {
-#if defined(SMOLFAST_X86) && defined(__GNUC__)
-  const Isa isa = active_isa();
-  if (isa == Isa::kAvx512) return turn_avx512<T>;
-  if (isa == Isa::kAvx2) return turn_avx2<T>;
-#endif
-  return turn_baseline<T>;
-}
+#define SMOLFAST_TURN(T)                                                                                          \
+  SMOLFAST_DISPATCH(turn, turn_row,                                                                               \
+                    (T * row, std::size_t width, std::size_t r, const Terms& terms, const Statistics& statistics, \
+                     float* scratch, float* added),                                                               \
+                    (row, width, r, terms, statistics, scratch, added))
+SMOLFAST_TURN(float)
+SMOLFAST_TURN(std::uint16_t)
+#undef SMOLFAST_TURN
 
 template <class T>
 void turn_rows(const Logits<T>& logits, const Terms& terms, const Statistics& statistics, int threads) {
-  const Turn<T> turn = chosen<T>();
   const std::size_t width = logits.width;
   parallel_for((logits.rows + kRows - 1) / kRows, threads, [&](std::size_t task) {
     constexpr bool kInPlace = std::is_same_v<T, float>;

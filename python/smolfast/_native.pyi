@@ -33,6 +33,17 @@ def softmax_gradient(
     values: npt.NDArray[np.float32],
     threads: int,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def swiglu(
+    gate: npt.NDArray[np.float32], up: npt.NDArray[np.float32], out: npt.NDArray[np.float32], threads: int
+) -> None: ...
+def swiglu_backward(
+    grad: npt.NDArray[np.float32],
+    gate: npt.NDArray[np.float32],
+    up: npt.NDArray[np.float32],
+    grad_gate: npt.NDArray[np.float32],
+    grad_up: npt.NDArray[np.float32],
+    threads: int,
+) -> None: ...
 
 class MinHasher:
     def __init__(

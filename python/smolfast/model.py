@@ -27,6 +27,7 @@ from smolfast import ops
 from smolfast.config import ModelConfig
 from smolfast.rms_norm import RMSNorm
 from smolfast.rope import rotary_tables, rotate
+from smolfast.swiglu import swiglu
 
 IGNORE_INDEX = -100
 
@@ -215,8 +216,7 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-        return result
+        return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-any-return]
 
 
 class DecoderLayer(nn.Module):

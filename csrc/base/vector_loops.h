@@ -1,0 +1,65 @@
+// For loops over fp32 that a compiler turns into vector code, one function for each instruction set.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "base/cpu.h"
+
+#if defined(__GNUC__)
+#define SMOLFAST_INLINE static inline __attribute__((always_inline))
+#else
+#define SMOLFAST_INLINE static inline
+#endif
+
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+#define SMOLFAST_LOOPS_AVX2 __attribute__((target("avx2,fma")))
+#define SMOLFAST_LOOPS_AVX512 \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512")))
+// Calls FUNCTION<ISA> with the arguments, compiled for the instruction set in use: a dispatcher, NAME. FUNCTION is
+// inlined.
+#define SMOLFAST_DISPATCH(NAME, FUNCTION, PARAMETERS, ARGUMENTS) \
+  SMOLFAST_LOOPS_AVX512 void NAME##_avx512 PARAMETERS {          \
+    FUNCTION ARGUMENTS;                                          \
+  }                                                              \
+  SMOLFAST_LOOPS_AVX2 void NAME##_avx2 PARAMETERS {              \
+    FUNCTION ARGUMENTS;                                          \
+  }                                                              \
+  void NAME##_baseline PARAMETERS {                              \
+    FUNCTION ARGUMENTS;                                          \
+  }                                                              \
+  void NAME PARAMETERS {                                         \
+    const Isa isa = active_isa();                                \
+    if (isa == Isa::kAvx512) return NAME##_avx512 ARGUMENTS;     \
+    if (isa == Isa::kAvx2) return NAME##_avx2 ARGUMENTS;         \
+    NAME##_baseline ARGUMENTS;                                   \
+  }
+#else
+#define SMOLFAST_DISPATCH(NAME, FUNCTION, PARAMETERS, ARGUMENTS) \
+  void NAME PARAMETERS {                                         \
+    FUNCTION ARGUMENTS;                                          \
+  }
+#endif
+
+namespace smolfast {
+
+// eˣ for x ≤ 0 within 2 units in the last place, and 0 below −87.3, where it would be subnormal: x = n · ln 2 + r, and
+// eʳ by its Taylor polynomial of degree 7 (its rest is below 2⁻²⁸ for |r| ≤ ln 2 / 2). NaN stays NaN.
+SMOLFAST_INLINE float exponential(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 · 2²³: adding it leaves the nearest whole number in the last bits
+  const float shifted = x * 1.44269504f + kRound;
+  const float n = shifted - kRound;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts, the first exact times n
+  float p = 1.0f / 5040.0f;
+  p = p * r + 1.0f / 720.0f;
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
+  p = p * r + 1.0f / 6.0f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const float power = std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + 0x3F800000);
+  return x < -87.3f ? 0.0f : p * power;
+}
+
+}  // namespace smolfast

@@ -1,0 +1,50 @@
+#include "bindings/layers.h"
+
+#include <pybind11/numpy.h>
+
+#include <cstddef>
+#include <initializer_list>
+#include <string>
+
+#include "base/error.h"
+#include "layers/swiglu.h"
+
+namespace smolfast::bindings {
+namespace {
+
+namespace py = pybind11;
+using Array = py::array_t<float, py::array::c_style>;
+
+void check_sizes(const char* name, py::ssize_t size, std::initializer_list<const Array*> arrays) {
+  for (const Array* array : arrays) {
+    if (array->size() != size) throw Error(std::string(name) + ": the arrays' sizes don't fit together");
+  }
+}
+
+void swiglu(const Array& gate, const Array& up, Array out, int threads) {
+  check_sizes("swiglu", gate.size(), {&up, &out});
+  float* to = out.mutable_data();
+  const py::gil_scoped_release release;
+  layers::swiglu(gate.data(), up.data(), to, static_cast<std::size_t>(gate.size()), threads);
+}
+
+void swiglu_backward(const Array& grad, const Array& gate, const Array& up, Array grad_gate, Array grad_up,
+                     int threads) {
+  check_sizes("swiglu_backward", gate.size(), {&grad, &up, &grad_gate, &grad_up});
+  float *to_gate = grad_gate.mutable_data(), *to_up = grad_up.mutable_data();
+  const py::gil_scoped_release release;
+  layers::swiglu_backward(grad.data(), gate.data(), up.data(), to_gate, to_up, static_cast<std::size_t>(gate.size()),
+                          threads);
+}
+
+}  // namespace
+
+void register_layers(py::module_& m) {
+  m.def("swiglu", &swiglu, py::arg("gate").noconvert(), py::arg("up").noconvert(), py::arg("out").noconvert(),
+        py::arg("threads"));
+  m.def("swiglu_backward", &swiglu_backward, py::arg("grad").noconvert(), py::arg("gate").noconvert(),
+        py::arg("up").noconvert(), py::arg("grad_gate").noconvert(), py::arg("grad_up").noconvert(),
+        py::arg("threads"));
+}
+
+}  // namespace smolfast::bindings
