@@ -97,7 +97,7 @@ def options_for(feature: str, heads: int, key_length: int) -> dict[str, Any]:
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("feature", FEATURES)
 def test_attention_is_brute_force(feature: str, lengths: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smolfast.reference.attention._MAX_ROWS", 16)
+    monkeypatch.setattr("smolfast.reference.blocks._MAX_ROWS", 16)
     query_length, key_length = lengths
     if "rope" in FEATURES[feature] and query_length > key_length:
         pytest.skip("refused, tested below")
@@ -221,31 +221,31 @@ def test_empty_attention() -> None:
     assert not keyless.any()
 
 
-def attention_arguments(feature: str, packed: bool, requires_grad: bool) -> tuple[Any, ...]:
+def attention_arguments(feature: str, lengths: tuple[int, ...], requires_grad: bool) -> tuple[Any, ...]:
     options = options_for(feature, 2, 6)
     q, k, v = (randn(2, 3, h, 4, seed=s).requires_grad_(requires_grad) for s, h in ((1, 2), (2, 1), (3, 1)))
     cumulative = None
-    if packed:
+    if lengths:
         q, k, v = (x.detach().flatten(0, 1).requires_grad_(requires_grad) for x in (q, k, v))
-        cumulative = torch.tensor([0, 2, 6], dtype=torch.int32)
+        cumulative = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
     cos, sin = options.get("rope", (None, None))
-    if cos is not None and not packed:
+    if cos is not None and not lengths:
         cos, sin = cos[:3], sin[:3]
     left, right = (-1 if side is None else side for side in options.get("window_size", (-1, -1)))
     return (
         q, k, v, cumulative, cumulative, cos, sin, options.get("sinks"), 4, 4, options.get("causal", True), 0.5, left,
-        right, options.get("softcap", 0.0), True, True,
+        right, options.get("softcap", 0.0), True, True, True,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("lengths", [(), (2, 4), (3, 3)], ids=str)
 @pytest.mark.parametrize("feature", ["causal", "everything"])
-def test_opcheck_attention(feature: str, packed: bool) -> None:
-    arguments = attention_arguments(feature, packed, requires_grad=True)
+def test_opcheck_attention(feature: str, lengths: tuple[int, ...]) -> None:
+    arguments = attention_arguments(feature, lengths, requires_grad=True)
     torch.library.opcheck(attention_ops._attention, arguments, test_utils=OPCHECKS)
-    arguments = attention_arguments(feature, packed, requires_grad=False)
+    arguments = attention_arguments(feature, lengths, requires_grad=False)
     out, lse, _ = attention_ops._attention(*arguments)
-    backward = (torch.ones_like(out), torch.ones_like(lse), *arguments[:3], out, lse, *arguments[3:-1])
+    backward = (torch.ones_like(out), torch.ones_like(lse), *arguments[:3], out, lse, *arguments[3:-2])
     torch.library.opcheck(attention_ops._attention_backward, backward, test_utils=OPCHECKS)
 
 

@@ -5,7 +5,7 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 
 from __future__ import annotations
 
-from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_fuses
+from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_is_fastest
 from smolfast.reference.distillation import DIVERGENCES, Teacher, stored_divergence
 from smolfast.reference.loss import (
     MAX_STORED_COLUMNS,
@@ -49,6 +49,6 @@ __all__ = [
     "summed_loss",
     "token_losses_backward",
     "token_losses_forward",
-    "torch_fuses",
+    "torch_is_fastest",
     "turn_rows",
 ]
