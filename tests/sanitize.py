@@ -19,7 +19,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TESTS = {
-    "address,undefined": ["test_text_*.py", "test_dedup_*.py", "test_documents.py"],
+    "address,undefined": [
+        "test_text_*.py",
+        "test_dedup_*.py",
+        "test_documents.py",
+        "test_softmax_gradient.py",
+        "test_swiglu.py",
+    ],
     "thread": ["test_text_*.py", "test_dedup_*.py"],
 }
 # Python frees little at exit, so that leaks are not to be told from that; every other report ends the run. The search
