@@ -70,3 +70,14 @@ def test_hidden_keys_may_hold_anything() -> None:
     torch.testing.assert_close(out[:, :250], expected)
     assert expected_max.isfinite().all()
     assert max_logit.isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_may_change_before_the_backward_pass(dtype: torch.dtype) -> None:
+    """One thread goes over blocks, which leave the LSE out; torch's kernel, which several take, needs it."""
+    leaves = [torch.randn(1, 300, heads, 16).to(dtype).requires_grad_() for heads in (4, 2, 2)]
+    expected = torch.autograd.grad(ops.gqa_attention(*leaves).square().sum(), leaves)
+    out = ops.gqa_attention(*leaves)
+    torch.set_num_threads(2)
+    for found, gradient in zip(torch.autograd.grad(out.square().sum(), leaves), expected, strict=True):
+        torch.testing.assert_close(found, gradient)

@@ -151,10 +151,8 @@ using OneMatrix = void (*)(float*, const Job&, const Workspace&, const Member&, 
 
 #if defined(SMOLFAST_X86)
 #if defined(__GNUC__)
-#define SMOLFAST_FMA __attribute__((target("avx2,fma")))
-#define SMOLFAST_FMA512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512")))
-SMOLFAST_IMPLEMENT(avx2, SMOLFAST_FMA, 8, 6)
-SMOLFAST_IMPLEMENT(avx512, SMOLFAST_FMA512, 16, 16)
+SMOLFAST_IMPLEMENT(avx2, SMOLFAST_LOOPS_AVX2, 8, 6)
+SMOLFAST_IMPLEMENT(avx512, SMOLFAST_LOOPS_AVX512, 16, 16)
 #endif
 SMOLFAST_IMPLEMENT(baseline, , 4, 2)
 #else

@@ -6,11 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#if defined(__GNUC__)
-#define SMOLFAST_INLINE static inline __attribute__((always_inline))
-#else
-#define SMOLFAST_INLINE static inline
-#endif
+#include "base/vector_loops.h"
 
 namespace smolfast::orthogonalize {
 namespace {  // one copy for each file that includes it

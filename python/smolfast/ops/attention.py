@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn.functional import scaled_dot_product_attention
 
 from smolfast import reference
@@ -362,9 +362,9 @@ class _Attention(torch.autograd.Function):
 
 
 # Not by custom_op and register_autograd, whose wrappers cost 0.12 ms a call, 3 % of 256 tokens' attention.
-_library: Any = torch.library.Library("smolfast", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define("gqa_attention" + torch.library.infer_schema(_attention_forward, mutates_args=()))
-_library.impl("gqa_attention", _attention_forward, "CompositeExplicitAutograd")
-_library.impl("gqa_attention", _Attention.apply, "Autograd")
-torch.library.register_fake("smolfast::gqa_attention", _attention_fake, lib=_library)
+_operators: Any = library.Library("smolfast", "FRAGMENT")  # type: ignore[no-untyped-call]
+_operators.define("gqa_attention" + library.infer_schema(_attention_forward, mutates_args=()))
+_operators.impl("gqa_attention", _attention_forward, "CompositeExplicitAutograd")
+_operators.impl("gqa_attention", _Attention.apply, "Autograd")
+library.register_fake("smolfast::gqa_attention", _attention_fake, lib=_operators)
 _attention = torch.ops.smolfast.gqa_attention.default

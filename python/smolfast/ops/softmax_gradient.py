@@ -41,8 +41,8 @@ def _turn(
         partition.numpy(),
         (2 * options.z_loss * total).numpy(),
         (options.label_smoothing / logits.shape[1] * total).numpy(),
-        torch.cat(columns, 1).contiguous().numpy(),
-        torch.cat(values, 1).contiguous().numpy(),
+        torch.cat(columns, 1).numpy(),
+        torch.cat(values, 1).numpy(),
         torch.get_num_threads(),
     )
     lse, highest, logit_sum, at_columns = (torch.from_numpy(array) for array in found)

@@ -286,7 +286,9 @@ def _dense_backward(
             delta = delta - grad_lse
         weight = torch.exp(sinks.to(compute)[:, None] - blocks.finite(lse))
         grad_sinks.sub_((weight * delta).sum((0, 2)).to(grad_sinks.dtype))
-    if grad_lse is not None or not torch_is_fastest(q, options, q.shape[1], k.shape[1]):
+    # Blocks may have left the LSE out, if torch had one thread then and has several now.
+    missing = bool((lse == -torch.inf).all())
+    if grad_lse is not None or missing or not torch_is_fastest(q, options, q.shape[1], k.shape[1]):
         return blocks.backward(grad_out, grad_lse, q, k, v, lse, sinks is not None, options)
     # The kernel takes probabilities from exp(score − lse) and its row sums from out · grad_out: right with sinks too.
     heads_first = [_heads_first(x) for x in (grad_out, q, k, v, out)]
