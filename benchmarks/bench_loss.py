@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast import ops
-from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
+from smolfast.bench.results import Results, Row, Spread, machine, read_results, versions, write_results
 from smolfast.distill import StoredTeacher, distill_loss
 
 STATUS = Path("/proc/self/status")
@@ -184,6 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--skip", default="^$", help="leave out implementations that match this regular expression")
     parser.add_argument("--quick", action="store_true", help="small, fp32, three rounds, nothing compiled")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--add", action="store_true", help="keep the file's rows of what isn't measured now")
     options = parser.parse_args(arguments)
     if options.quick:
         options.vocabulary, options.depths, options.dtypes, options.positions = [4096], [1, 3], ["float32"], 256
@@ -198,6 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         runs = peers(*small, torch.arange(64))
         measure({name: run for name, run in runs.items() if not re.search(options.skip, name)}, small, 1, {})
     rows: list[Row] = []
+    earlier = read_results(options.json).rows if options.add and options.json.exists() else []
     for vocabulary in options.vocabulary:
         for dtype in (getattr(torch, name) for name in options.dtypes):
             peak = gemm_peak(options.width, dtype)
@@ -217,7 +219,11 @@ def main(arguments: list[str] | None = None) -> int:
                 if options.json:  # after every case: a run that is stopped leaves what it has
                     names = ("vocabulary", "depths", "dtypes", "positions", "width", "rounds", "skip", "quick")
                     settings = {name: getattr(options, name) for name in names}
-                    write_results(options.json, Results("loss", rows, machine=about, versions=found, settings=settings))
+                    new = {(row.case, row.name) for row in rows}
+                    kept = [row for row in earlier if (row.case, row.name) not in new]
+                    all_rows = sorted([*kept, *rows], key=lambda row: (row.case, row.role))
+                    results = Results("loss", all_rows, machine=about, versions=found, settings=settings)
+                    write_results(options.json, results)
     return 0
 
 

@@ -3,7 +3,7 @@
 When the upstream gradient is one number, nothing has to wait for the backward pass: a block of rows is multiplied with
 the unembedding, turned into the gradient of its logits where it lies, and multiplied into both gradients. That is three
 products where recomputing takes four, and the logits of one block exist at a time. What it costs is that dW is read and
-written once a block of rows instead of once (2 % of the time at H = 256 and 64 MiB blocks).
+written once a block of rows instead of once (about 2 % of the time at H = 256).
 
 bf16 stays bf16 in the products (fp32 sums within one, and of dW over blocks): on an AVX-512 BF16 core they
 run at 180 GFLOP/s where fp32 runs at 80. Everything between is fp32.
@@ -20,9 +20,9 @@ from torch import Tensor
 from smolfast.reference.distillation import Teacher
 from smolfast.reference.loss import LossOptions, by_row, row_losses
 
-# Logits held at a time: 64 MiB in fp32 (twice as much gains 3 % at V = 49,152). Fewer than 256 rows are worth more,
-# since dW is read and written for each block: 12 % at V = 128,256.
-_BUFFER = 1 << 24
+# Bytes of logits held at a time, since dW is read and written once for each block of them: at V = 49,152 64 MiB take
+# 2 % (fp32) to 6 % (bf16) longer; at V = 128,256 fewer than 256 rows 12 %.
+_BUFFER = 96 << 20
 _LEAST_ROWS = 256
 # Rows of logits worked on at a time, in fp32. On one thread 1 to 16 MiB take the same time (1.99 s of 2,048 rows at
 # V = 49,152); 4 MiB are 21 rows there, which several threads share evenly, where 1 MiB is 5.
@@ -166,7 +166,7 @@ def summed_loss(
     dx = x.new_empty((count, width) if needs_hidden else 0)
     dw = torch.zeros(weight.shape if needs_weight else 0, dtype=compute, device=x.device)
     db = dw.new_zeros(vocabulary if needs_weight and bias is not None else 0)
-    fits = _BUFFER // max(1, vocabulary)
+    fits = _BUFFER // max(1, vocabulary * x.itemsize)
     height = max(1, min(count, _even(max(fits, min(_LEAST_ROWS, 2 * fits)))))
     buffer = _buffer(x, height if count else 0, vocabulary)
     for start in range(0, count, height):
