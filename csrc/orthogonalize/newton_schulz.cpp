@@ -1,17 +1,16 @@
 #include "orthogonalize/newton_schulz.h"
 
 #include <algorithm>
-#include <atomic>
-#include <barrier>
 #include <cmath>
 #include <memory>
 #include <new>
-#include <system_error>
-#include <thread>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/crew.h"
+#include "orthogonalize/rows.h"
 #include "orthogonalize/tiles.h"
 
 // This file is compiled with contraction of a · b + c into one instruction, which the ISO mode of the rest forbids.
@@ -23,113 +22,137 @@ namespace {
 // larger than those of mirroring may be; the first two leave the result's error as it is (33 × 33 to 400 × 900,
 // "muon").
 constexpr std::size_t kMirrored = 2;
+// Multiply-adds worth a thread: some 80 µs, as long as it takes to start one.
+constexpr double kThreadCost = 1 << 22;
 
 struct Job {
-  std::size_t rows, columns;
-  double eps;
-  std::span<const Step> steps;
-  std::span<const std::size_t> parts;
+  const Matrix* matrix;
+  bool tall;
+  std::size_t n, m;  // in tiles, n ≤ m
 
-  bool tall() const { return rows > columns; }
-  std::size_t n() const { return (std::min(rows, columns) + kTile - 1) / kTile; }  // in tiles
-  std::size_t m() const { return (std::max(rows, columns) + kTile - 1) / kTile; }
+  explicit Job(const Matrix& given) : matrix(&given), tall(given.rows > given.columns) {
+    n = (std::min(given.rows, given.columns) + kTile - 1) / kTile;
+    m = (std::max(given.rows, given.columns) + kTile - 1) / kTile;
+  }
+  std::size_t strips() const { return tall ? m : n; }  // of the matrix
+  std::size_t squares() const { return matrix->parts.empty() ? 2 : 4; }
+  std::size_t memory() const { return (n * m + squares() * n * n) * kTileSize; }
+
+  double cost(std::size_t steps) const {  // multiply-adds
+    const double nnm = static_cast<double>(n * n * m) * (kTile * kTileSize), nnn = nnm * n / m, k = steps;
+    const double parts = matrix->parts.size();
+    return parts > 0 ? parts * 1.5 * nnm + (2.5 * k - 2 * parts) * nnn : k * (1.5 * nnm + 0.5 * nnn);
+  }
+};
+
+struct Phase {
+  enum class Kind { kLoad, kScale, kSymmetric, kMultiply, kStore } kind;
+  Tiles A{}, B{}, OUT{};
+  Terms terms{};  // a product's; beta is that of X in AX + beta · X
 };
 
 struct Free {
   void operator()(float* memory) const { ::operator delete(memory, std::align_val_t{64}); }
 };
+using Memory = std::unique_ptr<float, Free>;
 
-// What a team works in.
-struct Workspace {
-  Workspace(const Job& job, std::size_t members) {
-    const std::size_t n = job.n(), m = job.m(), squares = job.parts.empty() ? 2 : 4;
-    const std::size_t count = (n * m + squares * n * n + members * m) * kTileSize;
-    memory.reset(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t{64})));
-    float* at = memory.get();
-    X = {at, n, m};
-    at += n * m * kTileSize;
-    for (std::size_t i = 0; i < squares; ++i, at += n * n * kTileSize) square[i] = {at, n, n};
-    panels = at;
+Memory allocate(std::size_t count) {
+  return Memory(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t{64})));
+}
+
+// A matrix in work, and the memory for it.
+struct Place {
+  Memory memory;
+  std::vector<double> sums;  // of squares, one for each strip of rows
+  std::vector<Phase> phases;
+  std::vector<std::size_t> tasks;
+  const Matrix* matrix = nullptr;
+  bool tall = false;
+
+  void add(Phase phase, std::size_t count) {
+    phases.push_back(phase);
+    tasks.push_back(count);
+  }
+  void symmetric(const Tiles& A, const Tiles& B, const Terms& terms, const Tiles& OUT) {
+    add({Phase::Kind::kSymmetric, A, B, OUT, terms}, OUT.wide);
+  }
+  void multiply(const Tiles& A, float scale, const Tiles& X) {
+    add({Phase::Kind::kMultiply, A, {}, X, {1.0f, scale, 0.0f, nullptr}}, X.wide);
   }
 
-  std::unique_ptr<float, Free> memory;
-  Tiles X{};
-  Tiles square[4]{};
-  float* panels = nullptr;  // m tiles for each member
+  void start(const Job& job, std::span<const Step> steps) {
+    matrix = job.matrix;
+    tall = job.tall;
+    phases.clear();
+    tasks.clear();
+    const std::size_t n = job.n, m = job.m;
+    const Tiles X{memory.get(), n, m};
+    Tiles square[4];
+    for (std::size_t i = 0; i < 4; ++i) square[i] = {X.data + (n * m + i * n * n) * kTileSize, n, n};
+    add({Phase::Kind::kLoad, {}, {}, X}, job.strips());
+    add({Phase::Kind::kScale, {}, {}, X}, n);
+    if (matrix->parts.empty()) {
+      const Tiles &A = square[0], &B = square[1];
+      for (const Step& step : steps) {
+        symmetric(X, X, {}, A);
+        symmetric(A, A, {step.c, step.b, 0.0f, A.data}, B);
+        multiply(B, step.a, X);
+      }
+    }
+    const Step* step = steps.data();
+    for (const std::size_t part : matrix->parts) {
+      const Tiles &R = square[0], &P = square[2];
+      Tiles spare = square[1], Q = square[3];
+      symmetric(X, X, {}, R);
+      for (std::size_t i = 0; i < part; ++i, ++step) {
+        const Tiles factor = i == 0 ? Q : P;
+        symmetric(R, R, {step->c, step->b, step->a, R.data}, factor);
+        if (i > kMirrored) {
+          multiply(P, 0.0f, Q);  // P from the left
+        } else if (i > 0) {
+          symmetric(P, Q, {}, spare);
+          std::swap(Q, spare);
+        }
+        if (i + 1 < part) {
+          symmetric(factor, R, {}, spare);
+          symmetric(spare, factor, {}, R);
+        }
+      }
+      multiply(Q, 0.0f, X);
+    }
+    add({Phase::Kind::kStore, {}, {}, X}, job.strips());
+  }
 };
 
-// A sum of squares in double can neither overflow nor vanish.
-SMOLFAST_INLINE float scale_of(const float* matrix, const Job& job) {
-  double sums[8] = {};
-  const std::size_t count = job.rows * job.columns;
-  std::size_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (std::size_t lane = 0; lane < 8; ++lane) sums[lane] += static_cast<double>(matrix[i + lane]) * matrix[i + lane];
-  }
-  for (; i < count; ++i) sums[0] += static_cast<double>(matrix[i]) * matrix[i];
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  const double norm = std::sqrt(sum);
-  return static_cast<float>(1.0 / (norm < job.eps ? job.eps : norm));
-}
-
-using Meet = std::barrier<>;
-
-// A member's part of the work on one matrix; `all` of them meet after each part, null for one alone.
+// A task of a phase; `panel` holds n tiles.
 template <class KERNEL>
-SMOLFAST_INLINE void one_matrix(float* matrix, const Job& job, const Workspace& space, const Member& member,
-                                Meet* all) {
-  const auto meet = [all] {
-    if (all != nullptr) all->arrive_and_wait();
-  };
-  const Tiles& X = space.X;
-  float* panel = space.panels + member.rank * job.m() * kTileSize;
-  const float scale = scale_of(matrix, job);
-  load<KERNEL>(matrix, job.rows, job.columns, job.tall(), scale, X, member);
-  meet();
-  if (job.parts.empty()) {
-    const Tiles &A = space.square[0], &B = space.square[1];
-    for (const Step& step : job.steps) {
-      symmetric<KERNEL>(X, X, true, {}, A, panel, member);
-      meet();
-      symmetric<KERNEL>(A, A, false, {step.c, step.b, 0.0f, &A}, B, panel, member);
-      meet();
-      multiply<KERNEL>(B, step.a, X, panel, member);
-      meet();
+SMOLFAST_INLINE void run_task(Place& place, const Phase& phase, std::size_t task, double eps, const Muon* muon,
+                              float* panel) {
+  switch (phase.kind) {
+    case Phase::Kind::kLoad:
+      place.sums[task] = load<KERNEL>(*place.matrix, muon, place.tall, phase.OUT, task);
+      break;
+    case Phase::Kind::kScale: {
+      const std::size_t strips = place.tall ? phase.OUT.wide : phase.OUT.tall;
+      const double norm = std::sqrt(std::accumulate(place.sums.begin(), place.sums.begin() + strips, 0.0));
+      const auto scale = static_cast<float>(1.0 / (norm < eps ? eps : norm));
+      float* numbers = phase.OUT.tile(task, 0);
+      for (std::size_t e = 0; e < phase.OUT.wide * kTileSize; ++e) numbers[e] *= scale;
+      break;
     }
+    case Phase::Kind::kSymmetric:
+      symmetric<KERNEL>(phase.A, phase.B, phase.terms, phase.OUT, task);
+      break;
+    case Phase::Kind::kMultiply:
+      multiply<KERNEL>(phase.A, phase.terms.beta, phase.OUT, panel, task);
+      break;
+    case Phase::Kind::kStore:
+      store<KERNEL>(*place.matrix, muon, place.tall, phase.OUT, task);
+      break;
   }
-  const Step* step = job.steps.data();
-  for (const std::size_t part : job.parts) {
-    const Tiles &R = space.square[0], &P = space.square[2];
-    Tiles spare = space.square[1], Q = space.square[3];
-    symmetric<KERNEL>(X, X, true, {}, R, panel, member);
-    meet();
-    for (std::size_t i = 0; i < part; ++i, ++step) {
-      const Tiles factor = i == 0 ? Q : P;
-      symmetric<KERNEL>(R, R, false, {step->c, step->b, step->a, &R}, factor, panel, member);
-      meet();
-      if (i > kMirrored) {
-        multiply<KERNEL>(P, 0.0f, Q, panel, member);  // P from the left
-      } else if (i > 0) {
-        symmetric<KERNEL>(P, Q, false, {}, spare, panel, member);
-        meet();
-        std::swap(Q, spare);
-      }
-      if (i + 1 < part) {
-        symmetric<KERNEL>(factor, R, false, {}, spare, panel, member);
-        meet();
-        symmetric<KERNEL>(spare, factor, false, {}, R, panel, member);
-      }
-      meet();
-    }
-    multiply<KERNEL>(Q, 0.0f, X, panel, member);
-    meet();
-  }
-  store<KERNEL>(X, job.rows, job.columns, job.tall(), matrix, member);
-  meet();
 }
 
-using OneMatrix = void (*)(float*, const Job&, const Workspace&, const Member&, Meet*);
+using RunTask = void (*)(Place&, const Phase&, std::size_t, double, const Muon*, float*);
 
 #if defined(__GNUC__)
 #define SMOLFAST_NOINLINE __attribute__((noinline))
@@ -137,16 +160,22 @@ using OneMatrix = void (*)(float*, const Job&, const Workspace&, const Member&, 
 #define SMOLFAST_NOINLINE
 #endif
 
-// The kernel NAME and one_NAME for one instruction set, given as the target attribute.
-#define SMOLFAST_IMPLEMENT(NAME, TARGET, LANES, ROWS)                                                              \
-  struct NAME {                                                                                                    \
-    static constexpr std::size_t kLanes = LANES;                                                                   \
-    TARGET SMOLFAST_NOINLINE static void tile(const Tiles& A, std::size_t i, const float* panel, float* sum) {     \
-      Micro<LANES, ROWS>::tile(A, i, panel, sum);                                                                  \
-    }                                                                                                              \
-  };                                                                                                               \
-  TARGET void one_##NAME(float* matrix, const Job& job, const Workspace& space, const Member& member, Meet* all) { \
-    one_matrix<NAME>(matrix, job, space, member, all);                                                             \
+// The kernel NAME and run_NAME for one instruction set, given as the target attribute.
+#define SMOLFAST_IMPLEMENT(NAME, TARGET, LANES, ROWS)                                                        \
+  struct NAME {                                                                                              \
+    static constexpr std::size_t kLanes = LANES;                                                             \
+    TARGET SMOLFAST_NOINLINE static void by_column(const float* left, const float* right, std::size_t count, \
+                                                   float* sum) {                                             \
+      Micro<LANES, ROWS>::template tile<true>(left, right, count, sum);                                      \
+    }                                                                                                        \
+    TARGET SMOLFAST_NOINLINE static void by_row(const float* left, const float* right, std::size_t count,    \
+                                                float* sum) {                                                \
+      Micro<LANES, ROWS>::template tile<false>(left, right, count, sum);                                     \
+    }                                                                                                        \
+  };                                                                                                         \
+  TARGET void run_##NAME(Place& place, const Phase& phase, std::size_t task, double eps, const Muon* muon,   \
+                         float* panel) {                                                                     \
+    run_task<NAME>(place, phase, task, eps, muon, panel);                                                    \
   }
 
 #if defined(SMOLFAST_X86)
@@ -159,65 +188,57 @@ SMOLFAST_IMPLEMENT(baseline, , 4, 2)
 SMOLFAST_IMPLEMENT(baseline, , 4, 6)
 #endif
 
-OneMatrix chosen() {
+RunTask chosen() {
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
   const Isa isa = active_isa();
-  if (isa == Isa::kAvx512) return one_avx512;
-  if (isa == Isa::kAvx2) return one_avx2;
+  if (isa == Isa::kAvx512) return run_avx512;
+  if (isa == Isa::kAvx2) return run_avx2;
 #endif
-  return one_baseline;
-}
-
-// Runs body(rank, size) on up to `wanted` threads, the caller's among them, that really run at the same time.
-template <class BODY>
-void run_team(std::size_t wanted, const BODY& body) {
-  if (wanted <= 1) return body(0, 1);
-  std::atomic<std::size_t> size{0};
-  std::vector<std::jthread> pool;
-  pool.reserve(wanted - 1);
-  try {
-    for (std::size_t rank = 1; rank < wanted; ++rank) {
-      pool.emplace_back([&, rank] {
-        size.wait(0);
-        body(rank, size.load());
-      });
-    }
-  } catch (const std::system_error&) {  // no more threads to be had: fewer do it
-  }
-  size = pool.size() + 1;
-  size.notify_all();
-  body(0, pool.size() + 1);
+  return run_baseline;
 }
 
 }  // namespace
 
-void newton_schulz(std::span<float* const> matrices, std::size_t rows, std::size_t columns, double eps,
-                   std::span<const Step> steps, std::span<const std::size_t> parts, int threads) {
-  const Job job{rows, columns, eps, steps, parts};
-  if (matrices.empty() || rows == 0 || columns == 0) return;
-  const OneMatrix one = chosen();
-  const std::size_t wanted = std::max(threads, 1);
-  const std::size_t alone = matrices.size() - matrices.size() % wanted;
-  if (alone > 0) {
-    std::vector<Workspace> spaces;
-    for (std::size_t rank = 0; rank < wanted; ++rank) spaces.emplace_back(job, 1);
-    run_team(wanted, [&](std::size_t rank, std::size_t size) {
-      for (std::size_t i = rank; i < alone; i += size) one(matrices[i], job, spaces[rank], {0, 1}, nullptr);
-    });
+void newton_schulz(std::span<const Matrix> matrices, double eps, std::span<const Step> steps, int threads,
+                   const Muon* muon) {
+  std::vector<Job> jobs;
+  std::size_t memory = 0, strips = 0, panel = 0, parts = 0;
+  double cost = 0;
+  for (const Matrix& matrix : matrices) {
+    if (matrix.rows == 0 || matrix.columns == 0) continue;
+    const Job& job = jobs.emplace_back(matrix);
+    memory = std::max(memory, job.memory());
+    strips = std::max(strips, job.strips());
+    panel = std::max(panel, job.n * kTileSize);
+    parts = std::max(parts, matrix.parts.size());
+    cost += job.cost(steps.size());
   }
-  if (alone == matrices.size()) return;
-  // A thread with fewer than four rows of tiles waits more than it works.
-  const std::size_t members = std::clamp<std::size_t>(job.n() / 4, 1, wanted);
-  const Workspace space(job, members);
-  Meet barrier(static_cast<std::ptrdiff_t>(members));
-  run_team(members, [&](std::size_t rank, std::size_t size) {
-    if (rank == 0) {
-      for (std::size_t missing = size; missing < members; ++missing) barrier.arrive_and_drop();
-    }
-    for (std::size_t i = alone; i < matrices.size(); ++i) {
-      one(matrices[i], job, space, {rank, size}, size > 1 ? &barrier : nullptr);
-    }
-  });
+  if (jobs.empty()) return;
+  std::stable_sort(jobs.begin(), jobs.end(),
+                   [&](const Job& a, const Job& b) { return a.cost(steps.size()) > b.cost(steps.size()); });
+  constexpr double kMostThreads = 1024;
+  const auto wanted = static_cast<std::size_t>(
+      std::clamp(cost / kThreadCost, 1.0, std::clamp(static_cast<double>(threads), 1.0, kMostThreads)));
+  std::vector<Place> places(wanted);
+  for (Place& place : places) {  // all of it here, where it may throw
+    place.memory = allocate(memory);
+    place.sums.resize(strips);
+    const std::size_t most = 3 + 4 * steps.size() + 2 * parts;
+    place.phases.reserve(most);
+    place.tasks.reserve(most);
+  }
+  const Memory panels = allocate(wanted * panel);
+  const RunTask run = chosen();
+  run_crew(
+      jobs.size(), wanted,
+      [&](std::size_t place, std::size_t job) -> std::span<const std::size_t> {
+        places[place].start(jobs[job], steps);
+        return places[place].tasks;
+      },
+      [&](std::size_t at, std::size_t phase, std::size_t task, std::size_t thread) {
+        Place& place = places[at];
+        run(place, place.phases[phase], task, eps, muon, panels.get() + thread * panel);
+      });
 }
 
 }  // namespace smolfast::orthogonalize

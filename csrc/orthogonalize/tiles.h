@@ -1,10 +1,14 @@
 // Matrices as 16 × 16 tiles, and the products of Newton–Schulz on them. Everything is inlined into functions that are
-// compiled for one instruction set each. A KERNEL is such a set: kLanes, and tile(), a function of its own for the
-// micro-kernel (inlined into more code, GCC 12 spills its sums under AVX2: 1.6 times the time).
+// compiled for one instruction set each. A KERNEL is such a set: kLanes, and by_column() and by_row(), functions of
+// their own for the micro-kernel (inlined into more code, GCC 12 spills its sums under AVX2: 1.6 times the time).
+//
+// A tile lies column after column, for then no product turns or copies its right factor: A Bᵀ takes tiles along a row
+// of A, whose columns it spreads, and along a row of B, whose columns are the rows of Bᵀ.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 #include "base/vector_loops.h"
 
@@ -14,7 +18,7 @@ namespace {  // one copy for each file that includes it
 constexpr std::size_t kTile = 16;
 constexpr std::size_t kTileSize = kTile * kTile;
 
-// A matrix padded with zeros: tile (i, j) lies at data + (i · wide + j) · 256, row-major.
+// A matrix padded with zeros: tile (i, j) lies at data + (i · wide + j) · 256.
 struct Tiles {
   float* data;
   std::size_t tall, wide;
@@ -33,89 +37,160 @@ using Vec = typename VecOf<LANES>::type;
 template <std::size_t LANES>
 struct Vec {
   float lane[LANES];
-  void operator+=(const Vec& other) {
-    for (std::size_t i = 0; i < LANES; ++i) lane[i] += other.lane[i];
+  friend Vec operator+(Vec a, const Vec& b) {
+    for (std::size_t i = 0; i < LANES; ++i) a.lane[i] += b.lane[i];
+    return a;
   }
-  friend Vec operator*(float scale, Vec vec) {
-    for (std::size_t i = 0; i < LANES; ++i) vec.lane[i] *= scale;
-    return vec;
+  friend Vec operator-(Vec a, const Vec& b) {
+    for (std::size_t i = 0; i < LANES; ++i) a.lane[i] -= b.lane[i];
+    return a;
   }
+  friend Vec operator*(float scale, Vec a) {
+    for (std::size_t i = 0; i < LANES; ++i) a.lane[i] *= scale;
+    return a;
+  }
+  void operator+=(const Vec& other) { *this = *this + other; }
 };
 #endif
+
+// Numbers that lie anywhere.
+template <std::size_t LANES>
+SMOLFAST_INLINE Vec<LANES> get(const float* from) {
+  Vec<LANES> vec;
+  std::memcpy(&vec, from, sizeof(vec));
+  return vec;
+}
+template <std::size_t LANES>
+SMOLFAST_INLINE void put(Vec<LANES> vec, float* to) {
+  std::memcpy(to, &vec, sizeof(vec));
+}
+
+// std::copy_n of a tile becomes `rep movs`, which takes several times as long.
+template <std::size_t LANES>
+SMOLFAST_INLINE void copy_tile(const float* from, float* to) {
+  for (std::size_t e = 0; e < kTileSize; e += LANES) put<LANES>(get<LANES>(from + e), to + e);
+}
 
 // Registers of LANES floats, ROWS rows of a tile at once: as many sums as there are registers for, less a few.
 template <std::size_t LANES, std::size_t ROWS>
 struct Micro {
-  // sum = strip i of A times a panel of A.wide tiles.
-  SMOLFAST_INLINE void tile(const Tiles& A, std::size_t i, const float* panel, float* sum) {
+  // sum = Σₜ LₜRₜ, row after row, over `count` tiles that lie one after the other. R lies row after row, L too or, if
+  // BY_COLUMN, column after column.
+  template <bool BY_COLUMN>
+  SMOLFAST_INLINE void tile(const float* left, const float* right, std::size_t count, float* sum) {
     constexpr std::size_t kLast = kTile % ROWS;
-    for (std::size_t first = 0; first + ROWS <= kTile; first += ROWS) rows<ROWS>(A, i, panel, first, sum);
-    if constexpr (kLast != 0) rows<kLast>(A, i, panel, kTile - kLast, sum);
+    for (std::size_t first = 0; first + ROWS <= kTile; first += ROWS) {
+      rows<ROWS, BY_COLUMN>(left, right, count, first, sum);
+    }
+    if constexpr (kLast != 0) rows<kLast, BY_COLUMN>(left, right, count, kTile - kLast, sum);
   }
 
  private:
-  template <std::size_t COUNT>
-  SMOLFAST_INLINE void rows(const Tiles& A, std::size_t i, const float* panel, std::size_t first, float* sum) {
-    constexpr std::size_t kVecs = kTile / LANES;
+  template <std::size_t COUNT, bool BY_COLUMN>
+  SMOLFAST_INLINE void rows(const float* left, const float* right, std::size_t count, std::size_t first, float* sum) {
+    constexpr std::size_t kVecs = kTile / LANES, kRow = BY_COLUMN ? 1 : kTile, kColumn = BY_COLUMN ? kTile : 1;
     Vec<LANES> acc[COUNT][kVecs] = {};
-    const float* left = A.tile(i, 0) + first * kTile;
-    for (std::size_t t = 0; t < A.wide; ++t, left += kTileSize) {
-      for (std::size_t p = 0; p < kTile; ++p, panel += kTile) {
-        Vec<LANES> right[kVecs];
-        for (std::size_t v = 0; v < kVecs; ++v) right[v] = reinterpret_cast<const Vec<LANES>*>(panel)[v];
+    left += first * kRow;
+    for (std::size_t t = 0; t < count; ++t, left += kTileSize) {
+      for (std::size_t p = 0; p < kTile; ++p, right += kTile) {
+        Vec<LANES> row[kVecs];
+        for (std::size_t v = 0; v < kVecs; ++v) row[v] = get<LANES>(right + v * LANES);
         for (std::size_t r = 0; r < COUNT; ++r) {
-          for (std::size_t v = 0; v < kVecs; ++v) acc[r][v] += left[r * kTile + p] * right[v];
+          for (std::size_t v = 0; v < kVecs; ++v) acc[r][v] += left[r * kRow + p * kColumn] * row[v];
         }
       }
     }
     for (std::size_t r = 0; r < COUNT; ++r) {
       for (std::size_t v = 0; v < kVecs; ++v) {
-        reinterpret_cast<Vec<LANES>*>(sum + (first + r) * kTile)[v] = acc[r][v];
+        put<LANES>(acc[r][v], sum + (first + r) * kTile + v * LANES);
       }
     }
   }
 };
 
+#if defined(__GNUC__)
 #if defined(__clang__)
 #define SMOLFAST_SHUFFLE(mask_type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define SMOLFAST_SHUFFLE(mask_type, a, b, ...) __builtin_shuffle(a, b, mask_type{__VA_ARGS__})
 #endif
-
-#if defined(__GNUC__)
 typedef int Int4 __attribute__((vector_size(16)));
 typedef int Int8 __attribute__((vector_size(32)));
 typedef int Int16 __attribute__((vector_size(64)));
 
-SMOLFAST_INLINE void interleave(Vec<4> a, Vec<4> b, Vec<4>* to) {
-  to[0] = SMOLFAST_SHUFFLE(Int4, a, b, 0, 4, 1, 5);
-  to[1] = SMOLFAST_SHUFFLE(Int4, a, b, 2, 6, 3, 7);
+// Of each four lanes of a and b: a₀ b₀ a₁ b₁ and a₂ b₂ a₃ b₃.
+SMOLFAST_INLINE void mix_ones(Vec<4> a, Vec<4> b, Vec<4>* low, Vec<4>* high) {
+  *low = SMOLFAST_SHUFFLE(Int4, a, b, 0, 4, 1, 5);
+  *high = SMOLFAST_SHUFFLE(Int4, a, b, 2, 6, 3, 7);
 }
-SMOLFAST_INLINE void interleave(Vec<8> a, Vec<8> b, Vec<8>* to) {
-  to[0] = SMOLFAST_SHUFFLE(Int8, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-  to[1] = SMOLFAST_SHUFFLE(Int8, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+SMOLFAST_INLINE void mix_ones(Vec<8> a, Vec<8> b, Vec<8>* low, Vec<8>* high) {
+  *low = SMOLFAST_SHUFFLE(Int8, a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+  *high = SMOLFAST_SHUFFLE(Int8, a, b, 2, 10, 3, 11, 6, 14, 7, 15);
 }
-SMOLFAST_INLINE void interleave(Vec<16> a, Vec<16> b, Vec<16>* to) {
-  to[0] = SMOLFAST_SHUFFLE(Int16, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  to[1] = SMOLFAST_SHUFFLE(Int16, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+SMOLFAST_INLINE void mix_ones(Vec<16> a, Vec<16> b, Vec<16>* low, Vec<16>* high) {
+  *low = SMOLFAST_SHUFFLE(Int16, a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+  *high = SMOLFAST_SHUFFLE(Int16, a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+}
+
+// Of each four lanes: a₀ a₁ b₀ b₁ and a₂ a₃ b₂ b₃.
+SMOLFAST_INLINE void mix_pairs(Vec<4> a, Vec<4> b, Vec<4>* low, Vec<4>* high) {
+  *low = SMOLFAST_SHUFFLE(Int4, a, b, 0, 1, 4, 5);
+  *high = SMOLFAST_SHUFFLE(Int4, a, b, 2, 3, 6, 7);
+}
+SMOLFAST_INLINE void mix_pairs(Vec<8> a, Vec<8> b, Vec<8>* low, Vec<8>* high) {
+  *low = SMOLFAST_SHUFFLE(Int8, a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+  *high = SMOLFAST_SHUFFLE(Int8, a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+SMOLFAST_INLINE void mix_pairs(Vec<16> a, Vec<16> b, Vec<16>* low, Vec<16>* high) {
+  *low = SMOLFAST_SHUFFLE(Int16, a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+  *high = SMOLFAST_SHUFFLE(Int16, a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+
+// Blocks of four lanes of 4, 8 or 16 rows: row g's block k and row k's block g change places, for rows of one residue
+// modulo 4.
+SMOLFAST_INLINE void swap_blocks(Vec<4>*) {}
+SMOLFAST_INLINE void swap_blocks(Vec<8>* rows) {
+  for (std::size_t r = 0; r < 4; ++r) {
+    const Vec<8> a = rows[r], b = rows[r + 4];
+    rows[r] = SMOLFAST_SHUFFLE(Int8, a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+    rows[r + 4] = SMOLFAST_SHUFFLE(Int8, a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+SMOLFAST_INLINE void swap_blocks(Vec<16>* rows) {
+  const auto even = [](Vec<16> a, Vec<16> b) {
+    return SMOLFAST_SHUFFLE(Int16, a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+  };
+  const auto odd = [](Vec<16> a, Vec<16> b) {
+    return SMOLFAST_SHUFFLE(Int16, a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  };
+  for (std::size_t r = 0; r < 4; ++r) {
+    const Vec<16> a = rows[r], b = rows[r + 4], c = rows[r + 8], d = rows[r + 12];
+    const Vec<16> first = even(a, b), second = odd(a, b), third = even(c, d), fourth = odd(c, d);
+    rows[r] = even(first, third);
+    rows[r + 4] = even(second, fourth);
+    rows[r + 8] = odd(first, third);
+    rows[r + 12] = odd(second, fourth);
+  }
 }
 #endif
 
-// Interleaving rows r and r + LANES / 2, log₂ LANES times over, transposes a block of LANES × LANES.
+// Four rows at a time within blocks of four lanes, which shuffles are fast in, then whole blocks.
 template <std::size_t LANES>
 SMOLFAST_INLINE void transpose_tile(const float* from, float* to) {
 #if defined(__GNUC__)
   for (std::size_t i = 0; i < kTile; i += LANES) {
     for (std::size_t j = 0; j < kTile; j += LANES) {
-      Vec<LANES> rows[LANES], mixed[LANES];
-      for (std::size_t r = 0; r < LANES; ++r) {
-        rows[r] = *reinterpret_cast<const Vec<LANES>*>(from + (i + r) * kTile + j);
+      Vec<LANES> rows[LANES];
+      for (std::size_t r = 0; r < LANES; ++r) rows[r] = get<LANES>(from + (i + r) * kTile + j);
+      for (std::size_t r = 0; r < LANES; r += 4) {
+        Vec<LANES> a, b, c, d;
+        mix_ones(rows[r], rows[r + 1], &a, &b);
+        mix_ones(rows[r + 2], rows[r + 3], &c, &d);
+        mix_pairs(a, c, rows + r, rows + r + 1);
+        mix_pairs(b, d, rows + r + 2, rows + r + 3);
       }
-      for (std::size_t round = 1; round < LANES; round *= 2) {
-        for (std::size_t r = 0; r < LANES / 2; ++r) interleave(rows[r], rows[r + LANES / 2], mixed + 2 * r);
-        for (std::size_t r = 0; r < LANES; ++r) rows[r] = mixed[r];
-      }
-      for (std::size_t r = 0; r < LANES; ++r) *reinterpret_cast<Vec<LANES>*>(to + (j + r) * kTile + i) = rows[r];
+      swap_blocks(rows);
+      for (std::size_t r = 0; r < LANES; ++r) put<LANES>(rows[r], to + (j + r) * kTile + i);
     }
   }
 #else
@@ -125,107 +200,59 @@ SMOLFAST_INLINE void transpose_tile(const float* from, float* to) {
 #endif
 }
 
-// One of `size` threads that work on one matrix. Index i is its own if it comes up when counting to and fro: the long
-// and the short rows of a triangle are then shared out evenly.
-struct Member {
-  std::size_t rank, size;
+// Turns each tile of row i.
+template <class KERNEL>
+SMOLFAST_INLINE void turn_strip(const Tiles& X, std::size_t i) {
+  alignas(64) float turned[kTileSize];
+  for (std::size_t j = 0; j < X.wide; ++j) {
+    transpose_tile<KERNEL::kLanes>(X.tile(i, j), turned);
+    copy_tile<KERNEL::kLanes>(turned, X.tile(i, j));
+  }
+}
 
-  bool owns(std::size_t i) const { return (i / size % 2 ? size - 1 - i % size : i % size) == rank; }
-};
-
-// The terms beside the product in OUT = alpha · A B + beta · C + gamma · I.
+// The terms beside the product in OUT = alpha · A Bᵀ + beta · C + gamma · I.
 struct Terms {
   float alpha = 1.0f, beta = 0.0f, gamma = 0.0f;
-  const Tiles* C = nullptr;
+  const float* C = nullptr;  // symmetric, in tiles as many as OUT's
 };
 
-// OUT = alpha · A B + beta · C + gamma · I, known to be symmetric, where B is Aᵀ if `transposed` and otherwise
-// symmetric. OUT is neither A nor B; `panel` holds A.wide tiles.
+// Column j of tiles on and below the diagonal, and row j beyond it, of OUT = alpha · A Bᵀ + beta · C + gamma · I, known
+// to be symmetric. OUT is neither A nor B.
 template <class KERNEL>
-SMOLFAST_INLINE void symmetric(const Tiles& A, const Tiles& B, bool transposed, const Terms& terms, const Tiles& OUT,
-                               float* panel, const Member& member) {
-  alignas(64) float sum[kTileSize];
-  for (std::size_t j = 0; j < OUT.wide; ++j) {
-    if (!member.owns(j)) continue;
-    for (std::size_t t = 0; t < A.wide; ++t) {
-      if (transposed) {
-        transpose_tile<KERNEL::kLanes>(A.tile(j, t), panel + t * kTileSize);
-      } else {
-        std::copy_n(B.tile(t, j), kTileSize, panel + t * kTileSize);
+SMOLFAST_INLINE void symmetric(const Tiles& A, const Tiles& B, const Terms& terms, const Tiles& OUT, std::size_t j) {
+  constexpr std::size_t kLanes = KERNEL::kLanes;
+  alignas(64) float diagonal[kTileSize];
+  for (std::size_t i = j; i < OUT.tall; ++i) {
+    float* out = OUT.tile(j, i);  // which lies as tile (i, j) does row after row
+    KERNEL::by_column(A.tile(i, 0), B.tile(j, 0), A.wide, i == j ? diagonal : out);
+    if (i == j) transpose_tile<kLanes>(diagonal, out);
+    if (terms.C != nullptr) {
+      const float* add = terms.C + (j * OUT.wide + i) * kTileSize;
+      for (std::size_t e = 0; e < kTileSize; e += kLanes) {
+        put<kLanes>(terms.alpha * get<kLanes>(out + e) + terms.beta * get<kLanes>(add + e), out + e);
       }
     }
-    for (std::size_t i = j; i < OUT.tall; ++i) {
-      KERNEL::tile(A, i, panel, sum);
-      if (terms.C != nullptr) {
-        const float* add = terms.C->tile(i, j);
-        for (std::size_t e = 0; e < kTileSize; ++e) sum[e] = terms.alpha * sum[e] + terms.beta * add[e];
-      }
-      if (i == j) {
-        for (std::size_t r = 0; r < kTile; ++r) sum[r * kTile + r] += terms.gamma;
-      } else {
-        transpose_tile<KERNEL::kLanes>(sum, OUT.tile(j, i));
-      }
-      std::copy_n(sum, kTileSize, OUT.tile(i, j));
+    if (i == j) {
+      for (std::size_t r = 0; r < kTile; ++r) out[r * kTile + r] += terms.gamma;
+    } else {
+      transpose_tile<kLanes>(out, OUT.tile(i, j));
     }
   }
 }
 
-// X ← A X + scale · X for square A, a panel of X after the other; `panel` holds A.wide tiles.
+// Column j of tiles of X ← A X + scale · X for square A; `panel` holds X.tall tiles.
 template <class KERNEL>
-SMOLFAST_INLINE void multiply(const Tiles& A, float scale, const Tiles& X, float* panel, const Member& member) {
-  alignas(64) float sum[kTileSize];
-  for (std::size_t j = 0; j < X.wide; ++j) {
-    if (!member.owns(j)) continue;
-    for (std::size_t t = 0; t < X.tall; ++t) std::copy_n(X.tile(t, j), kTileSize, panel + t * kTileSize);
-    for (std::size_t i = 0; i < X.tall; ++i) {
-      KERNEL::tile(A, i, panel, sum);
-      if (scale != 0.0f) {
-        const float* old = panel + i * kTileSize;
-        for (std::size_t e = 0; e < kTileSize; ++e) sum[e] += scale * old[e];
+SMOLFAST_INLINE void multiply(const Tiles& A, float scale, const Tiles& X, float* panel, std::size_t j) {
+  constexpr std::size_t kLanes = KERNEL::kLanes;
+  for (std::size_t t = 0; t < X.tall; ++t) copy_tile<kLanes>(X.tile(t, j), panel + t * kTileSize);
+  for (std::size_t i = 0; i < X.tall; ++i) {
+    float* sum = X.tile(i, j);
+    KERNEL::by_row(panel, A.tile(i, 0), X.tall, sum);  // the tile turned, which is how it lies
+    if (scale != 0.0f) {
+      const float* old = panel + i * kTileSize;
+      for (std::size_t e = 0; e < kTileSize; e += kLanes) {
+        put<kLanes>(get<kLanes>(sum + e) + scale * get<kLanes>(old + e), sum + e);
       }
-      std::copy_n(sum, kTileSize, X.tile(i, j));
-    }
-  }
-}
-
-// Tiles of scale · matrix, or of its transpose if `flipped`.
-template <class KERNEL>
-SMOLFAST_INLINE void load(const float* matrix, std::size_t rows, std::size_t columns, bool flipped, float scale,
-                          const Tiles& X, const Member& member) {
-  alignas(64) float tile[kTileSize];
-  for (std::size_t row = 0; row < rows; row += kTile) {
-    if (!member.owns(row / kTile)) continue;
-    for (std::size_t column = 0; column < columns; column += kTile) {
-      const std::size_t height = std::min(kTile, rows - row), width = std::min(kTile, columns - column);
-      if (height < kTile || width < kTile) std::fill_n(tile, kTileSize, 0.0f);
-      for (std::size_t r = 0; r < height; ++r) {
-        const float* from = matrix + (row + r) * columns + column;
-        for (std::size_t c = 0; c < width; ++c) tile[r * kTile + c] = scale * from[c];
-      }
-      if (flipped) {
-        transpose_tile<KERNEL::kLanes>(tile, X.tile(column / kTile, row / kTile));
-      } else {
-        std::copy_n(tile, kTileSize, X.tile(row / kTile, column / kTile));
-      }
-    }
-  }
-}
-
-template <class KERNEL>
-SMOLFAST_INLINE void store(const Tiles& X, std::size_t rows, std::size_t columns, bool flipped, float* matrix,
-                           const Member& member) {
-  alignas(64) float turned[kTileSize];
-  for (std::size_t row = 0; row < rows; row += kTile) {
-    if (!member.owns(row / kTile)) continue;
-    for (std::size_t column = 0; column < columns; column += kTile) {
-      const float* tile = flipped ? X.tile(column / kTile, row / kTile) : X.tile(row / kTile, column / kTile);
-      if (flipped) {
-        transpose_tile<KERNEL::kLanes>(tile, turned);
-        tile = turned;
-      }
-      const std::size_t height = std::min(kTile, rows - row), width = std::min(kTile, columns - column);
-      for (std::size_t r = 0; r < height; ++r)
-        std::copy_n(tile + r * kTile, width, matrix + (row + r) * columns + column);
     }
   }
 }

@@ -18,10 +18,30 @@ def force_implementation(name: str) -> None: ...
 def available_threads() -> int: ...
 def release_kept_memory() -> None: ...
 def newton_schulz(
-    matrices: list[npt.NDArray[np.float32]],
+    source: npt.NDArray[np.float32],
+    result: npt.NDArray[np.float32],
     coefficients: Sequence[tuple[float, float, float]],
     parts: Sequence[int],
     eps: float,
+    threads: int,
+) -> None: ...
+def muon_step(
+    parameters: Sequence[
+        tuple[
+            npt.NDArray[np.float32],
+            npt.NDArray[np.float32],
+            npt.NDArray[np.float32],
+            Sequence[tuple[int, float, Sequence[int]]],
+        ]
+    ],
+    coefficients: Sequence[tuple[float, float, float]],
+    eps: float,
+    momentum: float,
+    blend: float,
+    nesterov: bool,
+    rate: float,
+    keep: float,
+    cautious: bool,
     threads: int,
 ) -> None: ...
 def softmax_gradient(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -83,6 +84,14 @@ def _triples(flat: list[float]) -> list[tuple[float, float, float]]:
     return list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
 
 
+def newton_schulz_parts(
+    rows: int, columns: int, triples: Sequence[tuple[float, float, float]], form: str = "auto"
+) -> list[int]:
+    """How the native code cuts the steps for the Gram form; nothing for the plain form."""
+    n, m = sorted((rows, columns))
+    return [len(part) for part in reference.cut_steps(n, m, triples, form)]
+
+
 @torch.library.custom_op("smolfast::newton_schulz", mutates_args=())
 def _newton_schulz(G: Tensor, coefficients: list[float], form: str, dtype: str | None, eps: float) -> Tensor:
     compute = None if dtype is None else _DTYPES[dtype]
@@ -96,12 +105,13 @@ def _(G: Tensor, coefficients: list[float], form: str, dtype: str | None, eps: f
     if compute not in (None, torch.float32) or G.dtype == torch.float64:
         with without_autocast(G):
             return reference.newton_schulz(G, triples, form, compute, eps)
-    result = torch.empty(G.shape, dtype=torch.float32).copy_(G)
+    source = G.to(torch.float32).contiguous()
+    result = torch.empty_like(source)
     if result.numel():
-        matrices = result.view(-1, *G.shape[-2:])
-        n, m = sorted(matrices.shape[-2:])
-        parts = [len(part) for part in reference.cut_steps(n, m, triples, form)]
-        _native.newton_schulz([matrix.numpy() for matrix in matrices], triples, parts, eps, torch.get_num_threads())
+        stack = (-1, *G.shape[-2:])
+        parts = newton_schulz_parts(G.shape[-2], G.shape[-1], triples, form)
+        threads = torch.get_num_threads()
+        _native.newton_schulz(source.view(stack).numpy(), result.view(stack).numpy(), triples, parts, eps, threads)
     return result.to(G.dtype)
 
 

@@ -2,25 +2,30 @@
 
 Newton–Schulz orthogonalises the momentum matrix; it is not a Hessian approximation.
 
-Same-shaped matrices form a bucket, and buckets are cut into units of fixed size. A unit's result depends on nothing
-else, so how many of them run at once (the `map` argument) doesn't change a bit of the outcome.
+On a CPU, fp32 matrices that lie in one piece take their step natively: momentum while they are read, the weights
+while they are written, each thread a matrix of its own, the costliest first. Others form buckets of one shape, cut into
+units of fixed size. A matrix's result depends on nothing else, so neither threads nor the `map` argument change a bit
+of the outcome.
 
-Beside the state, a unit takes 2 nm numbers for each of its matrices n × m (n ≤ m), and 2 to 5 nm more for each thread
-that orthogonalises one. A unit is one matrix, or up to 131,072 numbers (1 MiB for both copies).
+Beside the state the native step takes nm + 2 n² or nm + 4 n² numbers for each thread, of the largest matrix n × m
+(n ≤ m). A unit of a bucket takes 2 nm for each of its matrices, and as much again as the native step for each thread
+that orthogonalises one; it is one matrix, or up to 131,072 numbers.
 """
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from smolfast import ops
+from smolfast import _native, ops
 from smolfast.errors import SmolfastError
+from smolfast.ops.orthogonalize import newton_schulz_parts
 from smolfast.optim.grouped import GroupedOptimizer
 from smolfast.optim.sharding import Layout, exchange, layout_of, local_tensor
 from smolfast.reference import Coefficients, resolve_coefficients
@@ -29,8 +34,8 @@ Unit = Callable[[], None]
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """Like `map` or `Executor.map`: calls a function on each item, in any order, and yields the results in order."""
 
-# Matrices of one shape are orthogonalised together up to this many numbers: enough to make a call's overhead small
-# (64 matrices of 128 × 128 in 8 calls), small enough that units spread over threads and take little memory.
+# A unit has up to this many numbers: enough to make a call's overhead small (64 matrices of 128 × 128 in 8 calls),
+# small enough that units spread over threads and take little memory.
 _CPU_UNIT = 1 << 17
 _GPU_UNIT = 1 << 26
 
@@ -69,8 +74,9 @@ class Muon(GroupedOptimizer):
             each is orthogonalised alone.
         split_heads: this many equal blocks of rows instead.
         cautious_weight_decay: decay only where the update and the weight have the same sign (arXiv 2510.12402).
-        map: runs the units of work, `map` by default. The units are the same whatever runs them: with a pool of
-            threads whose own torch thread count is 1, any number of threads gives identical bits.
+        map: runs the units of work, each on as many threads as torch has where it runs. By default a step on a CPU is
+            one unit; given a map, it is as many as there are matrices, small ones together, the costliest first. With a
+            pool of threads whose own torch thread count is 1, any number of threads gives identical bits.
         process_group: replicated parameters (DDP): ranks take matrices in turn and gather the results, instead of
             each doing all the work. Sharded parameters (FSDP2) need nothing: they carry their mesh.
 
@@ -182,9 +188,21 @@ class _Item:
     grad: Tensor
     buffer: Tensor
 
+    @property
+    def native(self) -> bool:
+        """Whether the native step takes it: plain fp32 on a CPU, in one piece."""
+        return all(
+            type(tensor) in (Tensor, nn.Parameter)
+            and tensor.dtype == torch.float32
+            and tensor.device.type == "cpu"
+            and tensor.is_contiguous()
+            for tensor in (self.parameter, self.grad, self.buffer)
+        )
+
 
 def muon_step(group: dict[str, Any], state: Any, map: Map, process_group: Any = None) -> None:
     """One step for the parameters of a group; call under `torch.no_grad()`."""
+    native: list[_Item] = []
     buckets: dict[tuple[Any, ...], tuple[Layout, list[_Item]]] = {}
     for parameter in group["params"]:
         grad = parameter.grad
@@ -196,8 +214,13 @@ def muon_step(group: dict[str, Any], state: Any, map: Map, process_group: Any = 
             state[parameter]["momentum_buffer"] = torch.zeros_like(grad, memory_format=torch.preserve_format)
         layout = layout_of(parameter, process_group)
         item = _Item(local_tensor(parameter), local_tensor(grad), local_tensor(state[parameter]["momentum_buffer"]))
+        if layout.whole and item.native:
+            native.append(item)
+            continue
         key = (parameter.shape, parameter.dtype, grad.dtype, parameter.device, layout.key)
         buckets.setdefault(key, (layout, []))[1].append(item)
+    if native:
+        _step_native(group, native, map)
     for layout, items in buckets.values():
         if layout.whole:
             run_units(map, [_Whole(group, chunk) for chunk in _chunks(items)])
@@ -215,11 +238,61 @@ def _call(unit: Unit) -> None:
         unit()
 
 
-def _chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    numel = max(1, items[0].parameter.numel())
-    size = max(1, (_CPU_UNIT if items[0].parameter.device.type == "cpu" else _GPU_UNIT) // numel)
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _chunks(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    most = _CPU_UNIT if items[0].parameter.device.type == "cpu" else _GPU_UNIT
+    chunk: list[_Item] = []
+    size = 0
+    for item in items:
+        if chunk and size + item.parameter.numel() > most:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += item.parameter.numel()
+    yield chunk
+
+
+def _step_native(group: dict[str, Any], items: list[_Item], map: Map) -> None:
+    """Matrices of all shapes in one call, where nobody else is to run them."""
+    if map is builtins.map:
+        units = [_Native(group, items)]
+    else:
+        items = sorted(items, key=lambda item: -item.parameter.numel() * min(item.parameter.shape[-2:]))
+        units = [_Native(group, chunk) for chunk in _chunks(items)]
+    run_units(map, units)
+    torch.autograd.graph.increment_version([tensor for item in items for tensor in (item.parameter, item.buffer)])
+
+
+@dataclass(frozen=True)
+class _Native:
+    """A unit: whole fp32 matrices on a CPU."""
+
+    group: dict[str, Any]
+    items: Sequence[_Item]
+
+    def __call__(self) -> None:
+        group = self.group
+        triples = resolve_coefficients(_coefficients(group), group["ns_steps"])
+        blocks: dict[torch.Size, list[tuple[int, float, list[int]]]] = {}
+        parameters = []
+        for item in self.items:
+            shape = item.parameter.shape
+            if shape not in blocks:
+                blocks[shape] = [
+                    (rows, _ratio(group, rows, shape[-1]), newton_schulz_parts(rows, shape[-1], triples))
+                    for rows in split_rows(group, shape[-2])
+                ]
+            parameters.append((_stacked(item.parameter), _stacked(item.grad), _stacked(item.buffer), blocks[shape]))
+        lr, decay = float(group["lr"]), float(group["weight_decay"])
+        _native.muon_step(
+            parameters, triples, group["eps"], threads=torch.get_num_threads(),
+            momentum=float(group["momentum"]), blend=1 - float(group["momentum"]), nesterov=bool(group["nesterov"]),
+            rate=lr, keep=1 - lr * decay, cautious=bool(decay and group["cautious_weight_decay"]),
+        )  # fmt: skip
+
+
+def _stacked(tensor: Tensor) -> Any:
+    tensor = tensor.detach()
+    return (tensor if tensor.ndim == 3 else tensor[None]).numpy()
 
 
 @dataclass(frozen=True)
@@ -253,12 +326,14 @@ def orthogonalize(group: dict[str, Any], update: Tensor) -> Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -2)
 
 
-def _newton_schulz(group: dict[str, Any], update: Tensor) -> Tensor:
-    rows, columns = update.shape[-2:]
+def _ratio(group: dict[str, Any], rows: int, columns: int) -> float:
     if group["adjust_lr_fn"] == "match_rms_adamw":
-        ratio = 0.2 * math.sqrt(max(rows, columns))
-    else:
-        ratio = math.sqrt(max(1.0, rows / max(columns, 1)))
+        return 0.2 * math.sqrt(max(rows, columns))
+    return math.sqrt(max(1.0, rows / max(columns, 1)))
+
+
+def _newton_schulz(group: dict[str, Any], update: Tensor) -> Tensor:
+    ratio = _ratio(group, *update.shape[-2:])
     result = ops.newton_schulz(update, group["ns_steps"], _coefficients(group), eps=group["eps"])
     return result if ratio == 1.0 else result.mul_(ratio)
 
