@@ -302,6 +302,60 @@ def test_units_give_the_same_bits_on_one_thread_and_on_many(monkeypatch: pytest.
         assert torch.equal(a, b)
 
 
+def every_kind(seed: int = 0) -> list[nn.Parameter]:
+    return matrices([(130, 150), (150, 130), (130, 150), (2, 20, 33), (40, 16), (1, 5), (3, 0), (128, 300)], seed)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"lr": 0.02},
+    {"lr": 0.02, "nesterov": False, "weight_decay": 0.0, "momentum": 0.3},
+    {"lr": 0.1, "weight_decay": 2.0, "cautious_weight_decay": True, "adjust_lr_fn": "match_rms_adamw"},
+    {"lr": 0.02, "coefficients": "polar_express", "ns_steps": 4},
+]
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("options", OPTIONS)
+def test_native_step_is_the_same_on_any_number_of_threads_and_under_a_map(options: dict[str, Any]) -> None:
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3, 7):
+            torch.set_num_threads(count)
+            parameters = every_kind()
+            results.append(run(Muon(parameters, **options), parameters, range(2)))
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            parameters = every_kind()
+            results.append(run(Muon(parameters, map=pool.map, **options), parameters, range(2)))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_native_step_is_the_one_in_torch(options: dict[str, Any]) -> None:
+    """Parameters, or gradients, whose rows don't follow one another take theirs in torch."""
+    native, turned = every_kind(), [nn.Parameter(p.detach().mT.contiguous().mT) for p in every_kind()]
+    ours, theirs = Muon(native, **options), Muon(turned, **options)
+    for step in range(3):
+        set_gradients(native, step)
+        for a, b in zip(native, turned, strict=True):
+            b.grad = None if a.grad is None else a.grad.mT.contiguous().mT
+        ours.step(), theirs.step()
+    for a, b in zip(native, turned, strict=True):
+        torch.testing.assert_close(a.detach(), b.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.state[a]["momentum_buffer"], theirs.state[b]["momentum_buffer"])
+
+
+def test_backward_notices_that_the_native_step_changed_a_weight() -> None:
+    parameters = matrices([(4, 4)])
+    loss = (parameters[0] ** 2).sum()
+    set_gradients(parameters, 0)
+    Muon(parameters).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_an_error_in_a_unit_reaches_the_caller() -> None:
     parameters = matrices([(4, 4)])
     set_gradients(parameters, 0)
