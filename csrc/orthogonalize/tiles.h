@@ -78,11 +78,11 @@ struct Micro {
   // BY_COLUMN, column after column.
   template <bool BY_COLUMN>
   SMOLFAST_INLINE void tile(const float* left, const float* right, std::size_t count, float* sum) {
-    constexpr std::size_t kLast = kTile % ROWS;
-    for (std::size_t first = 0; first + ROWS <= kTile; first += ROWS) {
-      rows<ROWS, BY_COLUMN>(left, right, count, first, sum);
+    constexpr std::size_t kParts = (kTile + ROWS - 1) / ROWS, kRows = kTile / kParts, kMore = kTile % kParts;
+    for (std::size_t i = 0; i < kMore; ++i) rows<kRows + 1, BY_COLUMN>(left, right, count, i * (kRows + 1), sum);
+    for (std::size_t first = kMore * (kRows + 1); first < kTile; first += kRows) {
+      rows<kRows, BY_COLUMN>(left, right, count, first, sum);
     }
-    if constexpr (kLast != 0) rows<kLast, BY_COLUMN>(left, right, count, kTile - kLast, sum);
   }
 
  private:
