@@ -12,6 +12,9 @@
 #if defined(SMOLFAST_X86)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <dlfcn.h>
+#endif
 
 namespace smolfast {
 namespace {
@@ -44,7 +47,13 @@ struct Crew {
   const std::function<std::span<const std::size_t>(std::size_t, std::size_t)>& start;
   const std::function<void(std::size_t, std::size_t, std::size_t, std::size_t)>& run;
   std::vector<Place> places;
-  std::atomic<std::size_t> taken{0}, finished{0};
+  std::atomic<std::size_t> taken{0}, finished{0}, joined{0}, left{0};
+
+  static void join(void* crew) {
+    Crew& self = *static_cast<Crew*>(crew);
+    if (const std::size_t thread = self.joined.fetch_add(1); thread < self.places.size()) self.work(thread);
+    self.left.fetch_add(1);
+  }
 
   void work(std::size_t thread) {
     Place& own = places[thread];
@@ -121,20 +130,38 @@ struct Crew {
   }
 };
 
+// The OpenMP that the process has, which is torch's: its threads still look for work for some milliseconds after an
+// operation of torch, and would keep a CPU from threads of ours. Null where there's none.
+using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+Parallel openmp() {
+#if defined(__linux__)
+  return reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+#else
+  return nullptr;
+#endif
+}
+
 }  // namespace
 
 void run_crew(std::size_t jobs, std::size_t threads,
               const std::function<std::span<const std::size_t>(std::size_t, std::size_t)>& start,
               const std::function<void(std::size_t, std::size_t, std::size_t, std::size_t)>& run) {
   Crew crew{jobs, start, run, std::vector<Place>(threads)};
+  if (threads > 1) {
+    if (const Parallel parallel = openmp(); parallel != nullptr) {
+      parallel(Crew::join, &crew, static_cast<unsigned>(threads), 0);
+      crew.left.load();
+      return;
+    }
+  }
   std::vector<std::jthread> pool;
   pool.reserve(threads - 1);
   try {
-    for (std::size_t i = 1; i < threads; ++i) pool.emplace_back([&crew, i] { crew.work(i); });
+    for (std::size_t i = 1; i < threads; ++i) pool.emplace_back(Crew::join, &crew);
   } catch (const std::system_error&) {
     // The system gives no more threads: those that there are do the work.
   }
-  crew.work(0);
+  Crew::join(&crew);
 }
 
 }  // namespace smolfast

@@ -2,7 +2,8 @@
 //
 // A thread takes a job of its own as long as there are any, and then helps with those still under way: within a phase
 // tasks are taken one by one, and whoever finishes the last begins the next phase. Nobody waits for a thread that the
-// system hasn't given a CPU yet, as at a barrier; it joins in at whatever phase it finds.
+// system hasn't given a CPU yet, as at a barrier; it joins in at whatever phase it finds. The threads are those of the
+// OpenMP that torch brings, if there is one, and else started anew.
 #pragma once
 
 #include <cstddef>
