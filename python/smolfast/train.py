@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from smolfast import checkpoint
+from smolfast.allocator import keep_freed_memory
 from smolfast.attention_logits import LargestLogits
 from smolfast.background import Background
 from smolfast.clipping import make_clipper
@@ -110,6 +111,7 @@ def train(
     if ranks.world > 1 and threads == 0:
         threads = 1  # torchrun starts a process for each share of the CPUs
     sources = {name: Path(path) for name, path in tokens.items()} if isinstance(tokens, Mapping) else Path(tokens)
+    keep_freed_memory()
     with Workers(threads, chosen) as workers:
         run = _Run(sources, Path(output), model, config, seed, chosen, workers, ranks)
         if init is not None:
