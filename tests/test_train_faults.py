@@ -114,7 +114,10 @@ def test_a_learning_rate_thirty_times_too_high(run: Run, monkeypatch: pytest.Mon
     loss, events = run(on_spike="rollback", **settings)
     rollbacks = [event for event in events if event["event"] == "rollback"]
     assert rollbacks and rollbacks[-1]["rate"] == pytest.approx(0.7 ** len(rollbacks))
-    assert {event["back_to"] for event in rollbacks} <= {100, 80}
+    # The first goes to before the fault. With a rate 21 times too high a run may go well for a while, and later ones
+    # then lie behind checkpoints of that while: which, depends on rounding.
+    assert rollbacks[0]["back_to"] in (80, 100)
+    assert all(event["back_to"] < event["step"] and event["back_to"] % 20 == 0 for event in rollbacks)
     assert loss < healthy * 1.02
     ruined, noticed = run(on_spike="warn", **settings)
     assert ruined > healthy * 1.5 and {"gradient spike", "loss spike"} & set(kinds(noticed))
