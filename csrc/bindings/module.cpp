@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
+#include "bindings/attention.h"
 #include "bindings/dedup.h"
 #include "bindings/layers.h"
 #include "bindings/loss.h"
@@ -47,6 +48,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   using namespace smolfast::bindings;
   register_base(m);
   register_arrow(m);
+  register_attention(m);
   register_dedup(m);
   register_layers(m);
   register_loss(m);

@@ -65,6 +65,42 @@ def swiglu_backward(
     threads: int,
 ) -> None: ...
 
+Heads = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
+
+class AttentionInputs:
+    def __init__(
+        self,
+        q: Heads,
+        k: Heads,
+        v: Heads,
+        query_starts: npt.NDArray[np.int64] | None,
+        key_starts: npt.NDArray[np.int64] | None,
+        cos: npt.NDArray[np.float32] | None,
+        sin: npt.NDArray[np.float32] | None,
+        sinks: npt.NDArray[np.float32] | None,
+        scale: float,
+        left: int,
+        right: int,
+    ) -> None: ...
+
+def attention_forward(
+    inputs: AttentionInputs,
+    out: Heads,
+    lse: npt.NDArray[np.float32],
+    max_logit: npt.NDArray[np.float32] | None,
+    threads: int,
+) -> None: ...
+def attention_backward(
+    inputs: AttentionInputs,
+    grad_out: Heads,
+    lse: npt.NDArray[np.float32],
+    grad_lse: npt.NDArray[np.float32] | None,
+    dq: Heads,
+    dk: Heads,
+    dv: Heads,
+    threads: int,
+) -> None: ...
+
 class MinHasher:
     def __init__(
         self,

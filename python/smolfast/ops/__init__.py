@@ -1,6 +1,7 @@
 """The operations of the training step as `torch.library` ops: one call, the fastest implementation for the device.
 
-CUDA and ROCm tensors go to the Triton kernels in `smolfast.kernels`, everything else to `smolfast.reference`. All ops
+CUDA and ROCm tensors go to the Triton kernels in `smolfast.kernels`, a CPU's to C++ (`smolfast._native`) where there is
+some, everything else to `smolfast.reference`. All ops
 have fake and autograd registrations, so `torch.compile(fullgraph=True)`, activation checkpointing and FSDP work.
 """
 

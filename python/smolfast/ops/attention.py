@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.ops import native_attention
 from smolfast.ops.precision import without_autocast
 
 Rope = tuple[Tensor, Tensor]
@@ -177,8 +178,12 @@ def _call(
     scale = q.shape[-1] ** -0.5 if softmax_scale is None else float(softmax_scale)
     extras = return_lse or return_max_logit or softcap or sinks is not None or cos is not None
     options = reference.AttentionOptions(causal, scale, left, right, float(softcap))
-    rows = all(x.stride(-1) == 1 for x in qkv)
-    if lengths[0] is None and rows and not extras and reference.torch_is_fastest(q, options, q.shape[1], k.shape[1]):
+    plain = lengths[0] is None and not extras and all(x.stride(-1) == 1 for x in qkv)
+    if (
+        plain
+        and not native_attention.serves(q, options, k.shape[1])
+        and reference.torch_is_fastest(q, options, q.shape[1], k.shape[1])
+    ):
         # torch's own call, without what an op defined in Python costs.
         out = scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=causal and q.shape[1] > 1, scale=scale,
@@ -229,6 +234,9 @@ def _attention_forward(
         _check_cumulative("cu_seqlens_q", cu_seqlens_q, q.shape[0])
         _check_cumulative("cu_seqlens_k", cu_seqlens_k, k.shape[0])
     options = reference.AttentionOptions(causal, softmax_scale, window_left, window_right, softcap)
+    lengths = (cu_seqlens_q, cu_seqlens_k)
+    if _is_native(q, k, v, cu_seqlens_k, max_seqlen_k, options):
+        return native_attention.forward(q, k, v, lengths, cos, sin, sinks, options, want_max_logit)
     with without_autocast(q):
         return reference.attention_forward(
             q, k, v, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options, want_max_logit, want_lse
@@ -246,6 +254,13 @@ def _kernel(q: Tensor) -> ModuleType | None:
         return importlib.import_module("smolfast.kernels.gqa_attention")
     except ModuleNotFoundError:  # no Triton for this platform
         return None
+
+
+def _is_native(
+    q: Tensor, k: Tensor, v: Tensor, cu_seqlens_k: Tensor | None, max_seqlen_k: int, options: reference.AttentionOptions
+) -> bool:
+    longest = k.shape[1] if cu_seqlens_k is None else max_seqlen_k
+    return native_attention.serves(q, options, longest) and native_attention.are_plain(q, k, v)
 
 
 def _rows(*tensors: Tensor) -> list[Tensor]:
@@ -317,6 +332,9 @@ def _attention_backward(
         )
         return dq, dk, dv, q.new_zeros(0) if grad_sinks is None else grad_sinks
     options = reference.AttentionOptions(causal, softmax_scale, window_left, window_right, softcap)
+    if _is_native(q, k, v, cu_seqlens_k, max_seqlen_k, options):
+        lengths = (cu_seqlens_q, cu_seqlens_k)
+        return native_attention.backward(grad_out, grad_lse, q, k, v, out, lse, lengths, cos, sin, sinks, options)
     with without_autocast(q):
         return reference.attention_backward(
             grad_out, grad_lse, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, options

@@ -5,7 +5,13 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 
 from __future__ import annotations
 
-from smolfast.reference.attention import AttentionOptions, attention_backward, attention_forward, torch_is_fastest
+from smolfast.reference.attention import (
+    AttentionOptions,
+    attention_backward,
+    attention_forward,
+    sink_gradient,
+    torch_is_fastest,
+)
 from smolfast.reference.distillation import DIVERGENCES, Teacher, stored_divergence
 from smolfast.reference.loss import (
     MAX_STORED_COLUMNS,
@@ -45,6 +51,7 @@ __all__ = [
     "newton_schulz_backward",
     "resolve_coefficients",
     "row_losses",
+    "sink_gradient",
     "stored_divergence",
     "summed_loss",
     "token_losses_backward",

@@ -1,7 +1,7 @@
 """Grouped-query attention in plain torch: forward and backward with memory linear in the sequence length.
 
-Long or very short whole sequences, where nothing but a softmax is asked, go to torch's own fused CPU kernel; everything
-else goes over blocks of query rows. Packed sequences take one call for each run of equally long documents.
+Whole sequences, where nothing but a softmax is asked, go to torch's own fused CPU kernel; everything else goes over
+blocks of query rows. Packed sequences take one call for each run of equally long documents.
 """
 
 from __future__ import annotations
@@ -86,28 +86,21 @@ def _runs(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[_Run]:
         yield run
 
 
-# Causal sequences of so many tokens are faster by blocks than by torch's fused kernel, on one thread. In bf16 its
-# backward takes three times as long over 64 tokens, in fp16 nine times over 1,024. Several threads share its heads out;
-# the products of a block are too small to split (1,024 tokens in bf16, both ways on two threads: 1.35 times its time).
-_BY_BLOCKS = {torch.float16: range(32, 1 << 30), torch.bfloat16: range(32, 1025)}
-_BY_BLOCKS_IN_FULL = range(288, 1025)
-
-
 def torch_is_fastest(q: Tensor, options: AttentionOptions, query_length: int, key_length: int) -> bool:
-    """Whether torch's fused CPU kernel computes it (it aligns a causal mask top-left), and faster than blocks do."""
-    if (
+    """Whether torch's fused CPU kernel computes it (it aligns a causal mask top-left), and faster than blocks do.
+
+    Its causal backward takes nine times as long as theirs in fp16 over 1,024 tokens.
+    """
+    return not (
         q.device.type != "cpu"
         or options.softcap
         or options.window_left >= 0
         or not (options.causal or options.window_right < 0)
         or (options.causal and query_length not in (1, key_length))
+        or (options.causal and q.dtype == torch.float16)
         or key_length == 0
         or q.numel() == 0
-    ):
-        return False
-    if not options.causal or (q.dtype != torch.float16 and torch.get_num_threads() > 1):
-        return True
-    return query_length not in _BY_BLOCKS.get(q.dtype, _BY_BLOCKS_IN_FULL)
+    )
 
 
 def attention_forward(
@@ -262,6 +255,16 @@ def _dense_forward(
     return out, lse
 
 
+def sink_gradient(grad_out: Tensor, grad_lse: Tensor | None, out: Tensor, lse: Tensor, sinks: Tensor) -> Tensor:
+    """Of [..., S, Hq, D] and an LSE [..., Hq, S]."""
+    compute = lse.dtype
+    delta = (grad_out.to(compute) * out.to(compute)).sum(-1).transpose(-1, -2)
+    if grad_lse is not None:
+        delta = delta - grad_lse
+    weight = torch.exp(sinks.to(compute)[:, None] - blocks.finite(lse))
+    return -(weight * delta).transpose(-1, -2).flatten(0, -2).sum(0).to(sinks.dtype)
+
+
 def _heads_first(x: Tensor) -> Tensor:
     """[B, S, H, D] → [B, H, S, D]; the fused kernel reads the last dimension as contiguous without looking."""
     return (x if x.stride(-1) == 1 else x.contiguous()).transpose(1, 2)
@@ -280,15 +283,8 @@ def _dense_backward(
     options: AttentionOptions,
 ) -> tuple[Tensor, Tensor, Tensor]:
     if sinks is not None:
-        compute = lse.dtype
-        delta = (grad_out.to(compute) * out.to(compute)).sum(-1).transpose(1, 2)
-        if grad_lse is not None:
-            delta = delta - grad_lse
-        weight = torch.exp(sinks.to(compute)[:, None] - blocks.finite(lse))
-        grad_sinks.sub_((weight * delta).sum((0, 2)).to(grad_sinks.dtype))
-    # Blocks may have left the LSE out, if torch had one thread then and has several now.
-    missing = bool((lse == -torch.inf).all())
-    if grad_lse is not None or missing or not torch_is_fastest(q, options, q.shape[1], k.shape[1]):
+        grad_sinks.add_(sink_gradient(grad_out, grad_lse, out, lse, sinks))
+    if grad_lse is not None or not torch_is_fastest(q, options, q.shape[1], k.shape[1]):
         return blocks.backward(grad_out, grad_lse, q, k, v, lse, sinks is not None, options)
     # The kernel takes probabilities from exp(score − lse) and its row sums from out · grad_out: right with sinks too.
     heads_first = [_heads_first(x) for x in (grad_out, q, k, v, out)]

@@ -1,0 +1,10 @@
+// Attention on the CPU for Python.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace smolfast::bindings {
+
+void register_attention(pybind11::module_& m);
+
+}  // namespace smolfast::bindings
