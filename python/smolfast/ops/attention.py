@@ -181,8 +181,8 @@ def _call(
     plain = lengths[0] is None and not extras and all(x.stride(-1) == 1 for x in qkv)
     if (
         plain
-        and not native_attention.serves(q, options, k.shape[1])
         and reference.torch_is_fastest(q, options, q.shape[1], k.shape[1])
+        and not native_attention.serves(q, options, k.shape[1], torch_suffices=True)
     ):
         # torch's own call, without what an op defined in Python costs.
         out = scaled_dot_product_attention(

@@ -19,14 +19,20 @@ _WIDEST = 256
 # Torch's fused kernel takes the products of its backward in bf16, where the processor has them: 0.8 × our time over
 # 1,024 keys in full. Everywhere else ours is faster (docs/attention.md).
 _BF16_IN_FULL = 768
+# An operator defined in Python costs 0.1 ms each way, so what has few pairs of queries and keys, over all heads, goes
+# to torch's own call where that suffices: 32 tokens of 8 heads in fp32 take it 0.6 × our time both ways, in bf16, whose
+# backward it does slowly, 1.6 ×.
+_FEW_PAIRS = {torch.float32: 1 << 16, torch.bfloat16: 1 << 10}
 
 
-def serves(q: Tensor, options: AttentionOptions, longest: int) -> bool:
+def serves(q: Tensor, options: AttentionOptions, longest: int, *, torch_suffices: bool = False) -> bool:
     """Whether attention over at most `longest` keys is computed here. It depends on nothing but kinds and sizes."""
-    if q.device.type != "cpu" or options.softcap or q.shape[-1] > _WIDEST:
+    if q.device.type != "cpu" or q.dtype not in _FEW_PAIRS or options.softcap or q.shape[-1] > _WIDEST:
+        return False
+    if torch_suffices and q.shape[:-1].numel() * longest <= _FEW_PAIRS[q.dtype]:
         return False
     in_full = options.left is None and options.right is None
-    return q.dtype == torch.float32 or (q.dtype == torch.bfloat16 and not (in_full and longest >= _BF16_IN_FULL))
+    return not (q.dtype == torch.bfloat16 and in_full and longest >= _BF16_IN_FULL)
 
 
 def are_plain(*tensors: Tensor) -> bool:
