@@ -24,6 +24,7 @@ TESTS = {
         "test_dedup_*.py",
         "test_documents.py",
         "test_native_attention.py",
+        "test_rms_norm.py",
         "test_softmax_gradient.py",
         "test_swiglu.py",
     ],

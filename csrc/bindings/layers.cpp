@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "layers/rms_norm.h"
 #include "layers/swiglu.h"
 
 namespace smolfast::bindings {
@@ -37,6 +38,20 @@ void swiglu_backward(const Array& grad, const Array& gate, const Array& up, Arra
                           threads);
 }
 
+// The gradients of x and, in parts [parts, width], of the weight.
+Array rms_norm_backward(const Array& grad, const Array& x, const Array& weight, const Array& scale, Array grad_x,
+                        int threads) {
+  const py::ssize_t width = weight.size(), rows = scale.size();
+  check_sizes("rms_norm_backward", rows * width, {&grad, &x, &grad_x});
+  const auto count = static_cast<std::size_t>(rows);
+  Array partial({static_cast<py::ssize_t>(layers::rms_norm_parts(count)), width});
+  float *to_x = grad_x.mutable_data(), *to_partial = partial.mutable_data();
+  const py::gil_scoped_release release;
+  layers::rms_norm_backward(grad.data(), x.data(), weight.data(), scale.data(), to_x, to_partial, count,
+                            static_cast<std::size_t>(width), threads);
+  return partial;
+}
+
 }  // namespace
 
 void register_layers(py::module_& m) {
@@ -45,6 +60,8 @@ void register_layers(py::module_& m) {
   m.def("swiglu_backward", &swiglu_backward, py::arg("grad").noconvert(), py::arg("gate").noconvert(),
         py::arg("up").noconvert(), py::arg("grad_gate").noconvert(), py::arg("grad_up").noconvert(),
         py::arg("threads"));
+  m.def("rms_norm_backward", &rms_norm_backward, py::arg("grad").noconvert(), py::arg("x").noconvert(),
+        py::arg("weight").noconvert(), py::arg("scale").noconvert(), py::arg("grad_x").noconvert(), py::arg("threads"));
 }
 
 }  // namespace smolfast::bindings

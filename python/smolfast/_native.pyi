@@ -53,6 +53,14 @@ def softmax_gradient(
     values: npt.NDArray[np.float32],
     threads: int,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def rms_norm_backward(
+    grad: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
+    grad_x: npt.NDArray[np.float32],
+    threads: int,
+) -> npt.NDArray[np.float32]: ...
 def swiglu(
     gate: npt.NDArray[np.float32], up: npt.NDArray[np.float32], out: npt.NDArray[np.float32], threads: int
 ) -> None: ...

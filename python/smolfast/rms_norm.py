@@ -1,4 +1,4 @@
-"""RMSNorm with a backward pass of its own: half the passes over memory that the written-out formula takes."""
+"""RMSNorm with a backward pass of its own: in C++ (`csrc/layers`) for fp32 on a CPU, in one pass over memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from smolfast import _native
+from smolfast.flat_arrays import are_flat_floats, flat
 
 
 class RMSNorm(nn.Module):
@@ -42,14 +45,23 @@ class _Normalize(torch.autograd.Function):
         # As transformers does it: a norm's own kernel is a little faster, and its sums are less exact.
         scale = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
+        ctx.eps = eps
         result: Tensor = weight * (wide * scale).to(x.dtype)
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
+        if not torch.is_grad_enabled() and are_flat_floats(grad, x, weight, scale):
+            dx = torch.empty(x.shape)
+            parts = _native.rms_norm_backward(
+                flat(grad), flat(x), flat(weight), flat(scale), flat(dx), torch.get_num_threads()
+            )
+            return dx, torch.from_numpy(parts).sum(0), None
+        if torch.is_grad_enabled():  # gradients of gradients are wanted, and the scale is a function of x
+            scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + ctx.eps)
         normal, grad, wide_weight = x.float() * scale, grad.float(), weight.float()
         product = grad * normal
-        mean = (product @ wide_weight).unsqueeze(-1).div_(x.shape[-1])
-        dx = (grad * wide_weight).addcmul_(normal, mean, value=-1).mul_(scale)
+        mean = (product @ wide_weight).unsqueeze(-1) / x.shape[-1]
+        dx = torch.addcmul(grad * wide_weight, normal, mean, value=-1) * scale
         return dx.to(x.dtype), product.flatten(0, -2).sum(0).to(weight.dtype), None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast import _native
+from smolfast.flat_arrays import are_flat_floats, flat
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -21,25 +20,14 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return result
 
 
-def _served(*tensors: Tensor) -> bool:
-    """Whether all are plain fp32 tensors of a CPU. Subclasses (fake, sharded, functional) stay with torch."""
-    return all(type(x) is Tensor and x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
-
-
-def _flat(tensor: Tensor) -> npt.NDArray[np.float32]:
-    """The numbers where they lie, or a copy if they don't lie side by side."""
-    numbers: npt.NDArray[np.float32] = tensor.detach().contiguous().view(-1).numpy()
-    return numbers
-
-
 class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
-        if not _served(gate, up):
+        if not are_flat_floats(gate, up):
             return F.silu(gate) * up
         out = torch.empty(gate.shape)
-        _native.swiglu(_flat(gate), _flat(up), _flat(out), torch.get_num_threads())
+        _native.swiglu(flat(gate), flat(up), flat(out), torch.get_num_threads())
         return out
 
     @staticmethod
@@ -48,10 +36,10 @@ class _Gated(torch.autograd.Function):
         if torch.is_grad_enabled():  # gradients of gradients are wanted
             share = torch.sigmoid(gate)
             return grad * up * (share + gate * share * (1 - share)), grad * gate * share
-        if not _served(grad, gate, up):
+        if not are_flat_floats(grad, gate, up):
             return torch.ops.aten.silu_backward(grad * up, gate), grad * F.silu(gate)
         grad_gate, grad_up = torch.empty(gate.shape), torch.empty(gate.shape)
         _native.swiglu_backward(
-            _flat(grad), _flat(gate), _flat(up), _flat(grad_gate), _flat(grad_up), torch.get_num_threads()
+            flat(grad), flat(gate), flat(up), flat(grad_gate), flat(grad_up), torch.get_num_threads()
         )
         return grad_gate, grad_up
