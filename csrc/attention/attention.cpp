@@ -445,16 +445,18 @@ std::vector<Piece> cut(const Problem& problem, const COUNT& parts_of) {
 
 }  // namespace
 
-// A row's result doesn't depend on the part that it is in, so there may be as many as threads want.
+// A row's result doesn't depend on the part that it is in, so there may be as many as threads want. The last rows of
+// causal sequences see the most keys: they go first, so that the threads end together.
 void forward(const Problem& problem, const Tensor& out, const Statistics& lse, float* max_logit, int threads) {
   const Implementation& implementation = chosen();
   const Index tasks = std::max<Index>(1, static_cast<Index>(problem.sequences.size()) * problem.heads);
-  const Index wanted = threads == 1 ? 1 : ceil_div(4 * threads, tasks);
+  const Index wanted = threads == 1 ? 1 : ceil_div(2 * threads, tasks);
   const std::vector<Piece> pieces = cut(problem, [wanted](const Sequence&) { return wanted; });
   const Index heads = problem.heads * problem.group, count = static_cast<Index>(pieces.size());
   std::vector<float> highest(max_logit == nullptr ? 0 : count * heads, -kInfinity);
   parallel_for(count * problem.heads, threads, [&](std::size_t task) {
-    const Index piece = static_cast<Index>(task) / problem.heads, head = static_cast<Index>(task) % problem.heads;
+    const Index piece = count - 1 - static_cast<Index>(task) / problem.heads,
+                head = static_cast<Index>(task) % problem.heads;
     const Piece& rows = pieces[piece];
     const Part part(problem, rows.sequence, head, rows.first, rows.last, implementation.panel);
     implementation.forward(part, out, lse, max_logit == nullptr ? nullptr : highest.data() + piece * heads);
@@ -492,7 +494,7 @@ void backward(const Problem& problem, const Tensor& grad_out, const Statistics& 
   }
   parallel_for(count * problem.heads, threads, [&](std::size_t task) {
     const Index head = static_cast<Index>(task) % problem.heads;
-    const Piece& piece = pieces[static_cast<Index>(task) / problem.heads];
+    const Piece& piece = pieces[count - 1 - static_cast<Index>(task) / problem.heads];
     const Part part(problem, piece.sequence, head, piece.first, piece.last, implementation.panel);
     const Index at = starts[piece.sequence], parts = starts[piece.sequence + 1] - at;
     PartSums* all = sums.data() + at * problem.heads + head * parts;
