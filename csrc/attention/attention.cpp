@@ -454,13 +454,16 @@ void forward(const Problem& problem, const Tensor& out, const Statistics& lse, f
   const std::vector<Piece> pieces = cut(problem, [wanted](const Sequence&) { return wanted; });
   const Index heads = problem.heads * problem.group, count = static_cast<Index>(pieces.size());
   std::vector<float> highest(max_logit == nullptr ? 0 : count * heads, -kInfinity);
-  parallel_for(count * problem.heads, threads, [&](std::size_t task) {
-    const Index piece = count - 1 - static_cast<Index>(task) / problem.heads,
-                head = static_cast<Index>(task) % problem.heads;
-    const Piece& rows = pieces[piece];
-    const Part part(problem, rows.sequence, head, rows.first, rows.last, implementation.panel);
-    implementation.forward(part, out, lse, max_logit == nullptr ? nullptr : highest.data() + piece * heads);
-  });
+  parallel_for(
+      count * problem.heads, threads,
+      [&](std::size_t task) {
+        const Index piece = count - 1 - static_cast<Index>(task) / problem.heads,
+                    head = static_cast<Index>(task) % problem.heads;
+        const Piece& rows = pieces[piece];
+        const Part part(problem, rows.sequence, head, rows.first, rows.last, implementation.panel);
+        implementation.forward(part, out, lse, max_logit == nullptr ? nullptr : highest.data() + piece * heads);
+      },
+      Threads::kOpenMp);
   for (std::size_t i = 0; i < highest.size(); ++i) {
     float& most = max_logit[static_cast<Index>(i) % heads];
     if (std::isnan(highest[i]) || highest[i] > most) most = highest[i];
@@ -492,27 +495,30 @@ void backward(const Problem& problem, const Tensor& grad_out, const Statistics& 
       if (starts[s + 1] == starts[s]) finish(s, head, nullptr);
     }
   }
-  parallel_for(count * problem.heads, threads, [&](std::size_t task) {
-    const Index head = static_cast<Index>(task) % problem.heads;
-    const Piece& piece = pieces[count - 1 - static_cast<Index>(task) / problem.heads];
-    const Part part(problem, piece.sequence, head, piece.first, piece.last, implementation.panel);
-    const Index at = starts[piece.sequence], parts = starts[piece.sequence + 1] - at;
-    PartSums* all = sums.data() + at * problem.heads + head * parts;
-    PartSums& own = all[&piece - pieces.data() - at];
-    own.base = part.base;
-    own.keys = part.keys;
-    for (const bool counting : {true, false}) {
-      const Index panels = ceil_div(problem.width, implementation.panel);
-      const Index keys = ceil_div(part.keys, implementation.panel) * implementation.panel;
-      own.dk = own.memory.panels(panels, keys, implementation.panel);
-      own.dv = own.memory.panels(panels, keys, implementation.panel);
-      if (counting) own.memory.allocate();
-    }
-    implementation.backward(part, gradients, own.dk, own.dv);
-    if (missing[piece.sequence * problem.heads + head].fetch_sub(1) > 1) return;
-    finish(piece.sequence, head, all);
-    for (PartSums* each = all; each < all + parts; ++each) each->memory = {};
-  });
+  parallel_for(
+      count * problem.heads, threads,
+      [&](std::size_t task) {
+        const Index head = static_cast<Index>(task) % problem.heads;
+        const Piece& piece = pieces[count - 1 - static_cast<Index>(task) / problem.heads];
+        const Part part(problem, piece.sequence, head, piece.first, piece.last, implementation.panel);
+        const Index at = starts[piece.sequence], parts = starts[piece.sequence + 1] - at;
+        PartSums* all = sums.data() + at * problem.heads + head * parts;
+        PartSums& own = all[&piece - pieces.data() - at];
+        own.base = part.base;
+        own.keys = part.keys;
+        for (const bool counting : {true, false}) {
+          const Index panels = ceil_div(problem.width, implementation.panel);
+          const Index keys = ceil_div(part.keys, implementation.panel) * implementation.panel;
+          own.dk = own.memory.panels(panels, keys, implementation.panel);
+          own.dv = own.memory.panels(panels, keys, implementation.panel);
+          if (counting) own.memory.allocate();
+        }
+        implementation.backward(part, gradients, own.dk, own.dv);
+        if (missing[piece.sequence * problem.heads + head].fetch_sub(1) > 1) return;
+        finish(piece.sequence, head, all);
+        for (PartSums* each = all; each < all + parts; ++each) each->memory = {};
+      },
+      Threads::kOpenMp);
 }
 
 }  // namespace smolfast::attention

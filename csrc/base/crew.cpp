@@ -8,12 +8,10 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/threads.h"
 
 #if defined(SMOLFAST_X86)
 #include <immintrin.h>
-#endif
-#if defined(__linux__)
-#include <dlfcn.h>
 #endif
 
 namespace smolfast {
@@ -130,29 +128,15 @@ struct Crew {
   }
 };
 
-// The OpenMP that the process has, which is torch's: its threads still look for work for some milliseconds after an
-// operation of torch, and would keep a CPU from threads of ours. Null where there's none.
-using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
-Parallel openmp() {
-#if defined(__linux__)
-  return reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-#else
-  return nullptr;
-#endif
-}
-
 }  // namespace
 
 void run_crew(std::size_t jobs, std::size_t threads,
               const std::function<std::span<const std::size_t>(std::size_t, std::size_t)>& start,
               const std::function<void(std::size_t, std::size_t, std::size_t, std::size_t)>& run) {
   Crew crew{jobs, start, run, std::vector<Place>(threads)};
-  if (threads > 1) {
-    if (const Parallel parallel = openmp(); parallel != nullptr) {
-      parallel(Crew::join, &crew, static_cast<unsigned>(threads), 0);
-      crew.left.load();
-      return;
-    }
+  if (threads > 1 && on_openmp_threads(threads, Crew::join, &crew)) {
+    crew.left.load();
+    return;
   }
   std::vector<std::jthread> pool;
   pool.reserve(threads - 1);

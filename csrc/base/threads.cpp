@@ -9,6 +9,7 @@
 #include <vector>
 
 #if defined(__linux__)
+#include <dlfcn.h>
 #include <sched.h>
 #endif
 
@@ -23,7 +24,20 @@ int available_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body) {
+bool on_openmp_threads(std::size_t threads, void (*body)(void*), void* argument) {
+#if defined(__linux__)
+  using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+  static const auto parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  if (parallel == nullptr) return false;
+  parallel(body, argument, static_cast<unsigned>(threads), 0);
+  return true;
+#else
+  static_cast<void>(threads), static_cast<void>(body), static_cast<void>(argument);
+  return false;
+#endif
+}
+
+void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body, Threads whose) {
   // More would only take memory, and at some number the system refuses.
   constexpr int kMostThreads = 1024;
   threads = std::min(threads <= 0 ? available_threads() : threads, kMostThreads);
@@ -52,7 +66,8 @@ void parallel_for(std::size_t tasks, int threads, const std::function<void(std::
       }
     }
   };
-  {
+  const auto call = [](void* task) { (*static_cast<decltype(work)*>(task))(); };
+  if (whose == Threads::kOurs || !on_openmp_threads(workers, call, &work)) {
     std::vector<std::jthread> pool;
     pool.reserve(workers - 1);
     try {

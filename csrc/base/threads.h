@@ -10,9 +10,18 @@ namespace smolfast {
 // The CPUs this process may run on (affinity-aware on Linux), at least 1.
 int available_threads();
 
+// Whose threads do the work. The OpenMP that torch brings is faster to start, and its threads look for work for some
+// milliseconds after an operation of torch, when they would keep a CPU from threads of ours. But a child forked after
+// its first use waits for them for ever, as torch does: for what models compute, not for data in worker processes.
+enum class Threads { kOurs, kOpenMp };
+
 // Runs body(task) for every task in [0, tasks) on up to `threads` threads, the caller's among them; threads = 0 means
 // available_threads(). Tasks are handed out in ascending order. The exception of the lowest-numbered failing task is
 // rethrown after all threads have stopped, so that errors too are the same at any thread count.
-void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body);
+void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body,
+                  Threads whose = Threads::kOurs);
+
+// Calls body on `threads` threads of the OpenMP that the process has; false, without a call, where there's none.
+bool on_openmp_threads(std::size_t threads, void (*body)(void*), void* argument);
 
 }  // namespace smolfast

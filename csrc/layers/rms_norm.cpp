@@ -44,11 +44,14 @@ std::size_t rms_norm_parts(std::size_t rows) {
 
 void rms_norm_backward(const float* grad, const float* x, const float* weight, const float* scale, float* grad_x,
                        float* partial, std::size_t rows, std::size_t width, int threads) {
-  parallel_for(rms_norm_parts(rows), threads, [&](std::size_t part) {
-    const std::size_t top = part * kRows, at = top * width;
-    backward(grad + at, x + at, weight, scale + top, grad_x + at, partial + part * width, std::min(kRows, rows - top),
-             width);
-  });
+  parallel_for(
+      rms_norm_parts(rows), threads,
+      [&](std::size_t part) {
+        const std::size_t top = part * kRows, at = top * width;
+        backward(grad + at, x + at, weight, scale + top, grad_x + at, partial + part * width,
+                 std::min(kRows, rows - top), width);
+      },
+      Threads::kOpenMp);
 }
 
 }  // namespace smolfast::layers

@@ -41,18 +41,22 @@ SMOLFAST_DISPATCH(backward, backward_loop,
 }  // namespace
 
 void swiglu(const float* gate, const float* up, float* out, std::size_t count, int threads) {
-  parallel_for((count + kSpan - 1) / kSpan, threads, [&](std::size_t task) {
-    const std::size_t at = task * kSpan;
-    forward(gate + at, up + at, out + at, std::min(kSpan, count - at));
-  });
+  parallel_for((count + kSpan - 1) / kSpan, threads,
+               [&](std::size_t task) {
+                 const std::size_t at = task * kSpan;
+                 forward(gate + at, up + at, out + at, std::min(kSpan, count - at));
+               },
+               Threads::kOpenMp);
 }
 
 void swiglu_backward(const float* grad, const float* gate, const float* up, float* grad_gate, float* grad_up,
                      std::size_t count, int threads) {
-  parallel_for((count + kSpan - 1) / kSpan, threads, [&](std::size_t task) {
-    const std::size_t at = task * kSpan;
-    backward(grad + at, gate + at, up + at, grad_gate + at, grad_up + at, std::min(kSpan, count - at));
-  });
+  parallel_for((count + kSpan - 1) / kSpan, threads,
+               [&](std::size_t task) {
+                 const std::size_t at = task * kSpan;
+                 backward(grad + at, gate + at, up + at, grad_gate + at, grad_up + at, std::min(kSpan, count - at));
+               },
+               Threads::kOpenMp);
 }
 
 }  // namespace smolfast::layers

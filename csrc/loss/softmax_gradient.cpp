@@ -98,18 +98,20 @@ SMOLFAST_TURN(std::uint16_t)
 template <class T>
 void turn_rows(const Logits<T>& logits, const Terms& terms, const Statistics& statistics, int threads) {
   const std::size_t width = logits.width;
-  parallel_for((logits.rows + kRows - 1) / kRows, threads, [&](std::size_t task) {
-    constexpr bool kInPlace = std::is_same_v<T, float>;
-    std::vector<float> scratch(kInPlace ? 0 : width + terms.pairs);
-    for (std::size_t r = task * kRows; r < std::min(logits.rows, (task + 1) * kRows); ++r) {
-      T* row = logits.data + r * logits.stride;
-      if constexpr (kInPlace) {
-        turn(row, width, r, terms, statistics, row, nullptr);
-      } else {
-        turn(row, width, r, terms, statistics, scratch.data(), scratch.data() + width);
-      }
-    }
-  });
+  parallel_for((logits.rows + kRows - 1) / kRows, threads,
+               [&](std::size_t task) {
+                 constexpr bool kInPlace = std::is_same_v<T, float>;
+                 std::vector<float> scratch(kInPlace ? 0 : width + terms.pairs);
+                 for (std::size_t r = task * kRows; r < std::min(logits.rows, (task + 1) * kRows); ++r) {
+                   T* row = logits.data + r * logits.stride;
+                   if constexpr (kInPlace) {
+                     turn(row, width, r, terms, statistics, row, nullptr);
+                   } else {
+                     turn(row, width, r, terms, statistics, scratch.data(), scratch.data() + width);
+                   }
+                 }
+               },
+               Threads::kOpenMp);
 }
 
 }  // namespace
