@@ -6,12 +6,12 @@ They are what a CPU runs, what the tests of the Triton kernels compare with, and
 from __future__ import annotations
 
 from smolfast.reference.attention import (
-    AttentionOptions,
     attention_backward,
     attention_forward,
     sink_gradient,
     torch_is_fastest,
 )
+from smolfast.reference.attention_options import AttentionOptions
 from smolfast.reference.distillation import DIVERGENCES, Teacher, stored_divergence
 from smolfast.reference.loss import (
     MAX_STORED_COLUMNS,

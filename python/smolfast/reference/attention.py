@@ -13,32 +13,11 @@ import torch
 from torch import Tensor
 
 from smolfast.reference import blocks
+from smolfast.reference.attention_options import AttentionOptions
 from smolfast.reference.blocks import accumulator_dtype
 
 _flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
-
-
-@dataclass(frozen=True)
-class AttentionOptions:
-    """What `gqa_attention` was asked for, in the kernels' terms."""
-
-    causal: bool
-    softmax_scale: float
-    window_left: int = -1
-    """Keys visible to the left of a query's own position; −1 for all."""
-    window_right: int = -1
-    softcap: float = 0.0
-
-    @property
-    def left(self) -> int | None:
-        return None if self.window_left < 0 else self.window_left
-
-    @property
-    def right(self) -> int | None:
-        if self.causal:
-            return 0
-        return None if self.window_right < 0 else self.window_right
 
 
 @dataclass(frozen=True)

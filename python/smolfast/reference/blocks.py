@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from smolfast.reference.attention import AttentionOptions
+from smolfast.reference.attention_options import AttentionOptions
 
 # One block of scores holds about this many numbers: 1 MiB in fp32, a second-level cache.
 _BLOCK_SCORES = 1 << 18
