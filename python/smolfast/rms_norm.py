@@ -54,6 +54,9 @@ class _Normalize(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         if not torch.is_grad_enabled() and are_flat_floats(grad, x, weight, scale):
             dx = torch.empty(x.shape)
+            weight = (
+                weight.detach().clone()
+            )  # a storage that NumPy has seen can't be resized, as FSDP does with weights
             parts = _native.rms_norm_backward(
                 flat(grad), flat(x), flat(weight), flat(scale), flat(dx), torch.get_num_threads()
             )

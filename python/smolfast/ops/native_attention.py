@@ -56,7 +56,8 @@ def _statistic(x: Tensor) -> npt.NDArray[np.float32]:
 
 
 def _floats(x: Tensor) -> npt.NDArray[np.float32]:
-    array: npt.NDArray[np.float32] = x.detach().to(torch.float32).contiguous().numpy()
+    # A copy: a storage that NumPy has seen can't be resized, as FSDP does with parameters (sinks are some).
+    array: npt.NDArray[np.float32] = x.detach().to(torch.float32, copy=True).contiguous().numpy()
     return array
 
 
