@@ -5,12 +5,11 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "attention/panels.h"
 #include "attention/rows.h"
+#include "base/aligned.h"
 #include "base/threads.h"
 
 // This file is compiled with contraction of a · b + c into one instruction, which the ISO mode of the rest forbids.
@@ -27,16 +26,11 @@ constexpr Index kPairs = 1 << 20, kMostParts = 8;
 
 // Memory
 
-struct Free {
-  void operator()(float* memory) const { ::operator delete(memory, std::align_val_t{64}); }
-};
-using Memory = std::unique_ptr<float, Free>;
-
 // Hands out matrices from one allocation. They are asked for twice: to count, and then for good.
 class Arena {
  public:
   void allocate() {
-    memory_.reset(static_cast<float*>(::operator new(used_ * sizeof(float), std::align_val_t{64})));
+    memory_ = aligned_floats(used_);
     used_ = 0;
   }
   Panels panels(Index count, Index rows, Index width) { return {take(count * rows * width), rows, width}; }
@@ -47,7 +41,7 @@ class Arena {
   }
 
  private:
-  Memory memory_;
+  AlignedFloats memory_;
   Index used_ = 0;
 };
 
@@ -371,12 +365,6 @@ SMOLFAST_INLINE void store_keys(const Part& all, const PartSums* parts, Index co
     }
   }
 }
-
-#if defined(__GNUC__)
-#define SMOLFAST_NOINLINE __attribute__((noinline))
-#else
-#define SMOLFAST_NOINLINE
-#endif
 
 struct Implementation {
   Index panel;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -45,19 +44,17 @@ struct Crew {
   const std::function<std::span<const std::size_t>(std::size_t, std::size_t)>& start;
   const std::function<void(std::size_t, std::size_t, std::size_t, std::size_t)>& run;
   std::vector<Place> places;
-  std::atomic<std::size_t> taken{0}, finished{0}, joined{0}, left{0};
+  std::atomic<std::size_t> taken{0}, finished{0}, joined{0};
 
   static void join(void* crew) {
     Crew& self = *static_cast<Crew*>(crew);
-    if (const std::size_t thread = self.joined.fetch_add(1); thread < self.places.size()) self.work(thread);
-    self.left.fetch_add(1);
+    self.work(self.joined.fetch_add(1));
   }
 
   void work(std::size_t thread) {
     Place& own = places[thread];
     for (;;) {
-      own.open.store(
-          false);  // before taking: who finds no job left to take sees this place closed, or open for the last
+      own.open.store(false);  // before taking: who finds no job left to take sees places open for their last alone
       const std::size_t job = taken.fetch_add(1);
       if (job >= jobs) break;
       own.phases = start(thread, job);
@@ -134,18 +131,7 @@ void run_crew(std::size_t jobs, std::size_t threads,
               const std::function<std::span<const std::size_t>(std::size_t, std::size_t)>& start,
               const std::function<void(std::size_t, std::size_t, std::size_t, std::size_t)>& run) {
   Crew crew{jobs, start, run, std::vector<Place>(threads)};
-  if (threads > 1 && on_openmp_threads(threads, Crew::join, &crew)) {
-    crew.left.load();
-    return;
-  }
-  std::vector<std::jthread> pool;
-  pool.reserve(threads - 1);
-  try {
-    for (std::size_t i = 1; i < threads; ++i) pool.emplace_back(Crew::join, &crew);
-  } catch (const std::system_error&) {
-    // The system gives no more threads: those that there are do the work.
-  }
-  Crew::join(&crew);
+  on_threads(threads, Threads::kOpenMp, Crew::join, &crew);
 }
 
 }  // namespace smolfast

@@ -24,17 +24,35 @@ int available_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-bool on_openmp_threads(std::size_t threads, void (*body)(void*), void* argument) {
+namespace {
+
+using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+Parallel openmp() {
 #if defined(__linux__)
-  using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
-  static const auto parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  if (parallel == nullptr) return false;
-  parallel(body, argument, static_cast<unsigned>(threads), 0);
-  return true;
+  return reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
 #else
-  static_cast<void>(threads), static_cast<void>(body), static_cast<void>(argument);
-  return false;
+  return nullptr;
 #endif
+}
+
+}  // namespace
+
+void on_threads(std::size_t threads, Threads whose, void (*body)(void*), void* argument) {
+  if (threads <= 1) return body(argument);
+  if (whose == Threads::kOpenMp) {
+    if (const Parallel parallel = openmp(); parallel != nullptr) {
+      return parallel(body, argument, static_cast<unsigned>(threads), 0);
+    }
+  }
+  std::vector<std::jthread> pool;
+  pool.reserve(threads - 1);
+  try {
+    for (std::size_t i = 1; i < threads; ++i) pool.emplace_back(body, argument);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that there are do the work.
+  }
+  body(argument);
 }
 
 void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body, Threads whose) {
@@ -66,17 +84,7 @@ void parallel_for(std::size_t tasks, int threads, const std::function<void(std::
       }
     }
   };
-  const auto call = [](void* task) { (*static_cast<decltype(work)*>(task))(); };
-  if (whose == Threads::kOurs || !on_openmp_threads(workers, call, &work)) {
-    std::vector<std::jthread> pool;
-    pool.reserve(workers - 1);
-    try {
-      for (std::size_t i = 1; i < workers; ++i) pool.emplace_back(work);
-    } catch (const std::system_error&) {
-      // The system gives no more threads: those that there are do the work.
-    }
-    work();
-  }
+  on_threads(workers, whose, [](void* all) { (*static_cast<decltype(work)*>(all))(); }, &work);
   if (error) std::rethrow_exception(error);
 }
 

@@ -21,7 +21,8 @@ enum class Threads { kOurs, kOpenMp };
 void parallel_for(std::size_t tasks, int threads, const std::function<void(std::size_t)>& body,
                   Threads whose = Threads::kOurs);
 
-// Calls body on `threads` threads of the OpenMP that the process has; false, without a call, where there's none.
-bool on_openmp_threads(std::size_t threads, void (*body)(void*), void* argument);
+// Calls body(argument) on up to `threads` threads, the caller's among them: fewer if the system gives no more. It must
+// not throw. Without an OpenMP in the process the threads are always ours.
+void on_threads(std::size_t threads, Threads whose, void (*body)(void*), void* argument);
 
 }  // namespace smolfast

@@ -8,8 +8,10 @@
 
 #if defined(__GNUC__)
 #define SMOLFAST_INLINE static inline __attribute__((always_inline))
+#define SMOLFAST_NOINLINE __attribute__((noinline))
 #else
 #define SMOLFAST_INLINE static inline
+#define SMOLFAST_NOINLINE
 #endif
 
 #if defined(SMOLFAST_X86) && defined(__GNUC__)

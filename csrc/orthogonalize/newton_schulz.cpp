@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <new>
 #include <numeric>
 #include <utility>
 #include <vector>
 
+#include "base/aligned.h"
 #include "base/cpu.h"
 #include "base/crew.h"
 #include "orthogonalize/rows.h"
@@ -51,18 +50,9 @@ struct Phase {
   Terms terms{};  // a product's; beta is that of X in AX + beta · X
 };
 
-struct Free {
-  void operator()(float* memory) const { ::operator delete(memory, std::align_val_t{64}); }
-};
-using Memory = std::unique_ptr<float, Free>;
-
-Memory allocate(std::size_t count) {
-  return Memory(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t{64})));
-}
-
 // A matrix in work, and the memory for it.
 struct Place {
-  Memory memory;
+  AlignedFloats memory;
   std::vector<double> sums;  // of squares, one for each strip of rows
   std::vector<Phase> phases;
   std::vector<std::size_t> tasks;
@@ -154,12 +144,6 @@ SMOLFAST_INLINE void run_task(Place& place, const Phase& phase, std::size_t task
 
 using RunTask = void (*)(Place&, const Phase&, std::size_t, double, const Muon*, float*);
 
-#if defined(__GNUC__)
-#define SMOLFAST_NOINLINE __attribute__((noinline))
-#else
-#define SMOLFAST_NOINLINE
-#endif
-
 // The kernel NAME and run_NAME for one instruction set, given as the target attribute.
 #define SMOLFAST_IMPLEMENT(NAME, TARGET, LANES, ROWS)                                                        \
   struct NAME {                                                                                              \
@@ -221,13 +205,13 @@ void newton_schulz(std::span<const Matrix> matrices, double eps, std::span<const
       std::clamp(cost / kThreadCost, 1.0, std::clamp(static_cast<double>(threads), 1.0, kMostThreads)));
   std::vector<Place> places(wanted);
   for (Place& place : places) {  // all of it here, where it may throw
-    place.memory = allocate(memory);
+    place.memory = aligned_floats(memory);
     place.sums.resize(strips);
     const std::size_t most = 3 + 4 * steps.size() + 2 * parts;
     place.phases.reserve(most);
     place.tasks.reserve(most);
   }
-  const Memory panels = allocate(wanted * panel);
+  const AlignedFloats panels = aligned_floats(wanted * panel);
   const RunTask run = chosen();
   run_crew(
       jobs.size(), wanted,

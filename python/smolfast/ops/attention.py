@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.flat_arrays import are_plain
 from smolfast.ops import native_attention
 from smolfast.ops.precision import without_autocast
 
@@ -260,7 +261,7 @@ def _is_native(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_k: Tensor | None, max_seqlen_k: int, options: reference.AttentionOptions
 ) -> bool:
     longest = k.shape[1] if cu_seqlens_k is None else max_seqlen_k
-    return native_attention.serves(q, options, longest) and native_attention.are_plain(q, k, v)
+    return native_attention.serves(q, options, longest) and are_plain(q, k, v)
 
 
 def _rows(*tensors: Tensor) -> list[Tensor]:

@@ -35,11 +35,6 @@ def serves(q: Tensor, options: AttentionOptions, longest: int, *, torch_suffices
     return not (q.dtype == torch.bfloat16 and in_full and longest >= _BF16_IN_FULL)
 
 
-def are_plain(*tensors: Tensor) -> bool:
-    """Subclasses (fake, sharded, functional) have no numbers to read."""
-    return all(type(x) in (Tensor, torch.nn.Parameter) for x in tensors)
-
-
 def _array(x: Tensor) -> npt.NDArray[Any]:
     """[B, S, H, D] of a tensor of that shape or of [T, H, D], where it lies if a head's numbers lie side by side."""
     x = x.detach()
