@@ -179,7 +179,7 @@ def table(options: argparse.Namespace) -> None:
         runs = {"-".join(parts[2:]): record for parts, record in records(options.work, f"loss-{shape}-*")}
         if runs:
             rows += loss_rows(shape, runs, options)
-    settings = {"shapes": SHAPES, "minutes": options.minutes, "steps": options.steps}
+    settings = {"minutes": options.minutes, "steps": options.steps}
     about, packages = machine(options.threads), versions(("torch", "transformers", "accelerate"))
     write_results(options.json, Results("train", rows, machine=about, versions=packages, settings=settings))
 
