@@ -23,6 +23,7 @@ TESTS = {
         "test_text_*.py",
         "test_dedup_*.py",
         "test_documents.py",
+        "test_loss_sweep.py",
         "test_native_attention.py",
         "test_rms_norm.py",
         "test_softmax_gradient.py",

@@ -3,12 +3,12 @@
 #include "loss/softmax_gradient.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
+#include "base/bf16.h"
 #include "base/threads.h"
 #include "base/vector_loops.h"
 
@@ -19,22 +19,6 @@ namespace {
 constexpr std::size_t kRows = 4;
 // Columns whose sum is taken by itself, so that errors don't grow with the width.
 constexpr std::size_t kSummed = 1024;
-
-SMOLFAST_INLINE float widen(float value) {
-  return value;
-}
-SMOLFAST_INLINE float widen(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
-SMOLFAST_INLINE void narrow(float value, float& to) {
-  to = value;
-}
-SMOLFAST_INLINE void narrow(float value, std::uint16_t& to) {  // to the nearest, ties to even; NaN stays NaN
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-  to = static_cast<std::uint16_t>((bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : rounded);
-}
 
 // One row. `scratch` holds width numbers, and is the row itself if that is fp32; `added` holds terms.pairs.
 template <class T>

@@ -53,6 +53,22 @@ def softmax_gradient(
     values: npt.NDArray[np.float32],
     threads: int,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def loss_sweeps(bf16: bool) -> bool: ...
+def loss_sweep(
+    hidden: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
+    weight: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
+    bias: npt.NDArray[np.float32] | None,
+    partition: npt.NDArray[np.float32],
+    partition_lse: npt.NDArray[np.float32],
+    uniform: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float32],
+    logits: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
+    dx: npt.NDArray[np.float32] | npt.NDArray[np.uint16] | None,
+    dw: npt.NDArray[np.float32] | None,
+    db: npt.NDArray[np.float32] | None,
+    threads: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
 def rms_norm_backward(
     grad: npt.NDArray[np.float32],
     x: npt.NDArray[np.float32],

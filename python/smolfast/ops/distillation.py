@@ -10,8 +10,8 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.ops.loss import check_targets, keep_gradients, scale_gradients
+from smolfast.ops.loss_sweep import sweep_for
 from smolfast.ops.precision import without_autocast
-from smolfast.ops.softmax_gradient import turn_for
 
 
 @torch.library.custom_op("smolfast::distilled_loss", mutates_args=())
@@ -61,7 +61,7 @@ def distilled_loss(
     with without_autocast(hidden):
         losses, lse, right, dx, dw, db, divergences = reference.summed_loss(
             hidden, weight, bias, targets, scale, options, (needs_hidden, needs_weight), teacher,
-            turn_for(hidden, options, teacher),
+            sweep_for(hidden, weight, options, teacher),
         )  # fmt: skip
     sums = ce_weight * losses.sum(1) + kl_weight * temperature**2 * divergences.sum(1)
     return (sums * scale).sum(), losses, lse, right, dx, dw, db, divergences

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
+from smolfast.ops.loss_sweep import sweep_for
 from smolfast.ops.precision import without_autocast
-from smolfast.ops.softmax_gradient import turn_for
 from smolfast.reference import MAX_STORED_COLUMNS
 
 Reduction = Literal["mean", "sum", "none"]
@@ -386,7 +386,7 @@ def _summed_loss(
     with without_autocast(hidden):
         losses, lse, right, dx, dw, db, _ = reference.summed_loss(
             hidden, weight, bias, targets, scale, options, (needs_hidden, needs_weight),
-            turn=turn_for(hidden, options, None),
+            sweep=sweep_for(hidden, weight, options, None),
         )  # fmt: skip
     return (losses.sum(1) * scale).sum(), losses, lse, right, dx, dw, db
 

@@ -22,7 +22,7 @@ from smolfast.reference.loss import (
     token_losses_backward,
     token_losses_forward,
 )
-from smolfast.reference.loss_gradients import Rows, Turn, summed_loss, turn_rows
+from smolfast.reference.loss_gradients import Into, Rows, Sweep, Turn, block_height, summed_loss, sweep_rows, turn_rows
 from smolfast.reference.orthogonalize import (
     COEFFICIENTS,
     Coefficients,
@@ -38,12 +38,15 @@ __all__ = [
     "MAX_STORED_COLUMNS",
     "AttentionOptions",
     "Coefficients",
+    "Into",
     "LossOptions",
     "Rows",
+    "Sweep",
     "Teacher",
     "Turn",
     "attention_backward",
     "attention_forward",
+    "block_height",
     "cut_steps",
     "logit_statistics",
     "losses_of",
@@ -54,6 +57,7 @@ __all__ = [
     "sink_gradient",
     "stored_divergence",
     "summed_loss",
+    "sweep_rows",
     "token_losses_backward",
     "token_losses_forward",
     "torch_is_fastest",

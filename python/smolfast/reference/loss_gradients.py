@@ -112,6 +112,54 @@ def _even(rows: int) -> int:
     return rows // 16 * 16 or rows
 
 
+def block_height(rows: int, vocabulary: int, itemsize: int) -> int:
+    """Rows whose logits exist at a time."""
+    fits = _BUFFER // max(1, vocabulary * itemsize)
+    return max(1, min(rows, _even(max(fits, min(_LEAST_ROWS, 2 * fits)))))
+
+
+@dataclass(frozen=True)
+class Into:
+    """Where gradients go: of the hidden states, to be written, and of weight and bias, to be added to, the last two in
+    the dtype of the losses. None where not wanted."""
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+
+Sweep = Callable[[Tensor, Tensor, Tensor | None, Rows, LossOptions, Teacher | None, Into], None]
+"""Writes what `Rows` and `Into` have room for, from hidden states [rows, H], unembedding [V, H] and its bias [V]."""
+
+
+def sweep_rows(
+    x: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, options: LossOptions, teacher: Teacher | None,
+    into: Into, turn: Turn = turn_rows,
+) -> None:  # fmt: skip
+    """A `Sweep` of torch's products."""
+    count, vocabulary = len(x), len(weight)
+    height = block_height(count, vocabulary, x.itemsize)
+    buffer = _buffer(x, height if count else 0, vocabulary)
+    for start in range(0, count, height):
+        block = slice(start, min(start + height, count))
+        logits = buffer[: block.stop - start]
+        if bias is None:
+            torch.mm(x[block], weight.t(), out=logits)
+        else:
+            torch.addmm(bias, x[block], weight.t(), out=logits)
+        turn(logits, rows[block], options, teacher)
+        if into.bias is not None:
+            into.bias.add_(logits.sum(0, dtype=into.bias.dtype))
+        if into.hidden is not None:
+            torch.mm(logits, weight, out=into.hidden[block])
+        if into.weight is not None and into.weight.dtype == weight.dtype:
+            into.weight.addmm_(logits.t(), x[block])
+        elif into.weight is not None:
+            for left in range(0, vocabulary, _COLUMNS):
+                columns = slice(left, left + _COLUMNS)
+                into.weight[columns] += logits[:, columns].t() @ x[block]
+
+
 @torch.no_grad()
 def summed_loss(
     hidden: Tensor,
@@ -122,7 +170,7 @@ def summed_loss(
     options: LossOptions,
     needs: tuple[bool, bool],
     teacher: Teacher | None = None,
-    turn: Turn = turn_rows,
+    sweep: Sweep = sweep_rows,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Losses, and the gradients of Σⱼ scale[j] Σᵢ losses[j, i], or of what a teacher makes of that sum.
 
@@ -134,7 +182,7 @@ def summed_loss(
         needs: whether gradients of hidden, and of weight and bias, are wanted.
         teacher: weighs the losses and adds its divergences: ce_weight · losses + weight · τ² · divergences. Depth j at
             position i learns from the teacher's position i + j, where its target counts.
-        turn: what makes gradients of logits.
+        sweep: what goes over the rows.
 
     Returns:
         losses [k, N] (0 where ignored), log-sum-exp [h, N] (0 where no target of the row counts), whether no logit is
@@ -166,27 +214,10 @@ def summed_loss(
     dx = x.new_empty((count, width) if needs_hidden else 0)
     dw = torch.zeros(weight.shape if needs_weight else 0, dtype=compute, device=x.device)
     db = dw.new_zeros(vocabulary if needs_weight and bias is not None else 0)
-    fits = _BUFFER // max(1, vocabulary * x.itemsize)
-    height = max(1, min(count, _even(max(fits, min(_LEAST_ROWS, 2 * fits)))))
-    buffer = _buffer(x, height if count else 0, vocabulary)
-    for start in range(0, count, height):
-        block = slice(start, min(start + height, count))
-        logits = buffer[: block.stop - start]
-        if bias is None:
-            torch.mm(x[block], weight.t(), out=logits)
-        else:
-            torch.addmm(bias, x[block], weight.t(), out=logits)
-        turn(logits, rows[block], options, teacher)
-        if needs_weight and bias is not None:
-            db += logits.sum(0, dtype=compute)
-        if needs_hidden:
-            torch.mm(logits, weight, out=dx[block])
-        if needs_weight and dw.dtype == weight.dtype:
-            dw.addmm_(logits.t(), x[block])
-        elif needs_weight:
-            for left in range(0, vocabulary, _COLUMNS):
-                columns = slice(left, left + _COLUMNS)
-                dw[columns] += logits[:, columns].t() @ x[block]
+    into = Into(
+        dx if needs_hidden else None, dw if needs_weight else None, db if needs_weight and bias is not None else None
+    )
+    sweep(x, weight, bias, rows, options, teacher, into)
 
     def every_row(values: Tensor) -> Tensor:
         if whole:
