@@ -74,6 +74,17 @@ def test_whitespace_tokens_are_those_of_str_split(texts: list[str]) -> None:
         assert values[offsets[index] : offsets[index + 1]].tolist() == expected
 
 
+def test_every_space_splits_at_every_place(isa: str) -> None:
+    spaces = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+    lookalikes = ["\x08", "\x1b", "!", "\x86", "\xa1", "\u1681", "\u167f", "\u200b", "\u2027", "\u205e", "\u3001", "あ"]
+    texts = ["x" * before + mark + "y" * (130 - before) for mark in spaces + lookalikes for before in range(56, 131)]
+    texts += [mark * count for mark in ["a", " ", "\u3000", "a ", "é\xa0"] for count in (0, 1, 63, 64, 65, 5000)]
+    offsets, values = MinHasher(4, 1, tokens="whitespace", scheme="datatrove").shingles(texts)
+    for index, text in enumerate(texts):
+        expected = sorted({xxhash.xxh64_intdigest(token.encode()) for token in text.split()})
+        assert values[offsets[index] : offsets[index + 1]].tolist() == expected, ascii(text[50:])
+
+
 @given(st.text(alphabet=st.sampled_from(list("ab1 _.,:'\"é東ア\u0308😀")), max_size=300))
 def test_unicode_tokens_are_the_words_of_the_text_core(string: str) -> None:
     data = string.encode()

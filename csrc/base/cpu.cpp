@@ -64,6 +64,15 @@ Isa active_isa() {
   return static_cast<Isa>(now);
 }
 
+bool has_vbmi2() {
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+  static const bool found = __builtin_cpu_supports("avx512vbmi2");
+  return found;
+#else
+  return false;
+#endif
+}
+
 void force_isa(const std::string& name) {
   use_isa(parse(name));
 }

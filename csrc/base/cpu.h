@@ -17,9 +17,12 @@
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
 #define SMOLFAST_TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
 #define SMOLFAST_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi,bmi2,lzcnt,popcnt")))
+#define SMOLFAST_TARGET_VBMI2 \
+  __attribute__((target("avx512vbmi2,avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi,bmi2,lzcnt,popcnt")))
 #else
 #define SMOLFAST_TARGET_AVX2
 #define SMOLFAST_TARGET_AVX512
+#define SMOLFAST_TARGET_VBMI2
 #endif
 
 namespace smolfast {
@@ -31,6 +34,8 @@ std::vector<Isa> supported_isas();
 // The one in use now.
 Isa active_isa();
 const char* isa_name(Isa isa);
+// Whether Isa::kAvx512 can squeeze bytes out of a vector here.
+bool has_vbmi2();
 // Chooses by name ("baseline", "avx2", "avx512", "neon", or "auto" for the best). Throws Error for a name that is
 // unknown or that this CPU can't run.
 void force_isa(const std::string& name);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "text/spaced_words.h"
 #include "text/words.h"
 
 namespace smolfast::dedup {
@@ -43,9 +44,9 @@ class TokenStream {
   TokenKind kind_;
   std::optional<text::WordScanner> words_;
   std::string_view text_;
-  std::size_t at_ = 0;     // bytes read
-  uint32_t open_ = kNone;  // where a token that reaches at_ began
-  uint64_t carry_ = 0;     // bytes of the next block that belong to a separator begun in the last one
+  text::SpacedPosition spaced_;
+  uint32_t open_ = kNone;  // where a token that reaches spaced_.at began
+  std::size_t at_ = 0;     // bytes read by code points
 };
 
 }  // namespace smolfast::dedup

@@ -18,7 +18,6 @@ bool compose_hangul_baseline(const char* block, const char* end, uint64_t& mask,
 // For CPUs that can squeeze bytes out of a vector (has_vbmi2()).
 bool compose_hangul_vbmi2(const char* block, const char* end, uint64_t& mask, const char*& segment, const char*& copied,
                           char*& out);
-bool has_vbmi2();
 
 using HangulComposer = decltype(&compose_hangul_baseline);
 // That of active_isa().

@@ -6,9 +6,6 @@
 
 #include "text/bytes.h"
 
-#define SMOLFAST_TARGET_VBMI2 \
-  __attribute__((target("avx512vbmi2,avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi,bmi2,lzcnt,popcnt")))
-
 namespace smolfast::text {
 namespace {
 
@@ -24,10 +21,6 @@ SMOLFAST_TARGET_VBMI2 inline __m512i widened(__m512i bytes) {
 }
 
 }  // namespace
-
-bool has_vbmi2() {
-  return __builtin_cpu_supports("avx512vbmi2");
-}
 
 // The bytes of each leading consonant become those of its syllable, those of vowels and final consonants are squeezed
 // out, and all else in the 64 bytes stays: no branch on where a syllable or a word ends.

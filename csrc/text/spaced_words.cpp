@@ -1,0 +1,232 @@
+#include "text/spaced_words.h"
+
+#include <bit>
+#include <cstring>
+
+#include "base/cpu.h"
+#include "text/block.h"
+
+#if defined(SMOLFAST_X86)
+#include <immintrin.h>
+#endif
+
+namespace smolfast::text {
+namespace {
+
+// A 64-byte block, a bit a byte.
+struct SpaceClasses {
+  uint64_t spaces;  // of ASCII: U+0009–000D, U+001C–0020
+  uint64_t leads;   // first bytes of what may be a longer space
+};
+using Scan = std::size_t (*)(std::string_view text, SpacedPosition& position, uint32_t* bounds, std::size_t capacity);
+
+// Bytes of the space that begins at `at`, or 0. Above ASCII, spaces (str.isspace) are U+0085, U+00A0, U+1680,
+// U+2000–200A, U+2028, U+2029, U+202F, U+205F and U+3000.
+int space_size(const char* at, const char* end) {
+  const auto byte = [&](int i) { return at + i < end ? static_cast<unsigned char>(at[i]) : 0u; };
+  switch (byte(0)) {
+    case 0xC2:
+      return byte(1) == 0x85 || byte(1) == 0xA0 ? 2 : 0;
+    case 0xE1:
+      return byte(1) == 0x9A && byte(2) == 0x80 ? 3 : 0;
+    case 0xE2:
+      if (byte(1) == 0x80) {
+        const unsigned last = byte(2);
+        return (last >= 0x80 && last <= 0x8A) || last == 0xA8 || last == 0xA9 || last == 0xAF ? 3 : 0;
+      }
+      return byte(1) == 0x81 && byte(2) == 0x9F ? 3 : 0;
+    case 0xE3:
+      return byte(1) == 0x80 && byte(2) == 0x80 ? 3 : 0;
+    default:
+      return 0;
+  }
+}
+
+// Of the first bytes C2, E1, E2 and E3, those before a second byte of a space, or at the block's end. `seconds` are
+// 80, 85, 9A and A0; `eighty_ones` follow E2 alone, or every hiragana would count.
+inline uint64_t possible_leads(uint64_t leads, uint64_t e2, uint64_t seconds, uint64_t eighty_ones) {
+  return leads & (seconds >> 1 | (e2 & eighty_ones >> 1) | uint64_t{1} << 63);
+}
+
+// Writes the positions of a mask's bits, eight at a time, since a loop's end is hard to predict; what is written beyond
+// the last is overwritten later.
+inline void write_bounds(uint64_t mask, int count, uint32_t base, uint32_t* out) {
+  for (int done = 0; done < count; done += 8) {
+    for (int j = 0; j < 8; ++j) {
+      out[done + j] = base + static_cast<uint32_t>(std::countr_zero(mask));
+      mask &= mask - 1;
+    }
+  }
+}
+
+#if defined(SMOLFAST_X86)
+
+namespace sse2 {
+
+inline SpaceClasses classify(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
+  uint64_t spaces = 0, leads = 0, e2 = 0, seconds = 0, eighty_ones = 0;
+  for (int i = 0; i < 4; ++i) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i);
+    const auto mask = [i](__m128i matches) {
+      return uint64_t{static_cast<uint32_t>(_mm_movemask_epi8(matches))} << (16 * i);
+    };
+    const auto is = [x](char c) { return _mm_cmpeq_epi8(x, _mm_set1_epi8(c)); };
+    const auto in = [x](char low, char span) {
+      const __m128i offset = _mm_sub_epi8(x, _mm_set1_epi8(low));
+      return _mm_cmpeq_epi8(_mm_min_epu8(offset, _mm_set1_epi8(span)), offset);
+    };
+    spaces |= mask(_mm_or_si128(in('\x09', 4), in('\x1C', 4)));
+    leads |= mask(_mm_or_si128(is('\xC2'), in('\xE1', 2)));
+    e2 |= mask(is('\xE2'));
+    seconds |= mask(_mm_or_si128(_mm_or_si128(is('\x80'), is('\x85')), _mm_or_si128(is('\x9A'), is('\xA0'))));
+    eighty_ones |= mask(is('\x81'));
+  }
+  return {spaces, possible_leads(leads, e2, seconds, eighty_ones)};
+}
+
+#define SMOLFAST_TARGET
+#include "text/spaced_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace sse2
+
+namespace avx2 {
+
+// Lambdas don't inherit a function's target, so the wider versions spell their steps out by macros.
+#define SMOLFAST_MASK(v) uint64_t{static_cast<uint32_t>(_mm256_movemask_epi8(v))} << (32 * i)
+#define SMOLFAST_IS(c) _mm256_cmpeq_epi8(x, _mm256_set1_epi8(c))
+#define SMOLFAST_IN(low, span)                                                                          \
+  _mm256_cmpeq_epi8(_mm256_min_epu8(_mm256_sub_epi8(x, _mm256_set1_epi8(low)), _mm256_set1_epi8(span)), \
+                    _mm256_sub_epi8(x, _mm256_set1_epi8(low)))
+SMOLFAST_TARGET_AVX2 inline SpaceClasses classify(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
+  uint64_t spaces = 0, above = 0;
+  for (int i = 0; i < 2; ++i) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
+    spaces |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IN('\x09', 4), SMOLFAST_IN('\x1C', 4)));
+    above |= SMOLFAST_MASK(x);
+  }
+  if (above == 0) return {spaces, 0};
+  uint64_t leads = 0, e2 = 0, seconds = 0, eighty_ones = 0;
+  for (int i = 0; i < 2; ++i) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
+    leads |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IS('\xC2'), SMOLFAST_IN('\xE1', 2)));
+    e2 |= SMOLFAST_MASK(SMOLFAST_IS('\xE2'));
+    seconds |= SMOLFAST_MASK(_mm256_or_si256(_mm256_or_si256(SMOLFAST_IS('\x80'), SMOLFAST_IS('\x85')),
+                                             _mm256_or_si256(SMOLFAST_IS('\x9A'), SMOLFAST_IS('\xA0'))));
+    eighty_ones |= SMOLFAST_MASK(SMOLFAST_IS('\x81'));
+  }
+  return {spaces, possible_leads(leads, e2, seconds, eighty_ones)};
+}
+#undef SMOLFAST_MASK
+#undef SMOLFAST_IS
+#undef SMOLFAST_IN
+
+#define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
+#include "text/spaced_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx2
+
+namespace avx512 {
+
+#define SMOLFAST_IS(c) _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(c))
+#define SMOLFAST_IN(low, span) _mm512_cmple_epu8_mask(_mm512_sub_epi8(x, _mm512_set1_epi8(low)), _mm512_set1_epi8(span))
+SMOLFAST_TARGET_AVX512 inline SpaceClasses classify(const char* text, std::size_t left) {
+  const __m512i x = left >= 64 ? _mm512_loadu_si512(text)
+                               : _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), (uint64_t{1} << left) - 1, text);
+  const uint64_t spaces = SMOLFAST_IN('\x09', 4) | SMOLFAST_IN('\x1C', 4);
+  if (_mm512_movepi8_mask(x) == 0) return {spaces, 0};
+  const uint64_t leads = SMOLFAST_IS('\xC2') | SMOLFAST_IN('\xE1', 2);
+  const uint64_t seconds = SMOLFAST_IS('\x80') | SMOLFAST_IS('\x85') | SMOLFAST_IS('\x9A') | SMOLFAST_IS('\xA0');
+  return {spaces, possible_leads(leads, SMOLFAST_IS('\xE2'), seconds, SMOLFAST_IS('\x81'))};
+}
+#undef SMOLFAST_IS
+#undef SMOLFAST_IN
+
+#define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
+#include "text/spaced_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx512
+
+// With VBMI2, which compresses bytes, the positions take no loop.
+namespace avx512_vbmi2 {
+
+SMOLFAST_TARGET_VBMI2 inline SpaceClasses classify(const char* text, std::size_t left) {
+  return avx512::classify(text, left);
+}
+
+SMOLFAST_TARGET_VBMI2 inline void write_bounds(uint64_t mask, int count, uint32_t base, uint32_t* out) {
+  const __m512i bytes = _mm512_maskz_compress_epi8(mask, _mm512_load_si512(kBlockPositions.at));
+  const __m512i origin = _mm512_set1_epi32(static_cast<int>(base));
+#define SMOLFAST_STORE(number)             \
+  _mm512_storeu_si512(out + 16 * (number), \
+                      _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, number)), origin))
+  SMOLFAST_STORE(0);
+  SMOLFAST_STORE(1);
+  if (count > 32) [[unlikely]] {
+    SMOLFAST_STORE(2);
+    SMOLFAST_STORE(3);
+  }
+#undef SMOLFAST_STORE
+}
+
+#define SMOLFAST_TARGET SMOLFAST_TARGET_VBMI2
+#include "text/spaced_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx512_vbmi2
+
+#else
+
+namespace portable {
+
+inline SpaceClasses classify(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
+  uint64_t spaces = 0, leads = 0, e2 = 0, seconds = 0, eighty_ones = 0;
+  for (int i = 0; i < 64; ++i) {
+    const auto c = static_cast<unsigned char>(block[i]);
+    spaces |= uint64_t{static_cast<unsigned char>(c - 9) <= 4 || static_cast<unsigned char>(c - 0x1C) <= 4} << i;
+    leads |= uint64_t{c == 0xC2 || (c >= 0xE1 && c <= 0xE3)} << i;
+    e2 |= uint64_t{c == 0xE2} << i;
+    seconds |= uint64_t{c == 0x80 || c == 0x85 || c == 0x9A || c == 0xA0} << i;
+    eighty_ones |= uint64_t{c == 0x81} << i;
+  }
+  return {spaces, possible_leads(leads, e2, seconds, eighty_ones)};
+}
+
+#define SMOLFAST_TARGET
+#include "text/spaced_words.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace portable
+
+#endif
+
+Scan choose() {
+#if defined(SMOLFAST_X86)
+  switch (active_isa()) {
+    case Isa::kAvx512:
+      return has_vbmi2() ? avx512_vbmi2::scan : avx512::scan;
+    case Isa::kAvx2:
+      return avx2::scan;
+    default:
+      return sse2::scan;
+  }
+#else
+  return portable::scan;
+#endif
+}
+
+}  // namespace
+
+std::size_t scan_spaced_words(std::string_view text, SpacedPosition& position, uint32_t* bounds, std::size_t capacity) {
+  return choose()(text, position, bounds, capacity);
+}
+
+}  // namespace smolfast::text
