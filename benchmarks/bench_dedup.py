@@ -51,6 +51,25 @@ PACKAGES = [
 WARM_SECONDS = 5.0
 
 
+def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
+    """CPU and wall seconds of a call, medians of up to four after the first if they are short; and its result.
+
+    The first waits for memory that the system clears and, on a virtual machine, its host must find: longer than our
+    work takes, and different every time.
+    """
+    times: list[tuple[float, float]] = []
+    while len(times) < 5 and sum(wall for _, wall in times) < WARM_SECONDS:
+        cpu, wall = time.process_time(), time.perf_counter()
+        found = call()
+        times.append((time.process_time() - cpu, time.perf_counter() - wall))
+    warm = times[1:] or times
+    return statistics.median(cpu for cpu, _ in warm), statistics.median(wall for _, wall in warm), found
+
+
+def new_folder(within: str) -> Path:
+    return Path(tempfile.mkdtemp(dir=within))
+
+
 def worker(part: str, name: str, path: Path, share: float) -> dict[str, Any]:
     """One measurement, in this process."""
     if THREADS == 1:
@@ -63,31 +82,17 @@ def worker(part: str, name: str, path: Path, share: float) -> dict[str, Any]:
     size = sum(len(t.encode()) for t in texts)
     if part == "job":
         with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "in.parquet"
+            source, small = Path(folder) / "in.parquet", Path(folder) / "small.parquet"
             pq.write_table(table, source, compression="zstd", row_group_size=2048)
-            function = next(f for n, f, _ in JOBS if n == name)
-            out = Path(folder) / "out"
-            out.mkdir()
-            small = Path(folder) / "small.parquet"
             pq.write_table(table.slice(0, 20), small)
-            (Path(folder) / "warm").mkdir()
-            function(small, Path(folder) / "warm")  # imports and pools
-            cpu, wall = time.process_time(), time.perf_counter()
-            kept = function(source, out)
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            function = next(f for n, f, _ in JOBS if n == name)
+            function(small, new_folder(folder))  # imports and pools
+            cpu, wall, kept = timed(lambda: function(source, new_folder(folder)))
         extra = {"documents": table.num_rows, "kept": kept}
     else:
         function2 = next(f for n, f, _ in SIGNATURES if n == name)
         function2(column.slice(0, 20), texts[:20])
-        cpu = wall = 0.0
-        # The first call waits for memory that the system clears and, on a virtual machine, its host must find: longer
-        # than our work takes, and different every time. So a short one is called again.
-        for _ in range(2):
-            cpu, wall = time.process_time(), time.perf_counter()
-            function2(column, texts)
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            if wall > WARM_SECONDS:
-                break
+        cpu, wall, _ = timed(lambda: function2(column, texts))
         extra = {"documents": len(texts)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"bytes": size, "cpu": cpu, "wall": wall, "peak_rss": peak, **extra}
@@ -112,7 +117,7 @@ def measure(
                 command, capture_output=True, text=True, env={**os.environ, "BENCH_THREADS": str(threads)}
             )
             if done.returncode:
-                failed[name] = done.stderr.strip().splitlines()[-1]
+                failed[name] = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
             else:
                 runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     rows = []
