@@ -58,6 +58,14 @@ def test_rates_are_work_over_seconds() -> None:
     assert Row("job", "a", "x", "peer", failed="no").rate() is None
 
 
+def test_a_rate_is_by_cpu_time_on_one_thread_and_by_wall_time_on_several() -> None:
+    cpu, wall = Spread.of([2.0]), Spread.of([1.0])
+    rates = {
+        threads: Row("job", "a", "x", "ours", bytes=6, threads=threads, cpu=cpu, wall=wall).rate() for threads in (1, 2)
+    }
+    assert rates == {1: Spread(3.0, 3.0, 3.0), 2: Spread(6.0, 6.0, 6.0)}
+
+
 @pytest.mark.parametrize(
     "content", ["[]", '{"schema": 0}', '{"schema": 1}', '{"schema": 1, "rows": [{"part": 1}]}', "{"]
 )

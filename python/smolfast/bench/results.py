@@ -66,7 +66,9 @@ class Row:
     failed: str = ""
 
     def seconds(self) -> Spread | None:
-        """CPU time where it was taken, which a busy machine disturbs least; else wall time."""
+        """CPU time on one thread, which a busy machine disturbs least, where it was taken; wall time on several."""
+        if self.wall is not None and (self.threads or 1) > 1:
+            return self.wall
         return self.cpu or self.wall
 
     def rate(self) -> Spread | None:
