@@ -11,6 +11,7 @@ import functools
 import itertools
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,14 @@ def training() -> Iterator[Any]:
             yield pytest.param("Newton–Schulz, 4 of 64 × 96", run, id=f"newton-schulz-{name}")
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the peers' own, as they are imported
+    CONTENDERS = [*text(), *training()]
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.benchmark(timer=time.process_time, min_rounds=5, max_time=0.05, min_time=0.001)
-@pytest.mark.parametrize(("group", "run"), [*text(), *training()])
+@pytest.mark.parametrize(("group", "run"), CONTENDERS)
 def test_speed(benchmark: Any, group: str, run: Callable[[], Any]) -> None:
     benchmark.group = group
     benchmark(run)
