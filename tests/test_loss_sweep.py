@@ -132,6 +132,20 @@ def test_values_that_are_no_numbers_are_not_hidden(dtype: torch.dtype) -> None:
             assert found.isfinite().tolist() == [row != 7 for row in range(50)]
 
 
+def test_exponentials_cover_their_whole_range(dtype: torch.dtype) -> None:
+    """Logits down to 100 below the maximum: shares are as right as the dtype can say, or 0 where they'd be subnormal."""
+    hidden, weight = torch.ones(1, 1, 1).to(dtype), torch.linspace(-100, 0, 5000)[:, None].to(dtype)
+    found = reference.summed_loss(
+        hidden, weight, None, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1), LossOptions(), (False, True),
+        sweep=sweep(hidden, weight, LossOptions()),
+    )  # fmt: skip
+    share = torch.softmax(weight.double(), 0)[1:]
+    gradient, normal = found[4].double()[1:], share > 1e-36
+    close = 2e-6 if dtype == torch.float32 else 2.0**-8
+    assert ((gradient - share).abs()[normal] <= close * share[normal]).all()
+    assert (gradient[~normal].abs() <= 1.1e-36).all()
+
+
 def test_threads_change_nothing(dtype: torch.dtype) -> None:
     hidden, weight, _, targets = problem(1, 1, 100, 3000, 40, dtype)
     results, before = [], torch.get_num_threads()
