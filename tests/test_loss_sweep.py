@@ -133,7 +133,7 @@ def test_values_that_are_no_numbers_are_not_hidden(dtype: torch.dtype) -> None:
 
 
 def test_exponentials_cover_their_whole_range(dtype: torch.dtype) -> None:
-    """Logits down to 100 below the maximum: shares are as right as the dtype can say, or 0 where they'd be subnormal."""
+    """Logits down to 100 below the maximum: shares are as right as the dtype can say, 0 where they'd be subnormal."""
     hidden, weight = torch.ones(1, 1, 1).to(dtype), torch.linspace(-100, 0, 5000)[:, None].to(dtype)
     found = reference.summed_loss(
         hidden, weight, None, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1), LossOptions(), (False, True),
