@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+
+#include "base/prefetch.h"
 
 namespace smolfast::text {
 
@@ -12,6 +15,14 @@ inline const char* whole_block(const char* at, std::size_t left, char* copy) {
   std::memset(copy, ' ', 64);
   std::memcpy(copy, at, left);
   return copy;
+}
+
+// Asks for memory some documents on. A column's texts lie one after another, and each is checked before its words are
+// looked for, which otherwise waits for memory: 1.06 times as fast with words between white space. (It may be memory
+// of something else, or none.)
+inline void prefetch_ahead(const char* at) {
+  constexpr std::uintptr_t kAhead = 64 << 10;
+  prefetch(reinterpret_cast<std::uintptr_t>(at) + kAhead);
 }
 
 // 0 to 63: a mask's positions, once what it leaves out is squeezed out of them.

@@ -8,6 +8,7 @@ SMOLFAST_TARGET std::size_t scan(std::string_view text, std::size_t& position, W
   std::size_t found = 0;
   std::size_t at = position;
   while (at < text.size() && found + kPlainBlockWords <= capacity) {
+    prefetch_ahead(text.data() + at);
     const BlockClasses c = classify(text.data() + at, text.size() - at);
     // Characters above ASCII that are plain and whole inside the block.
     const uint64_t pairs = c.pairs & ~(c.latin & c.signs >> 1) & ~(uint64_t{1} << 63);

@@ -10,6 +10,7 @@ SMOLFAST_TARGET std::size_t scan(std::string_view text, SpacedPosition& position
   uint64_t before = position.before;
   uint64_t carry = position.carry;
   while (at < text.size() && found + kSpacedBlockBounds <= capacity) {
+    prefetch_ahead(text.data() + at);
     const SpaceClasses classes = classify(text.data() + at, text.size() - at);
     uint64_t separators = classes.spaces | carry;
     carry = 0;
