@@ -134,7 +134,7 @@ SIGNATURES: list[tuple[str, Callable[..., Any], float]] = [
     ("smolfast fast", smolfast, 1.0),
     ("smolfast classic", lambda c, t: smolfast(c, t, "classic"), 1.0),
     ("smolfast fast, whitespace tokens", lambda c, t: smolfast(c, t, "fast", "whitespace"), 1.0),
-    ("smolfast, 1 hash (floor: words, n-grams)", lambda c, t: smolfast(c, t, "fast", "unicode", 1), 1.0),
+    ("smolfast, 16 hashes (floor: words, n-grams)", lambda c, t: smolfast(c, t, "fast", "unicode", 16), 1.0),
     ("daft", daft, 1.0),
     ("gaoya", gaoya, 0.25),
     ("rensa", rensa, 0.25),
