@@ -147,6 +147,17 @@ py::list words(const py::object& strings, int threads) {
   return out;
 }
 
+bool is_valid_utf8(const py::object& strings) {
+  const ImportedStrings imported(strings, "strings");
+  const py::gil_scoped_release unlocked;
+  for (const arrow::StringColumn& column : imported.chunks()) {
+    for (int64_t row = 0; row < column.size(); ++row) {
+      if (!column.is_null(row) && !text::is_valid_utf8(column[row])) return false;
+    }
+  }
+  return true;
+}
+
 // One byte a row: 1 = in the form, 0 = not, 2 = null.
 py::bytes is_normalized(const py::object& strings, const std::string& form_name, int threads) {
   const text::Form form = parse_form(form_name);
@@ -194,6 +205,7 @@ void register_text(py::module_& m) {
         },
         py::arg("strings"), py::arg("threads"), py::arg("errors"));
   };
+  m.def("is_valid_utf8", &is_valid_utf8, py::arg("strings"));
   m.def("release_kept_memory", &text::release_kept_memory);
   def_case("lower", text::CaseMapper::Mapping::kLower);
   def_case("casefold", text::CaseMapper::Mapping::kFold);

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from smolfast import _native
 from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
@@ -351,11 +352,9 @@ def _as_large_string(column: pa.Array) -> pa.Array:
 
 
 def _is_valid(column: pa.Array) -> bool:
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
+    column.validate()
+    # Arrow's own check, validate(full=True), takes three times as long.
+    return bool(_native.is_valid_utf8(column))
 
 
 def utf8_bytes(column: pa.Array) -> int:
