@@ -1,16 +1,23 @@
-// Asking for memory before it is needed.
+// Asking for memory before it is needed. Any address will do.
 #pragma once
-
-#include <cstdint>
 
 namespace smolfast {
 
-// Brings the line at an address into the second cache. Any address will do.
-inline void prefetch(std::uintptr_t address) {
+// Brings a line into the second cache.
+inline void prefetch(const void* at) {
 #if defined(__GNUC__)
-  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);
+  __builtin_prefetch(at, 0, 2);
 #else
-  static_cast<void>(address);
+  static_cast<void>(at);
+#endif
+}
+
+// Brings a line into the first cache, to be written.
+inline void prefetch_to_write(const void* at) {
+#if defined(__GNUC__)
+  __builtin_prefetch(at, 1, 3);
+#else
+  static_cast<void>(at);
 #endif
 }
 

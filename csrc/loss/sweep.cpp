@@ -13,17 +13,10 @@
 
 #include "base/aligned.h"
 #include "base/bf16.h"
+#include "base/prefetch.h"
 #include "base/threads.h"
 #include "base/vector_loops.h"
 #include "loss/kernels.h"
-
-#if defined(__GNUC__)
-#define SMOLFAST_PREFETCH(at) __builtin_prefetch(at, 0, 2)        // into the second cache
-#define SMOLFAST_PREFETCH_WRITE(at) __builtin_prefetch(at, 1, 3)  // into the first
-#else
-#define SMOLFAST_PREFETCH(at) (void)(at)
-#define SMOLFAST_PREFETCH_WRITE(at) (void)(at)
-#endif
 
 namespace smolfast::loss {
 namespace {
@@ -71,7 +64,7 @@ class Ahead {
   void split(Index steps) { share_ = ceil_div(lines_, std::max<Index>(steps, 1)); }
   void step() {
     for (Index line = 0; line < share_ && now_ < count_; ++line) {
-      SMOLFAST_PREFETCH(regions_[now_].at);
+      prefetch(regions_[now_].at);
       regions_[now_].at += kLine;
       if (regions_[now_].at >= regions_[now_].end) ++now_;
     }
@@ -222,7 +215,7 @@ class Sweep {
         ahead.step();
         for (Index c = 0; c < columns; ++c) {
           const char* at = reinterpret_cast<const char*>(logits_ + (first + c) * stored_ + r);
-          for (Index byte = 0; byte < panel_ * kSize; byte += Ahead::kLine) SMOLFAST_PREFETCH_WRITE(at + byte);
+          for (Index byte = 0; byte < panel_ * kSize; byte += Ahead::kLine) prefetch_to_write(at + byte);
         }
         kernel_.multiply(strip.get(), stride, turned_.get() + r * depth_, depth_, tile.get(), panel_, false);
         kernel_.absorb(tile.get(), columns, factors_.bias == nullptr ? nullptr : factors_.bias + first,

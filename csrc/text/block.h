@@ -22,7 +22,7 @@ inline const char* whole_block(const char* at, std::size_t left, char* copy) {
 // of something else, or none.)
 inline void prefetch_ahead(const char* at) {
   constexpr std::uintptr_t kAhead = 64 << 10;
-  prefetch(reinterpret_cast<std::uintptr_t>(at) + kAhead);
+  prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(at) + kAhead));
 }
 
 // 0 to 63: a mask's positions, once what it leaves out is squeezed out of them.
