@@ -6,8 +6,8 @@
 
 Each round runs every implementation once, in turn; medians (least–most) of wall-clock time, and of the process's CPU
 time, which a busy machine disturbs least. Memory is the peak resident size above what was there before and the
-gradients (Linux). GFLOP/s count three products a logit, whatever is really done; the peak is that of one product
-[1,024, H] · [H, 4,096] here.
+gradients (Linux). GFLOP/s count three products a logit, whatever is really done; the peak is that of one product by
+torch, [1,024, H] · [H, 4,096], here.
 
 Peers: "naive" is k times `cross_entropy(linear(x, W).float(), target)`; "torch chunked" is k times
 `F.linear_cross_entropy` with its default chunks; Liger's fused loss and cut-cross-entropy (its torch.compile form,

@@ -54,8 +54,8 @@ def _overview(results: Sequence[Results]) -> Section:
             "Every bar is the median of the rounds; the line in it runs from the slowest round to the fastest. All "
             "took turns in one run, so ratios hold better than rates. Rates are by CPU time on one thread where that "
             "was taken, else by wall-clock time. The upright mark is the floor: memcpy of the same bytes, or a matrix "
-            "product of as many operations. Who does better than that returned its input untouched, or did fewer "
-            "operations.",
+            "product of as many operations by torch. Who does better than that returned its input untouched, did fewer "
+            "operations, or multiplies faster.",
         ),
         tag("p", "Small inputs and three rounds (--quick): a look, no claim.", class_="missing") if quick else None,
         tag(
