@@ -7,10 +7,7 @@
 
 #include "base/cpu.h"
 #include "text/block.h"
-
-#if defined(SMOLFAST_X86)
-#include <immintrin.h>
-#endif
+#include "text/byte_classes.h"
 
 namespace smolfast::text {
 namespace {
@@ -62,27 +59,19 @@ inline BlockClasses classify(const char* text, std::size_t left) {
   BlockClasses all{};
   for (int i = 0; i < 4; ++i) {
     const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i);
-    const auto mask = [i](__m128i matches) {
-      return uint64_t{static_cast<uint32_t>(_mm_movemask_epi8(matches))} << (16 * i);
-    };
-    const auto is = [x](char c) { return _mm_cmpeq_epi8(x, _mm_set1_epi8(c)); };
-    const auto in = [](__m128i v, char low, char span) {
-      const __m128i offset = _mm_sub_epi8(v, _mm_set1_epi8(low));
-      return _mm_cmpeq_epi8(_mm_min_epu8(offset, _mm_set1_epi8(span)), offset);
-    };
-    all.spaces |= mask(is(' '));
-    all.letters |= mask(in(_mm_or_si128(x, _mm_set1_epi8(0x20)), 'a', 25));
-    all.digits |= mask(in(x, '0', 9));
-    all.underscores |= mask(is('_'));
-    all.colons |= mask(is(':'));
-    all.dots |= mask(_mm_or_si128(is('.'), is('\'')));
-    all.commas |= mask(_mm_or_si128(is(','), is(';')));
-    all.above |= mask(x);
-    all.latin |= mask(is('\xC3'));
-    all.pairs |= mask(_mm_or_si128(in(x, '\xC3', 2), in(x, '\xD0', 1)));
-    all.signs |= mask(_mm_cmpeq_epi8(_mm_and_si128(x, _mm_set1_epi8('\xDF')), _mm_set1_epi8('\x97')));
-    all.han |= mask(in(x, '\xE4', 5));
-    all.exceptions |= mask(is('\xE4'));
+    all.spaces |= block_mask(bytes_equal(x, ' '), i);
+    all.letters |= block_mask(bytes_between(_mm_or_si128(x, _mm_set1_epi8(0x20)), 'a', 25), i);
+    all.digits |= block_mask(bytes_between(x, '0', 9), i);
+    all.underscores |= block_mask(bytes_equal(x, '_'), i);
+    all.colons |= block_mask(bytes_equal(x, ':'), i);
+    all.dots |= block_mask(_mm_or_si128(bytes_equal(x, '.'), bytes_equal(x, '\'')), i);
+    all.commas |= block_mask(_mm_or_si128(bytes_equal(x, ','), bytes_equal(x, ';')), i);
+    all.above |= block_mask(x, i);
+    all.latin |= block_mask(bytes_equal(x, '\xC3'), i);
+    all.pairs |= block_mask(_mm_or_si128(bytes_between(x, '\xC3', 2), bytes_between(x, '\xD0', 1)), i);
+    all.signs |= block_mask(bytes_equal(_mm_and_si128(x, _mm_set1_epi8('\xDF')), '\x97'), i);
+    all.han |= block_mask(bytes_between(x, '\xE4', 5), i);
+    all.exceptions |= block_mask(bytes_equal(x, '\xE4'), i);
   }
   return all;
 }
@@ -95,38 +84,28 @@ inline BlockClasses classify(const char* text, std::size_t left) {
 
 namespace avx2 {
 
-// Lambdas don't inherit a function's target, so the wider versions spell their steps out by macros.
-#define SMOLFAST_MASK(v) uint64_t{static_cast<uint32_t>(_mm256_movemask_epi8(v))} << (32 * i)
-#define SMOLFAST_IS(c) _mm256_cmpeq_epi8(x, _mm256_set1_epi8(c))
-#define SMOLFAST_IN(v, low, span)                                                                       \
-  _mm256_cmpeq_epi8(_mm256_min_epu8(_mm256_sub_epi8(v, _mm256_set1_epi8(low)), _mm256_set1_epi8(span)), \
-                    _mm256_sub_epi8(v, _mm256_set1_epi8(low)))
 SMOLFAST_TARGET_AVX2 inline BlockClasses classify(const char* text, std::size_t left) {
   char copy[64];
   const char* block = whole_block(text, left, copy);
   BlockClasses all{};
   for (int i = 0; i < 2; ++i) {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
-    all.spaces |= SMOLFAST_MASK(SMOLFAST_IS(' '));
-    all.letters |= SMOLFAST_MASK(SMOLFAST_IN(_mm256_or_si256(x, _mm256_set1_epi8(0x20)), 'a', 25));
-    all.digits |= SMOLFAST_MASK(SMOLFAST_IN(x, '0', 9));
-    all.underscores |= SMOLFAST_MASK(SMOLFAST_IS('_'));
-    all.colons |= SMOLFAST_MASK(SMOLFAST_IS(':'));
-    all.dots |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IS('.'), SMOLFAST_IS('\'')));
-    all.commas |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IS(','), SMOLFAST_IS(';')));
-    all.above |= SMOLFAST_MASK(x);
-    all.latin |= SMOLFAST_MASK(SMOLFAST_IS('\xC3'));
-    all.pairs |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IN(x, '\xC3', 2), SMOLFAST_IN(x, '\xD0', 1)));
-    all.signs |=
-        SMOLFAST_MASK(_mm256_cmpeq_epi8(_mm256_and_si256(x, _mm256_set1_epi8('\xDF')), _mm256_set1_epi8('\x97')));
-    all.han |= SMOLFAST_MASK(SMOLFAST_IN(x, '\xE4', 5));
-    all.exceptions |= SMOLFAST_MASK(SMOLFAST_IS('\xE4'));
+    all.spaces |= block_mask(bytes_equal(x, ' '), i);
+    all.letters |= block_mask(bytes_between(_mm256_or_si256(x, _mm256_set1_epi8(0x20)), 'a', 25), i);
+    all.digits |= block_mask(bytes_between(x, '0', 9), i);
+    all.underscores |= block_mask(bytes_equal(x, '_'), i);
+    all.colons |= block_mask(bytes_equal(x, ':'), i);
+    all.dots |= block_mask(_mm256_or_si256(bytes_equal(x, '.'), bytes_equal(x, '\'')), i);
+    all.commas |= block_mask(_mm256_or_si256(bytes_equal(x, ','), bytes_equal(x, ';')), i);
+    all.above |= block_mask(x, i);
+    all.latin |= block_mask(bytes_equal(x, '\xC3'), i);
+    all.pairs |= block_mask(_mm256_or_si256(bytes_between(x, '\xC3', 2), bytes_between(x, '\xD0', 1)), i);
+    all.signs |= block_mask(bytes_equal(_mm256_and_si256(x, _mm256_set1_epi8('\xDF')), '\x97'), i);
+    all.han |= block_mask(bytes_between(x, '\xE4', 5), i);
+    all.exceptions |= block_mask(bytes_equal(x, '\xE4'), i);
   }
   return all;
 }
-#undef SMOLFAST_MASK
-#undef SMOLFAST_IS
-#undef SMOLFAST_IN
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
 #include "text/plain_words.inl"
@@ -136,31 +115,26 @@ SMOLFAST_TARGET_AVX2 inline BlockClasses classify(const char* text, std::size_t 
 
 namespace avx512 {
 
-#define SMOLFAST_IS(c) _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(c))
-#define SMOLFAST_IN(v, low, span) \
-  _mm512_cmple_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(low)), _mm512_set1_epi8(span))
 SMOLFAST_TARGET_AVX512 inline BlockClasses classify(const char* text, std::size_t left) {
   const __m512i x = left >= 64 ? _mm512_loadu_si512(text)
                                : _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), (uint64_t{1} << left) - 1, text);
   BlockClasses all{};
-  all.spaces = SMOLFAST_IS(' ');
-  all.letters = SMOLFAST_IN(_mm512_or_si512(x, _mm512_set1_epi8(0x20)), 'a', 25);
-  all.digits = SMOLFAST_IN(x, '0', 9);
-  all.underscores = SMOLFAST_IS('_');
-  all.colons = SMOLFAST_IS(':');
-  all.dots = SMOLFAST_IS('.') | SMOLFAST_IS('\'');
-  all.commas = SMOLFAST_IS(',') | SMOLFAST_IS(';');
+  all.spaces = bytes_equal(x, ' ');
+  all.letters = bytes_between(_mm512_or_si512(x, _mm512_set1_epi8(0x20)), 'a', 25);
+  all.digits = bytes_between(x, '0', 9);
+  all.underscores = bytes_equal(x, '_');
+  all.colons = bytes_equal(x, ':');
+  all.dots = bytes_equal(x, '.') | bytes_equal(x, '\'');
+  all.commas = bytes_equal(x, ',') | bytes_equal(x, ';');
   all.above = _mm512_movepi8_mask(x);
   if (all.above == 0) return all;
-  all.pairs = SMOLFAST_IN(x, '\xC3', 2) | SMOLFAST_IN(x, '\xD0', 1);
-  all.latin = SMOLFAST_IS('\xC3');
-  all.signs = _mm512_cmpeq_epi8_mask(_mm512_and_si512(x, _mm512_set1_epi8('\xDF')), _mm512_set1_epi8('\x97'));
-  all.han = SMOLFAST_IN(x, '\xE4', 5);
-  all.exceptions = SMOLFAST_IS('\xE4');
+  all.pairs = bytes_between(x, '\xC3', 2) | bytes_between(x, '\xD0', 1);
+  all.latin = bytes_equal(x, '\xC3');
+  all.signs = bytes_equal(_mm512_and_si512(x, _mm512_set1_epi8('\xDF')), '\x97');
+  all.han = bytes_between(x, '\xE4', 5);
+  all.exceptions = bytes_equal(x, '\xE4');
   return all;
 }
-#undef SMOLFAST_IS
-#undef SMOLFAST_IN
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
 #include "text/plain_words.inl"

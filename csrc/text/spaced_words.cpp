@@ -5,10 +5,7 @@
 
 #include "base/cpu.h"
 #include "text/block.h"
-
-#if defined(SMOLFAST_X86)
-#include <immintrin.h>
-#endif
+#include "text/byte_classes.h"
 
 namespace smolfast::text {
 namespace {
@@ -69,19 +66,12 @@ inline SpaceClasses classify(const char* text, std::size_t left) {
   uint64_t spaces = 0, leads = 0, e2 = 0, seconds = 0, eighty_ones = 0;
   for (int i = 0; i < 4; ++i) {
     const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i);
-    const auto mask = [i](__m128i matches) {
-      return uint64_t{static_cast<uint32_t>(_mm_movemask_epi8(matches))} << (16 * i);
-    };
-    const auto is = [x](char c) { return _mm_cmpeq_epi8(x, _mm_set1_epi8(c)); };
-    const auto in = [x](char low, char span) {
-      const __m128i offset = _mm_sub_epi8(x, _mm_set1_epi8(low));
-      return _mm_cmpeq_epi8(_mm_min_epu8(offset, _mm_set1_epi8(span)), offset);
-    };
-    spaces |= mask(_mm_or_si128(in('\x09', 4), in('\x1C', 4)));
-    leads |= mask(_mm_or_si128(is('\xC2'), in('\xE1', 2)));
-    e2 |= mask(is('\xE2'));
-    seconds |= mask(_mm_or_si128(_mm_or_si128(is('\x80'), is('\x85')), _mm_or_si128(is('\x9A'), is('\xA0'))));
-    eighty_ones |= mask(is('\x81'));
+    spaces |= block_mask(_mm_or_si128(bytes_between(x, '\x09', 4), bytes_between(x, '\x1C', 4)), i);
+    leads |= block_mask(_mm_or_si128(bytes_equal(x, '\xC2'), bytes_between(x, '\xE1', 2)), i);
+    e2 |= block_mask(bytes_equal(x, '\xE2'), i);
+    seconds |= block_mask(bytes_equal(x, '\x80'), i) | block_mask(bytes_equal(x, '\x85'), i) |
+               block_mask(bytes_equal(x, '\x9A'), i) | block_mask(bytes_equal(x, '\xA0'), i);
+    eighty_ones |= block_mask(bytes_equal(x, '\x81'), i);
   }
   return {spaces, possible_leads(leads, e2, seconds, eighty_ones)};
 }
@@ -94,36 +84,27 @@ inline SpaceClasses classify(const char* text, std::size_t left) {
 
 namespace avx2 {
 
-// Lambdas don't inherit a function's target, so the wider versions spell their steps out by macros.
-#define SMOLFAST_MASK(v) uint64_t{static_cast<uint32_t>(_mm256_movemask_epi8(v))} << (32 * i)
-#define SMOLFAST_IS(c) _mm256_cmpeq_epi8(x, _mm256_set1_epi8(c))
-#define SMOLFAST_IN(low, span)                                                                          \
-  _mm256_cmpeq_epi8(_mm256_min_epu8(_mm256_sub_epi8(x, _mm256_set1_epi8(low)), _mm256_set1_epi8(span)), \
-                    _mm256_sub_epi8(x, _mm256_set1_epi8(low)))
 SMOLFAST_TARGET_AVX2 inline SpaceClasses classify(const char* text, std::size_t left) {
   char copy[64];
   const char* block = whole_block(text, left, copy);
   uint64_t spaces = 0, above = 0;
   for (int i = 0; i < 2; ++i) {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
-    spaces |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IN('\x09', 4), SMOLFAST_IN('\x1C', 4)));
-    above |= SMOLFAST_MASK(x);
+    spaces |= block_mask(_mm256_or_si256(bytes_between(x, '\x09', 4), bytes_between(x, '\x1C', 4)), i);
+    above |= block_mask(x, i);
   }
   if (above == 0) return {spaces, 0};
   uint64_t leads = 0, e2 = 0, seconds = 0, eighty_ones = 0;
   for (int i = 0; i < 2; ++i) {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
-    leads |= SMOLFAST_MASK(_mm256_or_si256(SMOLFAST_IS('\xC2'), SMOLFAST_IN('\xE1', 2)));
-    e2 |= SMOLFAST_MASK(SMOLFAST_IS('\xE2'));
-    seconds |= SMOLFAST_MASK(_mm256_or_si256(_mm256_or_si256(SMOLFAST_IS('\x80'), SMOLFAST_IS('\x85')),
-                                             _mm256_or_si256(SMOLFAST_IS('\x9A'), SMOLFAST_IS('\xA0'))));
-    eighty_ones |= SMOLFAST_MASK(SMOLFAST_IS('\x81'));
+    leads |= block_mask(_mm256_or_si256(bytes_equal(x, '\xC2'), bytes_between(x, '\xE1', 2)), i);
+    e2 |= block_mask(bytes_equal(x, '\xE2'), i);
+    seconds |= block_mask(bytes_equal(x, '\x80'), i) | block_mask(bytes_equal(x, '\x85'), i) |
+               block_mask(bytes_equal(x, '\x9A'), i) | block_mask(bytes_equal(x, '\xA0'), i);
+    eighty_ones |= block_mask(bytes_equal(x, '\x81'), i);
   }
   return {spaces, possible_leads(leads, e2, seconds, eighty_ones)};
 }
-#undef SMOLFAST_MASK
-#undef SMOLFAST_IS
-#undef SMOLFAST_IN
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
 #include "text/spaced_words.inl"
@@ -133,19 +114,16 @@ SMOLFAST_TARGET_AVX2 inline SpaceClasses classify(const char* text, std::size_t 
 
 namespace avx512 {
 
-#define SMOLFAST_IS(c) _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(c))
-#define SMOLFAST_IN(low, span) _mm512_cmple_epu8_mask(_mm512_sub_epi8(x, _mm512_set1_epi8(low)), _mm512_set1_epi8(span))
 SMOLFAST_TARGET_AVX512 inline SpaceClasses classify(const char* text, std::size_t left) {
   const __m512i x = left >= 64 ? _mm512_loadu_si512(text)
                                : _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), (uint64_t{1} << left) - 1, text);
-  const uint64_t spaces = SMOLFAST_IN('\x09', 4) | SMOLFAST_IN('\x1C', 4);
+  const uint64_t spaces = bytes_between(x, '\x09', 4) | bytes_between(x, '\x1C', 4);
   if (_mm512_movepi8_mask(x) == 0) return {spaces, 0};
-  const uint64_t leads = SMOLFAST_IS('\xC2') | SMOLFAST_IN('\xE1', 2);
-  const uint64_t seconds = SMOLFAST_IS('\x80') | SMOLFAST_IS('\x85') | SMOLFAST_IS('\x9A') | SMOLFAST_IS('\xA0');
-  return {spaces, possible_leads(leads, SMOLFAST_IS('\xE2'), seconds, SMOLFAST_IS('\x81'))};
+  const uint64_t leads = bytes_equal(x, '\xC2') | bytes_between(x, '\xE1', 2);
+  const uint64_t seconds =
+      bytes_equal(x, '\x80') | bytes_equal(x, '\x85') | bytes_equal(x, '\x9A') | bytes_equal(x, '\xA0');
+  return {spaces, possible_leads(leads, bytes_equal(x, '\xE2'), seconds, bytes_equal(x, '\x81'))};
 }
-#undef SMOLFAST_IS
-#undef SMOLFAST_IN
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
 #include "text/spaced_words.inl"
