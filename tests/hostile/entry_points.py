@@ -49,4 +49,5 @@ ENTRY_POINTS: dict[str, Callable[[Column], Any]] = {
     "_native.hash_lines": lambda c: _listed(_native.hash_lines(c, 1, 0)),
     "_native.drop_lines": lambda c: _listed(pa.array(_native.drop_lines(c, 1, _FLAGS))),
     "_native.is_normalized": lambda c: list(_native.is_normalized(c, "NFC", 0)),
+    "_native.is_valid_utf8": lambda c: [_native.is_valid_utf8(c)],
 }

@@ -19,7 +19,7 @@ NAMES = (
     *(f"text.{name}" for name in ("normalize", "is_normalized", "lower", "casefold", "simplify", "clean", "redact")),
     *("text.fix_mojibake", "text.words", "MinHasher.shingles"),
     *(f"MinHasher.signatures ({scheme})" for scheme in ("fast", "classic", "datasketch", "datatrove")),
-    *(f"_native.{name}" for name in ("is_normalized", "hash_texts", "hash_lines", "drop_lines")),
+    *(f"_native.{name}" for name in ("is_normalized", "is_valid_utf8", "hash_texts", "hash_lines", "drop_lines")),
 )
 
 

@@ -19,7 +19,7 @@ CALLS = int(os.environ.get("SMOLFAST_HOSTILE_CALLS", "3000"))
 CHEAP = (
     *("normalize", "is_normalized", "lower", "words", "fix_mojibake", "hash_texts", "hash_lines", "drop_lines"),
     *("MinHasher.sign", "MinHasher.shingles", "MinHasher", "band_keys", "digest", "DocumentSets", "StoredSignatures"),
-    *("StoredHashes, refused", "normalize, refused", "import_strings"),
+    *("StoredHashes, refused", "normalize, refused", "import_strings", "is_valid_utf8"),
 )
 RACED = (
     *(f"text.{name}" for name in ("normalize", "is_normalized", "lower", "casefold", "simplify", "clean", "redact")),

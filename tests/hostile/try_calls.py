@@ -55,6 +55,7 @@ def cheap(name: str) -> Callable[[], Any]:
     calls: dict[str, Callable[[], Any]] = {
         "_native.normalize": lambda: [pa.array(part) for part in _native.normalize(rows, "NFC", False, 1, "fail")],
         "_native.is_normalized": lambda: _native.is_normalized(rows, "NFC", 1),
+        "_native.is_valid_utf8": lambda: _native.is_valid_utf8(rows),
         "_native.lower": lambda: len(_native.lower(rows, 1, "fail")),
         "_native.words": lambda: [part.tolist() for pair in _native.words(rows, 1) for part in pair],
         "_native.fix_mojibake": lambda: len(_native.fix_mojibake(rows, 1, "fail")),
