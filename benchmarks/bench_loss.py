@@ -153,7 +153,9 @@ def report(title: str, results: Measured, operations: int, peak: dict[str, float
             times = results[name][kind]
             line += f" {kind} {values[kind]:6.2f} s ({min(times):.2f}–{max(times):.2f}), "
             line += f"{values[kind] / base[kind]:.3f} ×;"
-        line += f" memory {values['megabytes']:6.0f} MB, {values['megabytes'] / max(base['megabytes'], 1):.3f} ×"
+        # Below 0, it used memory that the process had before.
+        megabytes = max(0.0, values["megabytes"])
+        line += f" memory {megabytes:6.0f} MB, {megabytes / max(base['megabytes'], 1):.3f} ×"
         if "shared" not in name:
             rate = operations / values["wall"] / 1e9
             line += f"; {rate:4.0f} GFLOP/s ({rate / peak['wall']:.0%} of the GEMM peak)"
