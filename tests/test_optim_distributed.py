@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,3 +21,9 @@ pytestmark = pytest.mark.skipif(
 )
 def test_ranks_equal_one_process(world: int, cases: list[str], run_ranks: Callable[..., None]) -> None:
     run_ranks(SCRIPT, world, *cases)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux has this scheduling class")
+def test_ranks_end_while_gloo_holds_tensors(run_ranks: Callable[..., None]) -> None:
+    """Without `leave_process_groups` this aborts nearly always, and on a busy machine any run might."""
+    run_ranks(SCRIPT, 2, "starved", "clip")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -49,7 +50,7 @@ class Ranks:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._started:
-            dist.destroy_process_group()
+            leave_process_groups()
 
     @property
     def first(self) -> bool:
@@ -176,6 +177,19 @@ class Ranks:
         """Each gradient's Euclidean norm [parameters], over all of its shards."""
         norms = torch.stack(torch._foreach_norm([local(gradient) for gradient in gradients]))
         return self.sum(norms.square()).sqrt() if self.sharded else norms
+
+
+def leave_process_groups() -> None:
+    """Destroy all process groups so that the process may end at once.
+
+    Gloo's threads let go of a collective's tensors after those who waited for it have gone on, torch has nothing to
+    wait for that with, and a thread that frees a tensor while Python shuts down aborts the process (pytorch/pytorch
+    #179291). A group's destructor would join them, but a sharded model keeps its group. So this gives them several
+    turns.
+    """
+    dist.destroy_process_group()
+    for _ in range(20):
+        time.sleep(0.01)
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from smolfast import SmolfastError, ops
 from smolfast.ops import loss as loss_ops
+from smolfast.ranks import leave_process_groups
 
 DTYPES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
@@ -95,7 +96,7 @@ def main(rank: int, world: int, store: str) -> None:
             assert message in str(error), error
         else:
             raise AssertionError(message)
-    dist.destroy_process_group()
+    leave_process_groups()
 
 
 if __name__ == "__main__":

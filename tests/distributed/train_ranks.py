@@ -12,6 +12,7 @@ import sys
 import torch.distributed as dist
 
 from smolfast.cli import main
+from smolfast.ranks import leave_process_groups
 
 dist.init_process_group("gloo")
 try:
@@ -20,4 +21,4 @@ try:
         if main(arguments) != 0:
             sys.exit(f"{arguments} failed")
 finally:
-    dist.destroy_process_group()
+    leave_process_groups()
