@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from pathlib import Path
 
@@ -104,6 +106,30 @@ def test_writer_drops_schema_metadata(tmp_path: Path) -> None:
         with BatchWriter(tmp_path / name) as writer:
             writer.write(batch.replace_schema_metadata({b"made": value}))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_row_groups_reach_the_disk_while_others_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a disk that fails then is an error like any other."""
+    monkeypatch.setattr(batch_writer, "ROW_GROUP_ROWS", 10)
+    file = tmp_path / "a.parquet"
+    rows = pa.RecordBatch.from_pydict({"text": [str(i) for i in range(100)]})
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda at: synced.append(os.fstat(at).st_size))
+    with BatchWriter(file, threads=2) as writer:
+        writer.write(rows)
+    sizes = [size for size in synced if size < file.stat().st_size]
+    assert len(sizes) > 5
+    assert sizes[0] > 0
+
+    def fail(at: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = file.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SmolfastError, match="can't write"), BatchWriter(file, threads=2) as writer:
+        writer.write(rows)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("limit", [0, 100, 200_000])

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast import _native
+from smolfast.background import Background
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path
 from smolfast.long_values import MOST_PAGE_BYTES, encode_long_column
@@ -66,6 +67,7 @@ class BatchWriter:
         with contextlib.ExitStack() as opened:
             opened.push(self._stack)
             self._file = RowGroupFile(self._stack.enter_context(self._temporary.open("wb")))
+            self._saving = self._stack.enter_context(Background())
             opened.pop_all()
         return self
 
@@ -146,6 +148,10 @@ class BatchWriter:
         """Write what the threads made, in order, until no more than so many row groups are under way."""
         while len(self._encoding) > waiting:
             self._file.add(self._encoding.popleft().result())
+            if self._encoding:
+                # The disk writes these while threads encode the next.
+                self._file.stream.flush()
+                self._saving.submit(lambda: os.fsync(self._file.stream.fileno()))
 
     def _finish(self) -> None:
         if self.schema is None:
