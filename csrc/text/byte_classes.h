@@ -33,6 +33,28 @@ SMOLFAST_TARGET_AVX512 inline uint64_t bytes_between(__m512i x, char low, char s
   return _mm512_cmple_epu8_mask(_mm512_sub_epi8(x, _mm512_set1_epi8(low)), _mm512_set1_epi8(span));
 }
 
+// Bits of either vector.
+inline __m128i bytes_either(__m128i x, __m128i y) {
+  return _mm_or_si128(x, y);
+}
+SMOLFAST_TARGET_AVX2 inline __m256i bytes_either(__m256i x, __m256i y) {
+  return _mm256_or_si256(x, y);
+}
+
+// Every byte with the bits of c set, or with no others.
+inline __m128i bytes_with(__m128i x, char c) {
+  return _mm_or_si128(x, _mm_set1_epi8(c));
+}
+SMOLFAST_TARGET_AVX2 inline __m256i bytes_with(__m256i x, char c) {
+  return _mm256_or_si256(x, _mm256_set1_epi8(c));
+}
+inline __m128i bytes_within(__m128i x, char c) {
+  return _mm_and_si128(x, _mm_set1_epi8(c));
+}
+SMOLFAST_TARGET_AVX2 inline __m256i bytes_within(__m256i x, char c) {
+  return _mm256_and_si256(x, _mm256_set1_epi8(c));
+}
+
 // The bits of a block's part i, at their place in its mask.
 inline uint64_t block_mask(__m128i bits, int i) {
   return uint64_t{static_cast<uint32_t>(_mm_movemask_epi8(bits))} << (16 * i);

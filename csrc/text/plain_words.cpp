@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "base/cpu.h"
 #include "text/block.h"
@@ -53,30 +54,9 @@ inline void write_words(uint64_t begins, uint64_t ends, int count, uint32_t base
 
 namespace sse2 {
 
-inline BlockClasses classify(const char* text, std::size_t left) {
-  char copy[64];
-  const char* block = whole_block(text, left, copy);
-  BlockClasses all{};
-  for (int i = 0; i < 4; ++i) {
-    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i);
-    all.spaces |= block_mask(bytes_equal(x, ' '), i);
-    all.letters |= block_mask(bytes_between(_mm_or_si128(x, _mm_set1_epi8(0x20)), 'a', 25), i);
-    all.digits |= block_mask(bytes_between(x, '0', 9), i);
-    all.underscores |= block_mask(bytes_equal(x, '_'), i);
-    all.colons |= block_mask(bytes_equal(x, ':'), i);
-    all.dots |= block_mask(_mm_or_si128(bytes_equal(x, '.'), bytes_equal(x, '\'')), i);
-    all.commas |= block_mask(_mm_or_si128(bytes_equal(x, ','), bytes_equal(x, ';')), i);
-    all.above |= block_mask(x, i);
-    all.latin |= block_mask(bytes_equal(x, '\xC3'), i);
-    all.pairs |= block_mask(_mm_or_si128(bytes_between(x, '\xC3', 2), bytes_between(x, '\xD0', 1)), i);
-    all.signs |= block_mask(bytes_equal(_mm_and_si128(x, _mm_set1_epi8('\xDF')), '\x97'), i);
-    all.han |= block_mask(bytes_between(x, '\xE4', 5), i);
-    all.exceptions |= block_mask(bytes_equal(x, '\xE4'), i);
-  }
-  return all;
-}
-
+using Part = __m128i;
 #define SMOLFAST_TARGET
+#include "text/plain_classes.inl"
 #include "text/plain_words.inl"
 #undef SMOLFAST_TARGET
 
@@ -84,30 +64,9 @@ inline BlockClasses classify(const char* text, std::size_t left) {
 
 namespace avx2 {
 
-SMOLFAST_TARGET_AVX2 inline BlockClasses classify(const char* text, std::size_t left) {
-  char copy[64];
-  const char* block = whole_block(text, left, copy);
-  BlockClasses all{};
-  for (int i = 0; i < 2; ++i) {
-    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block) + i);
-    all.spaces |= block_mask(bytes_equal(x, ' '), i);
-    all.letters |= block_mask(bytes_between(_mm256_or_si256(x, _mm256_set1_epi8(0x20)), 'a', 25), i);
-    all.digits |= block_mask(bytes_between(x, '0', 9), i);
-    all.underscores |= block_mask(bytes_equal(x, '_'), i);
-    all.colons |= block_mask(bytes_equal(x, ':'), i);
-    all.dots |= block_mask(_mm256_or_si256(bytes_equal(x, '.'), bytes_equal(x, '\'')), i);
-    all.commas |= block_mask(_mm256_or_si256(bytes_equal(x, ','), bytes_equal(x, ';')), i);
-    all.above |= block_mask(x, i);
-    all.latin |= block_mask(bytes_equal(x, '\xC3'), i);
-    all.pairs |= block_mask(_mm256_or_si256(bytes_between(x, '\xC3', 2), bytes_between(x, '\xD0', 1)), i);
-    all.signs |= block_mask(bytes_equal(_mm256_and_si256(x, _mm256_set1_epi8('\xDF')), '\x97'), i);
-    all.han |= block_mask(bytes_between(x, '\xE4', 5), i);
-    all.exceptions |= block_mask(bytes_equal(x, '\xE4'), i);
-  }
-  return all;
-}
-
+using Part = __m256i;
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
+#include "text/plain_classes.inl"
 #include "text/plain_words.inl"
 #undef SMOLFAST_TARGET
 
