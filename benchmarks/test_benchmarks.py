@@ -1,4 +1,4 @@
-"""The contenders of the benchmarks under pytest-benchmark, on small inputs: `pytest benchmarks/`.
+"""The contenders of the benchmarks under pytest-benchmark, on small inputs: `pytest -n 0 benchmarks/`.
 
 They are the same functions that bench_*.py time. Those let contenders take turns, which pytest-benchmark can't, so
 claims rest on them (`smolfast bench`); this is for its tables, its histograms and its comparisons of one machine's runs

@@ -25,6 +25,11 @@ import pytest
 
 from smolfast import _native
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One torch thread for each of pytest-xdist's workers. Set before torch is first imported, also for children.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
@@ -35,13 +40,18 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped has failed: all it needs is here")
+    parser.addoption("--slow", action="store_true", help="run the slow tests too, as continuous integration does")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Coverage leaves out slow tests: it makes them half as slow again, and short ones go through the same lines."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run when asked for: by --slow, or by name. Coverage leaves them out: it makes them half as slow again,
+    and short ones go through the same lines."""
+    named = [argument for argument in config.args if "::" in argument]
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker("no_cover")
+            if not config.getoption("--slow") and not any(item.nodeid.startswith(name) for name in named):
+                item.add_marker(pytest.mark.skip(reason="slow; pytest --slow runs it"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -81,7 +81,7 @@ def main() -> int:
     # The C++ library too: the sanitizers look for its throw when the program starts, and Python doesn't link it.
     libraries = ["libtsan" if sanitizers == "thread" else "libasan", "libstdc++"]
     environment = {**OPTIONS, **os.environ, "LD_PRELOAD": " ".join(runtime(compiler, name) for name in libraries)}
-    command = [str(python), "-P", "-m", "pytest", "-p", "no:cacheprovider"]
+    command = [str(python), "-P", "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", "--slow"]
     if not options:
         options = [str(path) for pattern in TESTS[sanitizers] for path in sorted((ROOT / "tests").glob(pattern))]
     if sanitizers == "thread" and (setarch := shutil.which("setarch")):

@@ -29,7 +29,18 @@ def test_under_the_interpreter() -> None:
     if kernel.INTERPRETED:
         pytest.skip("this is that process")
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-cov", str(Path(__file__))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+        "--no-cov",
+        str(Path(__file__)),
+    ]
     if not _has_plugin("pytest_cov"):
         command.remove("--no-cov")
     run = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True)
