@@ -29,12 +29,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import smolfast.kernels
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+
+import smolfast.kernels
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "aot.txt"
 HEADER = (

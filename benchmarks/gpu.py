@@ -43,8 +43,9 @@ from typing import Any
 if "--dry-run" in sys.argv:  # Triton and torch read these when they are imported
     os.environ |= {"TRITON_INTERPRET": "1", "TORCHDYNAMO_DISABLE": "1"}
 
-import smolfast.kernels
 import torch
+
+import smolfast.kernels
 
 sys.path.insert(0, str(Path(__file__).parent))
 import gpu_checks as checks

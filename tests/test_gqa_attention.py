@@ -13,10 +13,10 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs TRITON_INTERPRET=1 before triton is first imported", allow_module_level=True)
 
 import torch  # noqa: E402
-from smolfast.kernels import gqa_attention as kernel  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from smolfast import ops  # noqa: E402
+from smolfast.kernels import gqa_attention as kernel  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

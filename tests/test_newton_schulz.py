@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("triton", reason="Triton has no build for this platform")
 
 import torch
-from smolfast.kernels import newton_schulz as kernel
 from torch import Tensor
 
+from smolfast.kernels import newton_schulz as kernel
 from smolfast.reference import newton_schulz as reference
 from smolfast.reference import resolve_coefficients
 
