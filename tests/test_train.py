@@ -219,7 +219,7 @@ def test_lost_metrics_are_an_error(corpus: SimpleNamespace, tmp_path: Path) -> N
     with pytest.raises(Stop):
         run(corpus, tmp_path, progress=stop_after(7))
     (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(SmolfastError, match=r"metrics\.jsonl has 0 lines and the checkpoint 5 steps; delete "):
+    with pytest.raises(SmolfastError, match=r"metrics\.jsonl has 0 lines and the checkpoint 5 steps; bring "):
         run(corpus, tmp_path)
 
 

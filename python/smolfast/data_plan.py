@@ -172,6 +172,20 @@ def stage_weights(stage: StageConfig, config: TrainConfig, sources: Sequence[str
     return {name: weight / total for name, weight in weights.items() if weight > 0}
 
 
+def check_learnable(file: TokenFile) -> None:
+    """Raise SmolfastError for a token file without a token to predict: none is marked as learned, but for tokens that
+    begin a document, which nothing predicts."""
+    if file.learned is None:
+        return
+    marked = int(np.count_nonzero(file.learned)) - int(np.count_nonzero(file.learned[file.document_starts[:-1]]))
+    if not marked:
+        marks = file.path.name.replace(".tokens.", ".learned.")
+        raise SmolfastError(
+            f"{file.path.with_name(marks)} marks no token as one to learn: its {file.documents:,} conversations have "
+            "no answer of an assistant; give some that have and tokenize again"
+        )
+
+
 def _apportion(seats: int, weights: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
     """Whole seats by weight, with what each is owed from before; largest remainders first. Updates `owed`."""
     claims = {name: owed.get(name, 0.0) + seats * weight for name, weight in weights.items()}

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from smolfast.differentiation import anchor_of, refuse_transforms
 from smolfast.errors import SmolfastError
-from smolfast.ops.distillation import distilled_loss
+from smolfast.ops.distillation import INSTEAD, distilled_loss
 from smolfast.ops.loss import autocast, check_loss, divisor, metrics_of, shift, sums_at_once
 from smolfast.reference import DIVERGENCES
 
@@ -114,8 +115,10 @@ def distill_loss(
         divergence is Σ q log(q / p) over the pairs, no true divergence.
 
     Raises:
-        SmolfastError: shapes or options that don't fit together; a target outside the vocabulary.
+        SmolfastError: shapes or options that don't fit together; a target outside the vocabulary; under `torch.func`
+            and forward-mode differentiation, and when its gradients are differentiated again.
     """
+    refuse_transforms("distill_loss", INSTEAD)
     depths, shared = len(head_weights), hidden.ndim == targets.ndim + 1
     check_loss(hidden, weight, targets, bias, depths, shared, softcap, label_smoothing, "mean")
     if reduction not in ("mean", "sum"):
@@ -146,6 +149,7 @@ def distill_loss(
     loss, losses, lse, right, _, _, _, divergences = distilled_loss(
         rows, weight, bias, flat_targets, scale, *tensors, ce_weight, kl_weight, temperature, divergence, ignore_index,
         z_loss, softcap, label_smoothing, trained and hidden.requires_grad, trained and needs_weight,
+        anchor_of(hidden, weight, bias) if trained else None,
     )  # fmt: skip
     if not return_metrics:
         return loss

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from smolfast.files import write_text
+from smolfast.errors import SmolfastError
+from smolfast.files import naming, write_text
 
 
 class EventLog:
@@ -20,11 +21,23 @@ class EventLog:
         self.path, self.count, self._writes = path, 0, writes
 
     def cut(self, count: int) -> None:
-        """Keep the first `count` lines."""
+        """Keep the first `count` lines.
+
+        Raises:
+            SmolfastError: there are fewer.
+        """
         self.count = count
-        if self._writes and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()[:count]
-            write_text(self.path, "".join(line + "\n" for line in lines))
+        if not self._writes:
+            return
+        with naming(self.path, f"delete {self.path.parent} to start over"):
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        if len(lines) < count:
+            raise SmolfastError(
+                f"{self.path} has {len(lines)} lines and the checkpoint {count} events; bring that file back, or "
+                f"delete {self.path.parent} to start over"
+            )
+        if self.path.exists():
+            write_text(self.path, "".join(line + "\n" for line in lines[:count]))
 
     def add(self, step: int, event: str, **details: Any) -> None:
         """Append a line; numbers that aren't finite become null."""

@@ -54,8 +54,8 @@ class MetricsLog:
             self.last = dict(json.loads(lines[-1])) if lines else {}
         if len(lines) < step:
             raise SmolfastError(
-                f"{self.path} has {len(lines)} lines and the checkpoint {step} steps; delete {self.path.parent} to "
-                "start over"
+                f"{self.path} has {len(lines)} lines and the checkpoint {step} steps; bring that file back, or "
+                f"delete {self.path.parent} to start over"
             )
         write_text(self.path, "".join(line + "\n" for line in lines))
         if self._tensorboard:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from smolfast.compiled import CompiledLayers
 from smolfast.config import TrainConfig
 from smolfast.data_plan import Rows
+from smolfast.errors import SmolfastError
 from smolfast.model import PackedBatch, SmolLM
 from smolfast.ranks import Ranks
 from smolfast.teaching import Teaching
@@ -63,23 +64,31 @@ class Objective:
             self._wrapped.reshard()  # type: ignore[operator]
         return result
 
-    def units(self, rows: Rows) -> list[Unit]:
-        """The micro-batches of this rank's rows of a step; divided by the whole batch's counts of targets."""
+    def units(self, rows: Rows) -> tuple[list[Unit], list[int]]:
+        """The micro-batches of this rank's rows of a step, and the whole batch's counts of targets, by which they are
+        divided: one for each head."""
         batches = self.batches(rows.tokens, rows.document_ids, rows.learned)
         counts = torch.tensor([batch.valid_targets(len(self.config.mtp_weights)) for batch in batches]).sum(0)
-        num_items = [max(1, count) for count in self.ranks.sum(counts.to(self.device)).tolist()]
+        totals: list[int] = self.ranks.sum(counts.to(self.device)).tolist()
+        num_items = [max(1, count) for count in totals]
         size = self.config.micro_batch_size
         return [
             partial(self._loss, batch, rows.positions[index * size : (index + 1) * size], num_items)
             for index, batch in enumerate(batches)
-        ]
+        ], totals
 
     def gradients(self, units: Sequence[Unit]) -> tuple[Tensor, list[Tensor]]:
         """The heads' losses [K] over the step's whole batch, and the gradients of what is minimised."""
         if self.ranks.world > 1:
             losses = self.ranks.backward(self._wrapped, units)
-            found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-            for parameter in self.parameters:
+            found = []
+            for name, parameter in self.trained.named_parameters():
+                if parameter.grad is None:
+                    raise SmolfastError(
+                        f"{name} got no gradient on rank {self.ranks.rank}; ranks can't be averaged unless all of them "
+                        "use every parameter in each step"
+                    )
+                found.append(parameter.grad)
                 parameter.grad = None
             return losses, found
 
@@ -97,13 +106,17 @@ class Objective:
         assert total is not None
         return total
 
-    def held_out_losses(self, sources: Mapping[str, PackedWindows]) -> dict[str, float]:
-        """Mean next-token loss in nats over the first batch of each source's windows."""
-        losses = {}
+    def held_out_losses(self, sources: Mapping[str, PackedWindows]) -> dict[str, float | None]:
+        """Mean next-token loss in nats over the first batch of each source's windows; None where these hold no token
+        that is to be predicted."""
+        losses: dict[str, float | None] = {}
         for name, windows in sources.items():
             tokens, document_ids, positions = windows.windows(0, windows.batch_size)
             batches = self.batches(tokens, document_ids, windows.learned(positions))
-            items = max(1, sum(batch.valid_targets(1)[0] for batch in batches))
+            items = sum(batch.valid_targets(1)[0] for batch in batches)
+            if not items:
+                losses[name] = None
+                continue
 
             @torch.no_grad()
             def work(batch: PackedBatch, items: int = items) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -123,6 +123,29 @@ class Ranks:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def agree(self, what: str, mine: Mapping[str, Any]) -> None:
+        """Make sure that all ranks say the same, before one goes where the others don't follow.
+
+        Args:
+            what: what is said, for the error. mine: JSON-like values by name.
+
+        Raises:
+            SmolfastError: on every rank, where one says something else than the first.
+        """
+        if self.world == 1:
+            return
+        everyone: list[Any] = [None] * self.world
+        dist.all_gather_object(everyone, dict(mine))
+        for rank, theirs in enumerate(everyone):
+            if theirs != everyone[0]:
+                first = everyone[0]
+                name = next(key for key in {**first, **theirs} if theirs.get(key) != first.get(key))
+                raise SmolfastError(
+                    f"rank {rank} and rank 0 don't agree on the {what}: {name} is "
+                    f"{str(theirs.get(name))[:200]} on one and {str(first.get(name))[:200]} on the other; give all "
+                    "ranks the same settings, and the same files in one shared output folder"
+                )
 
     def wait(self) -> None:
         """Wait for all ranks."""

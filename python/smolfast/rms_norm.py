@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from smolfast import _native
+from smolfast.differentiation import is_transformed
 from smolfast.flat_arrays import are_flat_floats, flat
 
 
@@ -25,7 +26,9 @@ class RMSNorm(nn.Module):
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x [..., H] / rms(x) · weight [H], in x's dtype times weight's."""
-    if torch.compiler.is_compiling():  # the compiler fuses the formula, and its backward pass, by itself
+    if (
+        torch.compiler.is_compiling() or is_transformed()
+    ):  # the compiler fuses the formula, and its backward pass, by itself
         wide = x.float()
         return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
     result: Tensor = _Normalize.apply(x, weight, eps)  # type: ignore[no-untyped-call]

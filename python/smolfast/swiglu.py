@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast import _native
+from smolfast.differentiation import is_transformed
 from smolfast.flat_arrays import are_flat_floats, flat
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) · up (arXiv 2002.05202), elementwise, of one shape."""
-    if torch.compiler.is_compiling():  # the compiler fuses both ways by itself
+    if torch.compiler.is_compiling() or is_transformed():  # the compiler fuses both ways by itself
         return F.silu(gate) * up
     result: Tensor = _Gated.apply(gate, up)  # type: ignore[no-untyped-call]
     return result

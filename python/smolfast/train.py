@@ -16,6 +16,7 @@ The run folder:
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,11 +33,11 @@ from smolfast.attention_logits import LargestLogits
 from smolfast.background import Background
 from smolfast.clipping import make_clipper
 from smolfast.config import DistillConfig, ModelConfig, TrainConfig
-from smolfast.data_plan import DataPlan
+from smolfast.data_plan import DataPlan, check_learnable
 from smolfast.errors import SmolfastError
-from smolfast.events import EventLog
+from smolfast.events import EventLog, finite
 from smolfast.features import FeatureMonitor
-from smolfast.files import atomic_path, fingerprint, naming, read_json, write_json
+from smolfast.files import atomic_path, fingerprint
 from smolfast.flops import flops_per_token
 from smolfast.guard import Guard, Trouble
 from smolfast.metrics_log import MetricsLog
@@ -47,6 +48,7 @@ from smolfast.optim import MuonAdamW, qk_clip_
 from smolfast.pretrained import initial_weights, save_pretrained
 from smolfast.ranks import Ranks, local
 from smolfast.run_folder import hardware
+from smolfast.run_record import RunRecord
 from smolfast.schedule import warmup_cosine, warmup_stable_decay
 from smolfast.signals import DeferredSignals
 from smolfast.speed import Speedometer, peak_flops
@@ -176,6 +178,9 @@ class _Run:
                         f"too little text: {len(file.tokens):,} {kind} tokens where at least {least:,} are needed; "
                         "give more text, or lower train.sequence_length or train.batch_size"
                     )
+        for files in (self.sources, held_out):
+            for file in files.values():
+                check_learnable(file)
         first = next(iter(self.sources.values()))
         for name, file in self.sources.items():
             if (file.vocab_size, file.end_of_document) != (first.vocab_size, first.end_of_document):
@@ -247,7 +252,11 @@ class _Run:
         if done is not None:
             return done
         config, ranks = self.config, self.ranks
-        step = resumed_from = self._restore() or 0
+        found = self._restore()
+        ranks.agree("checkpoint", {"step": found, "steps": self.steps})
+        if found is None:
+            self.record.check_nothing_lost(config.checkpoint_every)
+        step = resumed_from = found or 0
         self.events = EventLog(self.output / "events.jsonl", writes=ranks.first)
         self.events.cut(self.event_count)
         started = time.perf_counter() - self.seconds
@@ -270,11 +279,7 @@ class _Run:
                 self.seconds = time.perf_counter() - started
                 snapshot = checkpoint.take_snapshot(step, self.objective.trained, self.optimizer, self._progress())
                 if ranks.first:
-                    keep, keep_every = config.keep_checkpoints, config.keep_checkpoint_every
-                    folder = self.output / "checkpoints"
-                    background.submit(
-                        lambda: checkpoint.write_snapshot(folder, snapshot, keep=keep, keep_every=keep_every)
-                    )
+                    background.submit(lambda: self._write(snapshot))
 
             if step == 0 and config.on_spike == "rollback":
                 save()
@@ -295,7 +300,7 @@ class _Run:
                 line["seconds"] = round(time.perf_counter() - started, 3)
                 line["speed"] = speed.step(line.pop("step_tokens"), self._flops, self.steps - step)
                 metrics.add(line)
-                progress(step, self.steps, f"loss {line['loss']:.3f}")
+                progress(step, self.steps, _describe(line["loss"]))
                 stop = ranks.any(signals.received is not None, self.device)
                 if step == self.steps or step % config.checkpoint_every == 0 or stop:
                     save()
@@ -309,18 +314,20 @@ class _Run:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "steps": self.steps,
             "tokens": last["tokens"],
-            "loss": last["loss"],
+            "loss": finite(last["loss"]),
             "held_out_loss": last.get("held_out_loss"),
             "seconds": last["seconds"],
             "events": self.events.count,
             "resumed_from_step": resumed_from,
         }
         if ranks.first:
-            write_json(
-                self.output / "run.json",
-                {**self.identity, "steps": self.steps, **self._facts(), "summary": summary},
-            )
+            self.record.write({**self._facts(), "summary": summary})
         return summary
+
+    def _write(self, snapshot: checkpoint.Snapshot) -> None:
+        keep, keep_every = self.config.keep_checkpoints, self.config.keep_checkpoint_every
+        checkpoint.write_snapshot(self.output / "checkpoints", snapshot, keep=keep, keep_every=keep_every)
+        self.record.mark_checkpointed()
 
     def _facts(self) -> dict[str, Any]:
         """What was trained on, and where, for the model card."""
@@ -335,29 +342,19 @@ class _Run:
 
     def _open(self, time_budget_seconds: float | None) -> dict[str, Any] | None:
         """Fix the number of steps and build the run; the summary if it is finished already."""
-        path = self.output / "run.json"
-        record = read_json(path) if path.exists() else None
-        finished = (self.output / "model").exists()
-        self.ranks.wait()  # all have looked before one writes
-        if record is not None and not isinstance(record, dict):
-            raise SmolfastError(f"{path} is no record of a run; choose another output or delete that folder")
-        if record is not None:
-            different = _first_difference(self.identity, record)
-            if different:
-                raise SmolfastError(
-                    f"{self.output} holds a run with another {different}; choose another output or delete that folder"
-                )
-            if finished and "summary" in record:
-                return dict(record["summary"])
-            with naming(path, "choose another output or delete that folder"):
-                steps = int(record["steps"])
-            self._build(steps)
+        self.record = RunRecord(self.output, self.identity)
+        summary = self.record.summary
+        self.ranks.agree("run", {**self.identity, "record": bool(self.record.values), "finished": summary is not None})
+        if summary is not None:
+            return summary
+        if self.record.values:
+            self._build(self.record.steps)
             return None
         self._build(self.config.steps)
         if time_budget_seconds is not None:
             self._build(self.ranks.tell(self._steps_within(time_budget_seconds)))
         if self.ranks.first:
-            write_json(path, {**self.identity, "steps": self.steps, **self._facts()})
+            self.record.write({**self.identity, "steps": self.steps, **self._facts()})
         return None
 
     def _steps_within(self, seconds: float) -> int:
@@ -428,22 +425,29 @@ class _Run:
         config = self.config
         self._enter_stage(step)
         rates = self._set_rates(step)
-        watch = LargestLogits(self.model) if config.qk_clip else contextlib.nullcontext()
-        with watch:
-            head_losses, gradients = self.objective.gradients(self._units(step))
-        norms = self.ranks.norms(gradients)
-        norm = float(norms.norm())
-        losses = [float(loss) for loss in head_losses]
-        loss = sum(weight * head for weight, head in zip(config.mtp_weights, losses, strict=True))
         rows, length = self.plan.batch_size(self._drawn(step)), self.plan.sequence_length(self._drawn(step))
+        self.tokens += rows * length
+        self._flops = sum(flops_per_token(self.model_config, self.vocab_size, length).values())
+        units, counts = self._units(step)
         line: dict[str, Any] = {
             "step": step + 1,
-            "loss": loss,
-            "head_losses": losses,
+            "loss": math.nan,
+            "head_losses": [math.nan] * len(counts),
             **rates,
-            "gradient_norm": norm,
+            "gradient_norm": math.nan,
             "step_tokens": rows * length,
         }
+        if not any(counts):  # nothing to learn from, so no step: momentum alone would move the weights
+            return line | {"skipped": True, "tokens": self.tokens}
+        watch = LargestLogits(self.model) if config.qk_clip else contextlib.nullcontext()
+        with watch:
+            head_losses, gradients = self.objective.gradients(units)
+        norms = self.ranks.norms(gradients)
+        norm = float(norms.norm())
+        # A head without a target in the batch has no loss.
+        losses = [float(loss) if count else math.nan for loss, count in zip(head_losses, counts, strict=True)]
+        loss = sum(w * head for w, head, n in zip(config.mtp_weights, losses, counts, strict=True) if n)
+        line |= {"loss": loss, "head_losses": losses, "gradient_norm": norm}
         if self._answered(step, loss, norm, line):
             monitored = config.monitor_every and (step + 1) % config.monitor_every == 0
             with self.objective.compiled.eager():
@@ -456,8 +460,6 @@ class _Run:
                     self.events.add(step + 1, "alarm", **alarm)
         if isinstance(watch, LargestLogits):  # of a batch that was left out, too: it showed what heads do
             self._clip_heads(step, watch.by_module)
-        self.tokens += rows * length
-        self._flops = sum(flops_per_token(self.model_config, self.vocab_size, length).values())
         return line | {"tokens": self.tokens}
 
     def _drawn(self, step: int) -> int:
@@ -548,8 +550,8 @@ class _Run:
             if heads:
                 self.events.add(step + 1, "qk_clip", module=name, heads=heads, largest_logit=float(logits.max()))
 
-    def _units(self, step: int) -> list[Unit]:
-        """This rank's micro-batches of a step."""
+    def _units(self, step: int) -> tuple[list[Unit], list[int]]:
+        """This rank's micro-batches of a step, and the whole batch's targets by head."""
         drawn = self._drawn(step)
         start, end = self.ranks.share(self.plan.batch_size(drawn), self.config.micro_batch_size)
         return self.objective.units(self.plan.rows(drawn, start, end))
@@ -558,7 +560,7 @@ class _Run:
         """The module in which a step's numbers broke, on the first rank that finds one."""
         if self.ranks.sharded:
             return None  # needs whole parameters
-        found = (first_nonfinite(self.objective.trained, partial(_first, unit)) for unit in self._units(step))
+        found = (first_nonfinite(self.objective.trained, partial(_first, unit)) for unit in self._units(step)[0])
         with self.objective.compiled.eager():
             mine = next((name for name in found if name is not None), None)
         return self.ranks.first_of(mine)
@@ -569,7 +571,8 @@ class _Run:
         if len(losses) == 1:
             return {"held_out_loss": next(iter(losses.values()))}
         weights = self.plan.weights[self.stage]
-        mean = sum(weight * losses[name] for name, weight in weights.items())
+        known = [(weight, loss) for name, weight in weights.items() if (loss := losses[name]) is not None]
+        mean = sum(weight * loss for weight, loss in known) / sum(weight for weight, _ in known) if known else None
         return {"held_out_loss": mean, "held_out_losses": losses}
 
     def _save_model(self) -> None:
@@ -585,15 +588,9 @@ class _Run:
         self.ranks.wait()
 
 
+def _describe(loss: float) -> str:
+    return f"loss {loss:.3f}" if math.isfinite(loss) else "nothing to learn"
+
+
 def _first(unit: Unit) -> Tensor:
     return unit()[0]
-
-
-def _first_difference(expected: Any, found: Any, prefix: str = "") -> str | None:
-    """The dotted name of the first value that isn't as expected."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key, value in expected.items():
-            if different := _first_difference(value, found.get(key), f"{prefix}{key}."):
-                return different
-        return None
-    return None if expected == found else prefix.rstrip(".")

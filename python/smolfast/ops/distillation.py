@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from smolfast import reference
 from smolfast.ops.loss import check_targets, keep_gradients, scale_gradients
 from smolfast.ops.loss_sweep import sweep_for
 from smolfast.ops.precision import without_autocast
+
+INSTEAD = "take torch.nn.functional.cross_entropy and kl_div of whole logits"
 
 
 @torch.library.custom_op("smolfast::distilled_loss", mutates_args=())
@@ -37,6 +40,7 @@ def distilled_loss(
     label_smoothing: float,
     needs_hidden: bool,
     needs_weight: bool,
+    anchor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, then what `reference.summed_loss` returns.
 
@@ -71,7 +75,7 @@ def distilled_loss(
 def _(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    needs_hidden, needs_weight = options[-2:]
+    needs_hidden, needs_weight = options[14:16]
     return (
         scale.new_empty(()),
         scale.new_empty(targets.shape),
@@ -84,4 +88,6 @@ def _(
     )
 
 
-distilled_loss.register_autograd(scale_gradients, setup_context=keep_gradients)
+distilled_loss.register_autograd(
+    functools.partial(scale_gradients, "distill_loss", INSTEAD), setup_context=keep_gradients
+)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from smolfast import reference
+from smolfast.differentiation import anchor_of, is_transformed, refuse_second_order
 from smolfast.errors import SmolfastError
 from smolfast.ops.loss_sweep import sweep_for
 from smolfast.ops.precision import without_autocast
@@ -60,6 +61,9 @@ def mtp_loss(
             "accuracy" (a target counts as found if no logit is above its own), "log_partition" (mean) and "count"
             (valid targets).
 
+    Gradients of gradients (`create_graph=True`) need reduction = "none", and there the logits exist whole; so they do
+    under `torch.func` and forward-mode differentiation.
+
     Returns:
         the loss, fp32 (fp64 for fp64 input), or (loss, metrics). A depth without valid targets contributes 0.
 
@@ -80,13 +84,17 @@ def mtp_loss(
     scale = torch.tensor(head_weights, dtype=torch.float64 if itemsize == 8 else torch.float32, device=hidden.device)
     if reduction == "mean":
         scale = scale / divisor(num_items, counts, depths)
+    if is_transformed():
+        options = reference.LossOptions(ignore_index, z_loss, softcap, label_smoothing)
+        losses, lse, right = reference.plain_losses(rows, weight, bias, flat_targets, options)
+        return _reduced(losses, lse, right, valid, counts, scale, shifted.shape, reduction, return_metrics)
     differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
     loss: Tensor
     if differentiable and reduction != "none" and sums_at_once(hidden, weight):
         needs_weight = weight.requires_grad or (bias is not None and bias.requires_grad)
         loss, losses, lse, right, *_ = _summed_loss(
             rows, weight, bias, flat_targets, scale, ignore_index, z_loss, softcap, label_smoothing,
-            hidden.requires_grad, needs_weight,
+            hidden.requires_grad, needs_weight, anchor_of(hidden, weight, bias),
         )  # fmt: skip
         return (loss, metrics_of(losses, lse, right, valid, counts)) if return_metrics else loss
     store = (
@@ -99,7 +107,14 @@ def mtp_loss(
     losses, lse, right, _ = _token_losses(
         rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store
     )
-    loss = (losses * scale[:, None]).reshape(shifted.shape) if reduction == "none" else (losses.sum(1) * scale).sum()
+    return _reduced(losses, lse, right, valid, counts, scale, shifted.shape, reduction, return_metrics)
+
+
+def _reduced(
+    losses: Tensor, lse: Tensor, right: Tensor, valid: Tensor, counts: Tensor, scale: Tensor, shape: torch.Size,
+    reduction: Reduction, return_metrics: bool,
+) -> Tensor | tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    loss = (losses * scale[:, None]).reshape(shape) if reduction == "none" else (losses.sum(1) * scale).sum()
     return (loss, metrics_of(losses, lse, right, valid, counts)) if return_metrics else loss
 
 
@@ -351,6 +366,8 @@ def _backward(ctx: Any, grad_losses: Tensor | None, *_: Tensor | None) -> tuple[
         return (None, None, None, *nothing)
     hidden, weight, bias, targets, lse, stored = ctx.saved_tensors
     needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+    if torch.is_grad_enabled():  # gradients of gradients are wanted
+        return (*_differentiable_gradients(ctx, grad_losses), *nothing)
     needs_weight = needs_weight or needs_bias
     dx, dw, db = _token_losses_backward(
         grad_losses, hidden, weight, bias, targets, lse, stored, *ctx.options, needs_hidden, needs_weight
@@ -361,6 +378,18 @@ def _backward(ctx: Any, grad_losses: Tensor | None, *_: Tensor | None) -> tuple[
         None if bias is None or not needs_weight else db,
         *nothing,
     )
+
+
+def _differentiable_gradients(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of hidden, weight and bias, as functions of them and of `grad_losses`; the logits exist whole."""
+    hidden, weight, bias, targets = ctx.saved_tensors[:4]
+    inputs, needs = (hidden, weight, bias), ctx.needs_input_grad[:3]
+    with without_autocast(hidden):
+        losses, _, _ = reference.plain_losses(hidden, weight, bias, targets, reference.LossOptions(*ctx.options))
+    wanted = [x for x, needed in zip(inputs, needs, strict=True) if needed]
+    found = iter(torch.autograd.grad(losses, wanted, grad_losses, create_graph=True))
+    dx, dw, db = (next(found) if needed else None for needed in needs)
+    return dx, dw, db
 
 
 _token_losses.register_autograd(_backward, setup_context=_setup_context)
@@ -379,6 +408,7 @@ def _summed_loss(
     label_smoothing: float,
     needs_hidden: bool,
     needs_weight: bool,
+    anchor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, then what `reference.summed_loss` returns without a teacher."""
     check_targets(targets, ignore_index, weight.shape[0])
@@ -395,6 +425,7 @@ def _summed_loss(
 def _(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: Tensor, ignore_index: int,
     z_loss: float, softcap: float, label_smoothing: float, needs_hidden: bool, needs_weight: bool,
+    anchor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     return (
         scale.new_empty(()),
@@ -408,17 +439,30 @@ def _(
 
 
 def keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """Set-up of the backward pass of a loss that comes with its gradients: the loss and three numbers, then they."""
+    """Set-up of the backward pass of a loss that comes with its gradients: the loss and three numbers, then they. The
+    last input is the anchor."""
     ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[4:7])
+    ctx.save_for_backward(*output[4:7], inputs[-1])
     ctx.set_materialize_grads(False)
 
 
-def scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The kept gradients times the loss's own; they belong to the first three inputs."""
+def scale_gradients(
+    name: str, instead: str, ctx: Any, grad: Tensor | None, *_: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """The kept gradients times the loss's own; they belong to the first three inputs.
+
+    Args:
+        name, instead: as in `refuse_second_order`.
+    """
+    *kept, anchor = ctx.saved_tensors
     wanted = ctx.needs_input_grad[:3] if grad is not None else (False,) * 3
-    scaled = [x * grad if wants else None for wants, x in zip(wanted, ctx.saved_tensors, strict=True)]
-    return (*scaled, *(None,) * (len(ctx.needs_input_grad) - 3))
+    scaled = tuple(x * grad if wants else None for wants, x in zip(wanted, kept, strict=True))
+    return (*refuse_second_order(name, instead, scaled, anchor), *(None,) * (len(ctx.needs_input_grad) - 3))
 
 
-_summed_loss.register_autograd(scale_gradients, setup_context=keep_gradients)
+_summed_loss.register_autograd(
+    functools.partial(
+        scale_gradients, "mtp_loss", 'take the sum of mtp_loss(..., reduction="none"), whose gradients can be'
+    ),
+    setup_context=keep_gradients,
+)

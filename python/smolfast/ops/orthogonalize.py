@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from smolfast import _native, reference
+from smolfast.differentiation import is_transformed
 from smolfast.errors import SmolfastError
 from smolfast.ops.precision import without_autocast
 from smolfast.reference import Coefficients
@@ -66,6 +67,9 @@ def newton_schulz(
         raise SmolfastError(f"newton_schulz: dtype = {dtype} can't be computed in; choose one of {', '.join(_DTYPES)}")
     triples = reference.resolve_coefficients(coefficients, steps)
     flat = [number for triple in triples for number in triple]
+    if is_transformed():
+        compute = dtype or (torch.float64 if G.dtype == torch.float64 else torch.float32)
+        return reference.newton_schulz(G, triples, form, compute, eps)
     result: Tensor = _newton_schulz(G, flat, form, None if dtype is None else _NAMES[dtype], eps)
     return result
 
@@ -147,6 +151,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    if torch.is_grad_enabled():  # gradients of gradients are wanted
+        with without_autocast(grad):
+            dG = reference.newton_schulz_backward(grad, ctx.saved_tensors[0], _triples(ctx.coefficients), ctx.eps)
+        return dG, None, None, None, None
     return _newton_schulz_backward(grad, ctx.saved_tensors[0], ctx.coefficients, ctx.eps), None, None, None, None
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from smolfast import reference
+from smolfast.differentiation import anchor_of, refuse_second_order, refuse_transforms
 from smolfast.errors import SmolfastError
 from smolfast.ops.loss import (
     Reduction,
@@ -29,6 +30,8 @@ from smolfast.ops.precision import without_autocast
 
 ELSEWHERE = -1
 """A target in another rank's slice."""
+
+_INSTEAD = 'take mtp_loss(..., reduction="none") of the whole unembedding'
 
 
 def vocab_parallel_mtp_loss(
@@ -61,8 +64,10 @@ def vocab_parallel_mtp_loss(
         and bias are the slice's.
 
     Raises:
-        SmolfastError: as `mtp_loss`, and for a rank without rows.
+        SmolfastError: as `mtp_loss`, and for a rank without rows; under `torch.func` and forward-mode differentiation,
+            and when its gradients are differentiated again.
     """
+    refuse_transforms("vocab_parallel_mtp_loss", _INSTEAD)
     depths = len(head_weights)
     shared = hidden.ndim == targets.ndim + 1
     check_loss(hidden, weight, targets, bias, depths, shared, softcap, label_smoothing, reduction)
@@ -140,6 +145,14 @@ class _TokenLosses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias = ctx.saved_tensors[:3]
+        anchor = anchor_of(hidden, weight, bias)
+        with torch.no_grad():  # ranks exchange numbers, which torch can't follow
+            gradients = _TokenLosses._gradients(ctx, grads[0])
+        return (*refuse_second_order("vocab_parallel_mtp_loss", _INSTEAD, gradients, anchor), None, None, None)
+
+    @staticmethod
+    def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         hidden, weight, bias, targets, lse = ctx.saved_tensors
         options: reference.LossOptions = ctx.options
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
@@ -148,15 +161,15 @@ class _TokenLosses(torch.autograd.Function):
         with without_autocast(hidden):
             if kernel is not None:
                 dx, dw, db = kernel.backward(
-                    grads[0], hidden, weight, bias, targets, lse, options.ignore_index, options.z_loss, options.softcap,
+                    grad, hidden, weight, bias, targets, lse, options.ignore_index, options.z_loss, options.softcap,
                     options.label_smoothing, needs, options.vocabulary,
                 )  # fmt: skip
             else:
                 dx, dw, db = reference.token_losses_backward(
-                    grads[0], hidden, weight, bias, targets, lse, lse.new_empty((0, 0)), options, needs
+                    grad, hidden, weight, bias, targets, lse, lse.new_empty((0, 0)), options, needs
                 )
         if needs_hidden:
             wide = dx.float() if dx.dtype in (torch.float16, torch.bfloat16) else dx
             dist.all_reduce(wide, group=ctx.group)
             dx = wide.to(dx.dtype)
-        return dx if needs_hidden else None, dw if needs_weight else None, db if needs_bias else None, None, None, None
+        return dx if needs_hidden else None, dw if needs_weight else None, db if needs_bias else None

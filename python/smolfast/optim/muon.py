@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from smolfast import _native, ops
 from smolfast.errors import SmolfastError
 from smolfast.ops.orthogonalize import newton_schulz_parts
-from smolfast.optim.grouped import GroupedOptimizer
+from smolfast.optim.grouped import GroupedOptimizer, check_numbers, named_parameters
 from smolfast.optim.sharding import Layout, exchange, layout_of, local_tensor
 from smolfast.reference import Coefficients, resolve_coefficients
 
@@ -140,18 +140,13 @@ class Muon(GroupedOptimizer):
 
 def check_muon_group(group: dict[str, Any]) -> None:
     """Raise SmolfastError for options out of range and parameters that aren't matrices."""
-    if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
-        raise SmolfastError(f"Muon: lr is a tensor of shape {list(group['lr'].shape)}; give one number")
-    for name in ("lr", "weight_decay", "momentum"):
-        if not float(group[name]) >= 0.0:
-            raise SmolfastError(f"Muon: {name} = {group[name]} must be at least 0")
+    check_numbers("Muon", {name: group[name] for name in ("lr", "weight_decay", "momentum", "eps")})
     if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
         raise SmolfastError(f"Muon: adjust_lr_fn = '{group['adjust_lr_fn']}'; choose original or match_rms_adamw")
     resolve_coefficients(_coefficients(group), group["ns_steps"])
     if group["split_sizes"] is not None and group["split_heads"] is not None:
         raise SmolfastError("Muon: split_sizes and split_heads exclude each other; give one")
-    names = group.get("param_names") or [f"parameter {index}" for index in range(len(group["params"]))]
-    for name, parameter in zip(names, group["params"], strict=True):
+    for name, parameter in named_parameters(group):
         if parameter.ndim not in (2, 3) or not parameter.is_floating_point():
             raise SmolfastError(
                 f"Muon: {name} is {parameter.dtype} {list(parameter.shape)}; Muon takes matrices [n, m] and "
@@ -208,8 +203,6 @@ def muon_step(group: dict[str, Any], state: Any, map: Map, process_group: Any = 
         grad = parameter.grad
         if grad is None:
             continue
-        if grad.is_sparse:
-            raise SmolfastError("Muon: a gradient is sparse; give embeddings with sparse=True to another optimiser")
         if "momentum_buffer" not in state[parameter]:
             state[parameter]["momentum_buffer"] = torch.zeros_like(grad, memory_format=torch.preserve_format)
         layout = layout_of(parameter, process_group)

@@ -41,7 +41,8 @@ class Layout:
         return (self.kind, id(self.group), self.mesh, self.placements)
 
 
-def _is_dtensor(tensor: Tensor) -> bool:
+def is_dtensor(tensor: Tensor) -> bool:
+    """Whether a tensor lies over the ranks of a mesh."""
     if not dist.is_available():
         return False
     from torch.distributed.tensor import DTensor
@@ -51,7 +52,7 @@ def _is_dtensor(tensor: Tensor) -> bool:
 
 def local_tensor(tensor: Tensor) -> Tensor:
     """The local part of a DTensor (a view: writing into it writes into the DTensor), or the tensor itself."""
-    if _is_dtensor(tensor):
+    if is_dtensor(tensor):
         local: Tensor = tensor.to_local()  # type: ignore[attr-defined]
         return local
     return tensor
@@ -59,7 +60,7 @@ def local_tensor(tensor: Tensor) -> Tensor:
 
 def layout_of(parameter: Tensor, process_group: Any) -> Layout:
     """How to get at the whole matrices of a parameter."""
-    if not _is_dtensor(parameter):
+    if not is_dtensor(parameter):
         kind = "local" if process_group is None or dist.get_world_size(process_group) == 1 else "replicated"
         return Layout(kind, parameter.shape, process_group)
     mesh, placements = parameter.device_mesh, tuple(parameter.placements)  # type: ignore[attr-defined]
@@ -133,7 +134,7 @@ def _in_turn(layout: Layout, updates: Sequence[Tensor], work: Callable[[list[Ten
 
 def replicated_like(like: Tensor, value: Tensor) -> Tensor:
     """A value that every rank holds whole, as an operand for a tensor that may be a DTensor."""
-    if not _is_dtensor(like):
+    if not is_dtensor(like):
         return value
     from torch.distributed.tensor import DTensor, Replicate
 

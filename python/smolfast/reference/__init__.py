@@ -31,6 +31,7 @@ from smolfast.reference.orthogonalize import (
     newton_schulz_backward,
     resolve_coefficients,
 )
+from smolfast.reference.plain_loss import plain_losses
 
 __all__ = [
     "COEFFICIENTS",
@@ -52,6 +53,7 @@ __all__ = [
     "losses_of",
     "newton_schulz",
     "newton_schulz_backward",
+    "plain_losses",
     "resolve_coefficients",
     "row_losses",
     "sink_gradient",
