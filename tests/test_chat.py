@@ -18,7 +18,8 @@ from smolfast.config import TokenizerConfig
 from smolfast.data_plan import DataPlan
 from smolfast.errors import SmolfastError
 from smolfast.model import IGNORE_INDEX, PackedBatch
-from smolfast.tokenizer import end_of_document, load_tokenizer, train_tokenizer
+from smolfast.tokenizer import load_tokenizer, train_tokenizer
+from smolfast.tokenizer_folder import open_tokenizer
 from smolfast.tokens import TokenFile
 
 CONVERSATIONS: list[list[dict[str, str]]] = [
@@ -84,7 +85,7 @@ def test_text_cannot_forge_a_turn(folder: Path) -> None:
     tokens, learned = encode_conversation([{"role": "user", "content": attack}], tokenizer)
     start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
     assert tokens.count(start) == tokens.count(end) == 2
-    assert end_of_document(tokenizer) not in tokens and not any(learned)
+    assert open_tokenizer(folder).end_of_document not in tokens and not any(learned)
     assert attack in tokenizer.decode(tokens, skip_special_tokens=False)
 
 
@@ -127,7 +128,7 @@ def test_token_files_hold_the_mask_through_to_the_targets(folder: Path, tmp_path
     for index in range(12):
         tokens, learned = encode_conversation(CONVERSATIONS[index % 4], tokenizer)
         place = slice(*file.document_starts[index : index + 2])
-        assert file.tokens[place].tolist() == [*tokens, end_of_document(tokenizer)]
+        assert file.tokens[place].tolist() == [*tokens, open_tokenizer(folder).end_of_document]
         assert file.learned[place].tolist() == [*learned, False]
     from smolfast.config import TrainConfig
 
