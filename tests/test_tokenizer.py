@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
+import re
+import string
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,12 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 pytest.importorskip("pydantic")
 
+import smolfast.tokenizer
 from smolfast.config import TokenizerConfig
 from smolfast.errors import SmolfastError
-from smolfast.tokenizer import END_OF_DOCUMENT, PADDING, load_tokenizer, train_tokenizer
+from smolfast.tokenizer import LONGEST_WORD, PADDING, SPLIT_PATTERN, load_tokenizer, train_tokenizer
+from smolfast.tokenizer_folder import END_OF_DOCUMENT, TOKENIZER
+from smolfast.tokens import tokenize
 
 VOCAB_SIZE = 700
 HOSTILE = [
@@ -144,6 +152,105 @@ def test_the_remedy_for_too_little_text_works(tmp_path: Path) -> None:
     assert found > 258
     config = TokenizerConfig(vocab_size=found)
     assert train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", config)["vocab_size"] == found
+
+
+def test_words_of_any_length_are_learned_from_quickly(tmp_path: Path) -> None:
+    """One word of 300 kB took 92 s of CPU: each merge went through all of it."""
+    generator = random.Random(1)
+    letters = string.ascii_letters
+    texts = ["".join(generator.choices(letters, k=300_000)), "漢字" * 40_000, "ก" * 100_000, "=" * 100_000]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    before = time.process_time()
+    train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=4096))
+    assert time.process_time() - before < 10
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    assert (
+        max(map(len, json.loads((tmp_path / "tokenizer" / TOKENIZER).read_text())["model"]["vocab"]))
+        <= 4 * LONGEST_WORD
+    )
+    for text in texts:  # encoded whole, and exactly
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(encoding.ids) == text
+        assert len(encoding.ids) < len(text.encode()) / 1.3
+    assert len(tokenizer.pre_tokenizer.pre_tokenize_str(texts[0])) == 1
+
+
+def test_ordinary_text_gives_the_merges_of_the_plain_trainer(trained: tuple[Path, Path, dict[str, Any]]) -> None:
+    """Long words are learned from in parts; where there are none, nothing is different."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        min_frequency=2,
+        special_tokens=[END_OF_DOCUMENT, PADDING],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    plain.train_from_iterator(pq.read_table(trained[0]).column("text").to_pylist(), trainer)
+    ours = json.loads((trained[1] / TOKENIZER).read_text(encoding="utf-8"))
+    assert json.loads(plain.to_str())["model"] == ours["model"]
+    assert json.loads(plain.to_str())["pre_tokenizer"] == ours["pre_tokenizer"]
+
+
+@given(st.lists(st.sampled_from(["a", "b1", " ", "  ", "\n", "\n\n", "\r\n", "=", ".\n", "\u2028", "é"]), max_size=60))
+def test_a_long_text_is_cut_where_words_are(parts: list[str]) -> None:
+    from tokenizers import Regex, pre_tokenizers
+
+    split = pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated")
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(smolfast.tokenizer, "_PIECE", 5)
+        pieces = list(smolfast.tokenizer._pieces(text))
+        patch.setattr(smolfast.tokenizer, "_SAFE_CUT", re.compile("(?!)"))
+        assert all(len(piece) <= 10 for piece in smolfast.tokenizer._pieces(text))
+    assert "".join(pieces) == text
+    words = [word for piece in pieces for word, _ in split.pre_tokenize_str(piece)]
+    if all(before.endswith("\n") and re.match(r"\w", after) for before, after in itertools.pairwise(pieces)):
+        assert words == [word for word, _ in split.pre_tokenize_str(text)]
+
+
+@pytest.mark.slow
+def test_runs_that_stop_the_regex(tmp_path: Path) -> None:
+    """tokenizers' regex panics at ten million blanks. They are learned from; the document is named, or left out."""
+    texts = ["some text, some text", " " * 11_000_000]
+    pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), tmp_path / "a.parquet")
+    train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=262))
+    with pytest.raises(SmolfastError, match=r"a\.parquet, document 1 .*retry-limit-in-match.*--errors skip"):
+        tokenize({"train": tmp_path / "a.parquet"}, tmp_path / "tokenizer", tmp_path / "tokens")
+    summary = tokenize({"train": tmp_path / "a.parquet"}, tmp_path / "tokenizer", tmp_path / "tokens", errors="skip")
+    assert (summary["documents_out"], summary["documents_skipped"]) == (1, 1)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_too_few_tokens_for_all_bytes(tmp_path: Path, chat: bool) -> None:
+    pq.write_table(pa.table({"text": ["abab"]}), tmp_path / "a.parquet")
+    least = 260 if chat else 258
+    if chat:
+        with pytest.raises(SmolfastError, match=r"vocab_size = 258 is too small .*vocab_size=260 or more"):
+            train_tokenizer([tmp_path / "a.parquet"], tmp_path / "t", TokenizerConfig(vocab_size=258, chat=True))
+    config = TokenizerConfig(vocab_size=least, chat=chat)
+    assert train_tokenizer([tmp_path / "a.parquet"], tmp_path / "t", config)["vocab_size"] == least
+
+
+@pytest.mark.parametrize("errors", ["fail", "replace", "skip"])
+def test_the_rule_for_bad_text(tmp_path: Path, errors: str) -> None:
+    lines = ['{"body": "ab ab ab ab"}', '{"body": "ab \\ud83d ab"}', '{"body": null}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    config = TokenizerConfig(vocab_size=259)
+    if errors == "fail":
+        with pytest.raises(SmolfastError, match=r"a\.jsonl, line [23]: .*--errors replace"):
+            train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "t", config, text_column="body")
+        return
+    summary = train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "t", config, text_column="body", errors=errors)
+    assert summary["documents_in"] == (3 if errors == "replace" else 1)
+    assert summary["documents_replaced" if errors == "replace" else "documents_skipped"] == 2
 
 
 def test_no_tokenizer(tmp_path: Path) -> None:
