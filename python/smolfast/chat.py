@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smolfast.errors import SmolfastError
-from smolfast.tokenizer_folder import encode
+from smolfast.tokenizer_folder import encode, not_utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -170,11 +170,8 @@ def _check(index: int, message: Any) -> None:
         raise SmolfastError(f"{where} has the role {role!r}; roles are {', '.join(ROLES)}")
     if role == "system" and index:
         raise SmolfastError(f"{where} is the system's; only the first can be")
-    try:
-        content.encode()
-    except UnicodeEncodeError as error:
-        code = ord(content[error.start])
-        raise SmolfastError(f"{where} is not UTF-8: U+{code:04X} at character {error.start}") from error
+    if problem := not_utf8(content):
+        raise SmolfastError(f"{where} is {problem}")
 
 
 def _type(value: Any) -> str:

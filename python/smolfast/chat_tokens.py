@@ -152,7 +152,9 @@ def _json_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
                     # Bytes that aren't UTF-8 become lone surrogates, which JSON's own escapes can make too.
                     value = json.loads(line.decode("utf-8", "surrogateescape"))
                 except (ValueError, RecursionError) as error:
-                    raise SmolfastError(f"{source.path}, line {number}: not valid JSON ({one_line(error)})") from error
+                    raise SmolfastError(
+                        f"{source.path}, line {number}: not valid JSON ({one_line(error)}); correct or remove the line"
+                    ) from error
                 yield number, value.get(column) if isinstance(value, dict) else None
     except (OSError, pa.ArrowException) as error:
         raise SmolfastError(f"can't read {source.path}: {one_line(error)}") from error

@@ -118,7 +118,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int] | str]:
         if not is_of_the_library(error):
             raise
         if len(texts) == 1:
-            return [_reason(error)]
+            return [not_utf8(texts[0]) or _reason(error)]
     return [ids for text in texts for ids in encode(tokenizer, [text])]
 
 
@@ -188,9 +188,16 @@ def is_of_the_library(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, UnicodeEncodeError):  # a lone surrogate
-        return f"not UTF-8: U+{ord(error.object[error.start]):04X} at character {error.start}"
     return one_line(error)[:200]
+
+
+def not_utf8(text: str) -> str:
+    """What is wrong with a text that has a lone surrogate; empty if it has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"not UTF-8: U+{ord(text[error.start]):04X} at character {error.start}"
+    return ""
 
 
 def _added(content: Mapping[str, Any]) -> list[dict[str, Any]]:
