@@ -27,8 +27,7 @@ from smolfast.export import export  # noqa: E402
 from smolfast.generate import complete  # noqa: E402
 from smolfast.model import PackedBatch, SmolLM  # noqa: E402
 from smolfast.pretrained import load_pretrained, save_pretrained  # noqa: E402
-from smolfast.tokenizer import SPLIT_PATTERN  # noqa: E402
-from smolfast.tokenizer_folder import open_tokenizer  # noqa: E402
+from smolfast.tokenizer_folder import SPLIT_PATTERN, open_tokenizer  # noqa: E402
 from smolfast.tokens import TokenFile, tokenize  # noqa: E402
 from smolfast.train import train  # noqa: E402
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
-import re
 import string
 import subprocess
 import sys
@@ -16,17 +14,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("pydantic")
 
-import smolfast.tokenizer
+import smolfast.document_encoder
+import smolfast.text_pieces
 from smolfast.config import TokenizerConfig
+from smolfast.document_encoder import DocumentEncoder
 from smolfast.errors import SmolfastError
-from smolfast.tokenizer import LONGEST_WORD, PADDING, SPLIT_PATTERN, load_tokenizer, train_tokenizer
-from smolfast.tokenizer_folder import END_OF_DOCUMENT, TOKENIZER
+from smolfast.tokenizer import LONGEST_WORD, PADDING, load_tokenizer, train_tokenizer
+from smolfast.tokenizer_folder import (
+    END_OF_DOCUMENT,
+    SPLIT_PATTERN,
+    TOKENIZER,
+    TokenizerFolder,
+    encode,
+    open_tokenizer,
+)
 from smolfast.tokens import tokenize
 
 VOCAB_SIZE = 700
@@ -199,21 +206,73 @@ def test_ordinary_text_gives_the_merges_of_the_plain_trainer(trained: tuple[Path
     assert json.loads(plain.to_str())["pre_tokenizer"] == ours["pre_tokenizer"]
 
 
-@given(st.lists(st.sampled_from(["a", "b1", " ", "  ", "\n", "\n\n", "\r\n", "=", ".\n", "\u2028", "é"]), max_size=60))
-def test_a_long_text_is_cut_where_words_are(parts: list[str]) -> None:
-    from tokenizers import Regex, pre_tokenizers
+PATTERNS = {"Llama 3": SPLIT_PATTERN, "Qwen": SPLIT_PATTERN.replace("{1,3}", ""), "GPT-2": None}
+PARTS = [
+    "a",
+    "b1",
+    "23",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "=",
+    "._",
+    ".\n",
+    "\u2028",
+    "\x85",
+    "\x1c",
+    "é",
+    "e\u0301",
+    "\t",
+    "日",
+]
 
-    split = pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated")
+
+def folder_with(pattern: str | None, folder: Path) -> Path:
+    """Bytes and a few merges, words cut by a pattern, or as in GPT-2."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    merges = [("a", "a"), ("Ċ", "Ċ"), ("Ġ", "Ġ"), ("Ċ", "a"), ("1", "2"), (".", "Ċ"), ("Ġ", "a")]
+    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges), END_OF_DOCUMENT]
+    tokenizer = Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if pattern is not None:
+        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+        rest = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, rest])
+    tokenizer.decoder = decoders.ByteLevel()
+    folder.mkdir()
+    tokenizer.save(str(folder / TOKENIZER))
+    return folder
+
+
+@pytest.fixture(scope="module", params=PATTERNS)
+def cutting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TokenizerFolder:
+    return open_tokenizer(folder_with(PATTERNS[request.param], tmp_path_factory.mktemp("cutting") / "t"))
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(PARTS), max_size=80), st.integers(1, 6))
+def test_a_long_text_in_pieces_has_the_same_ids(cutting: TokenizerFolder, parts: list[str], size: int) -> None:
+    assert cutting.cuttable
     text = "".join(parts)
+    encoder = DocumentEncoder(cutting, text_column="text", errors="fail")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smolfast.tokenizer, "_PIECE", 5)
-        pieces = list(smolfast.tokenizer._pieces(text))
-        patch.setattr(smolfast.tokenizer, "_SAFE_CUT", re.compile("(?!)"))
-        assert all(len(piece) <= 10 for piece in smolfast.tokenizer._pieces(text))
-    assert "".join(pieces) == text
-    words = [word for piece in pieces for word, _ in split.pre_tokenize_str(piece)]
-    if all(before.endswith("\n") and re.match(r"\w", after) for before, after in itertools.pairwise(pieces)):
-        assert words == [word for word, _ in split.pre_tokenize_str(text)]
+        for module in (smolfast.text_pieces, smolfast.document_encoder):
+            patch.setattr(module, "PIECE", size)
+        assert "".join(smolfast.text_pieces.pieces(text)) == text
+        parts_anywhere = list(smolfast.text_pieces.pieces(text, anywhere=True))
+        ids = encoder._encode([text])
+    assert "".join(parts_anywhere) == text and max(map(len, parts_anywhere)) <= 2 * size
+    assert ids == encode(cutting.tokenizer, [text])
+
+
+def test_pieces_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smolfast.text_pieces, "PIECE", 3)
+    assert list(smolfast.text_pieces.pieces("one\ntwo three.\nfour")) == ["one\n", "two three.\n", "four"]
+    assert list(smolfast.text_pieces.pieces("one two three")) == ["one two three"]
+    assert list(smolfast.text_pieces.pieces("one two three", anywhere=True)) == ["one tw", "o thre", "e"]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
+from smolfast.text_pieces import PIECE, pieces
 from smolfast.tokenizer_folder import TokenizerFolder, changed_documents, encode
 
 # An encoding holds about a hundred bytes for each byte of text until its ids are taken out.
@@ -58,7 +59,7 @@ class DocumentEncoder:
         texts: list[str] = column.to_pylist()
         kept: list[list[int]] = []
         kept_texts: list[str] = []
-        for index, ids in enumerate(encode(self.tokenizer.tokenizer, texts)):
+        for index, ids in enumerate(self._encode(texts)):
             if isinstance(ids, str):
                 if self.errors != "skip":
                     raise SmolfastError(
@@ -74,6 +75,20 @@ class DocumentEncoder:
         self.utf8_bytes += utf8_bytes(column) if len(kept) == len(texts) else sum(len(t.encode()) for t in kept_texts)
         self._count_losses(kept_texts, kept)
         return kept
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int] | str]:
+        if not self.tokenizer.cuttable or not texts or max(map(len, texts)) <= 2 * PIECE:
+            return encode(self.tokenizer.tokenizer, texts)
+        return [self._encode_long(text) for text in texts]
+
+    def _encode_long(self, text: str) -> list[int] | str:
+        ids: list[int] = []
+        for piece in pieces(text):
+            (some,) = encode(self.tokenizer.tokenizer, [piece])
+            if isinstance(some, str):
+                return some
+            ids += some
+        return ids
 
     def _count_losses(self, texts: Sequence[str], documents: Sequence[Sequence[int]]) -> None:
         if self.tokenizer.lossless:

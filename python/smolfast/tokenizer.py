@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +13,11 @@ from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json, write_text
 from smolfast.sources import one_line
+from smolfast.text_pieces import pieces
 from smolfast.tokenizer_folder import (
     END_OF_DOCUMENT,
     SPECIAL_TOKENS_MAP,
+    SPLIT_PATTERN,
     TOKENIZER,
     TOKENIZER_CONFIG,
     is_of_the_library,
@@ -33,19 +34,9 @@ CHAT_TEMPLATE_FILE = "chat_template.jinja"
 PADDING = "<|padding|>"
 SPECIAL_TOKENS = (END_OF_DOCUMENT, PADDING)  # ids 0 and 1; the 256 bytes follow, then the merges
 
-# Where a text is cut before merges are learned: SmolLM3's rule, which is Llama 3's (tokenizer.json of both). Digits
-# come in groups of up to three, a word takes the one character before it, line breaks close a run of punctuation.
-SPLIT_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
 # A longer run without a place to cut is learned from in parts: one of 300 kB took 92 s, since every merge goes through
 # all of it. Words of ordinary text are shorter, so their merges stay the same.
 LONGEST_WORD = 256
-# tokenizers' regex gives up on runs of some millions of blanks, and a text's pieces take much memory.
-_PIECE = 1 << 20
-_SAFE_CUT = re.compile(r"\n(?=\w)")
 
 
 def train_tokenizer(
@@ -94,7 +85,9 @@ def train_tokenizer(
                     counts["bytes_in"] += utf8_bytes(batch.column(text_column))
                     if progress is not None:
                         progress(index, len(sources), f"{counts['documents_in']:,} documents counted")
-                    yield [piece for text in batch.column(text_column).to_pylist() for piece in _pieces(text)]
+                    yield [
+                        piece for text in batch.column(text_column).to_pylist() for piece in pieces(text, anywhere=True)
+                    ]
             except SmolfastError as error:
                 failed.append(error)
                 raise
@@ -148,17 +141,6 @@ def train_tokenizer(
         "merges": found - len(specials) - 256,
         **{f"documents_{what}": count for what, count in repairs.items() if count},
     }
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """A text in parts of about `_PIECE` characters, cut where words are cut anyway, or where there is no such place."""
-    start = 0
-    while len(text) - start > 2 * _PIECE:
-        found = _SAFE_CUT.search(text, start + _PIECE, start + 2 * _PIECE)
-        end = found.end() if found else start + 2 * _PIECE
-        yield text[start:end]
-        start = end
-    yield text[start:]
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:

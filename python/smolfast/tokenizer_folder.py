@@ -28,6 +28,12 @@ _ENDS = (END_OF_DOCUMENT, "<|end_of_text|>")
 _END_OF_SENTENCE = "</s>"
 # No model has an embedding of more rows.
 _MOST_IDS = 1 << 24
+# Where words are cut: Llama 3's pattern, which SmolLM3 and our trainer take, with digits by threes; Qwen's one by one.
+SPLIT_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_KNOWN_PATTERNS = (SPLIT_PATTERN, SPLIT_PATTERN.replace("{1,3}", ""))
 _SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _SPECIAL_LISTS = ("additional_special_tokens", "extra_special_tokens")
 _SAVE_AGAIN = "load it with transformers' AutoTokenizer and write it with save_pretrained"
@@ -47,6 +53,7 @@ class TokenizerFolder:
         special: ids of special tokens, without the unknown token's.
         unknown: the id of the unknown token, or None.
         lossless: whether every text is known to come back, by the tokenizer's parts alone: byte-level BPE.
+        cuttable: whether the parts of `smolfast.text_pieces` have together the ids of a whole text.
         kind: such as "byte-level BPE", for people.
         fingerprint: of all tokens and their ids. A tokenizer that was saved again keeps it.
     """
@@ -60,6 +67,7 @@ class TokenizerFolder:
     special: frozenset[int]
     unknown: int | None
     lossless: bool
+    cuttable: bool
     kind: str
     fingerprint: str
 
@@ -92,6 +100,7 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     model = content["model"]
     unknown = _unknown(model, vocab)
     byte_level = model.get("type") == "BPE" and _is_byte_level(content)
+    lossless = byte_level and _keeps_text(content, vocab)
     digest = xxhash.xxh3_128()
     for token, index in sorted(vocab.items(), key=lambda item: item[1]):
         digest.update(f"{index} {len(token)} {token}\n".encode("utf-8", "surrogatepass"))
@@ -104,7 +113,8 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
         tokens=len(vocab),
         special=frozenset(token["id"] for token in _added(content) if token.get("special")) - {unknown},
         unknown=unknown,
-        lossless=byte_level and _keeps_text(content, vocab),
+        lossless=lossless,
+        cuttable=lossless and _has_known_words(content),
         kind="byte-level BPE" if byte_level else str(model.get("type", "of unknown kind")),
         fingerprint=digest.hexdigest(),
     )
@@ -329,3 +339,15 @@ def _keeps_text(content: Mapping[str, Any], vocab: Mapping[str, int]) -> bool:
         and decoder.get("type") == "ByteLevel"
         and not any(token.get("lstrip") or token.get("rstrip") for token in _added(content) if not token.get("special"))
     )
+
+
+def _has_known_words(content: Mapping[str, Any]) -> bool:
+    *splits, last = _steps(content["pre_tokenizer"], "pretokenizers")
+    added = [token for token in _added(content) if not token.get("special")]
+    if any(not token["content"].isalnum() for token in added):
+        return False
+    if splits:
+        pattern = splits[0].get("pattern")
+        known = isinstance(pattern, dict) and pattern.get("Regex") in _KNOWN_PATTERNS
+        return len(splits) == 1 and known and splits[0].get("behavior") == "Isolated" and not last.get("use_regex")
+    return bool(last.get("use_regex"))  # GPT-2's pattern
