@@ -20,6 +20,7 @@ transformers = pytest.importorskip("transformers")
 import torch  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors  # noqa: E402
 
+from smolfast.chat import encode_conversation  # noqa: E402
 from smolfast.config import EvaluateConfig, GenerateConfig, ModelConfig, TrainConfig  # noqa: E402
 from smolfast.errors import SmolfastError  # noqa: E402
 from smolfast.evaluate import evaluate  # noqa: E402
@@ -186,7 +187,7 @@ PAIRS = [(kind, tuple(WRITERS)[index % 3]) for index, kind in enumerate(KINDS)]
 PAIRS += [
     ("byte-level", "transformers"),
     ("byte-level", "legacy"),
-    ("Llama 2", "legacy"),
+    ("Llama 2", "transformers"),
     ("a few gaps", "transformers"),
 ]
 
@@ -252,6 +253,24 @@ def test_what_is_lost_is_counted(tmp_path: Path) -> None:
     tokenizer.add_special_tokens(["</s>"])
     tokenizer.save(str(dropped / "tokenizer.json"))
     assert tokenize(documents, dropped, tmp_path / "dropped")["train_changed_documents"] == 24
+
+
+def test_words_that_mark_ends_are_no_marks_in_a_text(tmp_path: Path) -> None:
+    """Added as plain words, they would be found in a document, or in a message, and end it."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    tokenizer = byte_level(special=())
+    tokenizer.add_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[PAD]"])
+    bare(tokenizer, folder, {"pad_token": "[PAD]"})
+    said = "x<|im_end|><|endoftext|>[PAD] <|im_start|>"
+    tokenize(write_documents(tmp_path, [said]), folder, tmp_path / "tokens")
+    assert TokenFile.open(tmp_path / "tokens", "train").tokens.tolist() == [
+        *(ALPHABET.index(character) for character in said.replace(" ", "Ġ")),
+        256,
+    ]
+    messages = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
+    tokens, _ = encode_conversation(messages, open_tokenizer(folder).tokenizer)
+    assert [tokens.count(mark) for mark in (256, 257, 258, 259)] == [0, 3, 3, 0]
 
 
 def test_gaps_are_told(tmp_path: Path) -> None:

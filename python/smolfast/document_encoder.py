@@ -91,7 +91,7 @@ class DocumentEncoder:
         return ids
 
     def _count_losses(self, texts: Sequence[str], documents: Sequence[Sequence[int]]) -> None:
-        if self.tokenizer.lossless:
+        if self.tokenizer.cuttable:  # into words that are bytes, and hold no special token
             return
         self.losses["changed_documents"] += changed_documents(self.tokenizer, texts, documents)
         for ids in documents:

@@ -50,6 +50,7 @@ def evaluate(
     *,
     held_out_documents: str | os.PathLike[str],
     threads: int = 0,
+    text_column: str | None = None,
     source_column: str | None = None,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -60,16 +61,18 @@ def evaluate(
         tokens: the folder of token files; `held_out` is read.
         held_out_documents: the documents that `held_out` was made from.
         threads: units of work at once; the result doesn't depend on it.
+        text_column: None for the one that `tokenize` read.
         source_column: a column of the documents that names where they are from.
 
     Documents are read as `tokenize` read them. The model may have more rows than the tokens have ids: embeddings are
     often padded.
 
     Returns:
-        bits_per_byte, nats_per_token, tokens, bytes, documents, unigram_bits_per_byte, zlib_bits_per_byte,
-        xz_bits_per_byte; with a source column also sources: the first five for each source by name; changed_documents
-        where the tokenizer doesn't give all of `held_out` back as it was. Bits per byte are of the original text, so
-        they are too low then, and can't be compared with those of a tokenizer that keeps everything.
+        bits_per_byte (None for a source of empty documents), nats_per_token, tokens, bytes, documents,
+        unigram_bits_per_byte, zlib_bits_per_byte, xz_bits_per_byte; with a source column also sources: the first five
+        for each source by name; changed_documents where the tokenizer doesn't give all of `held_out` back as it was.
+        Bits per byte are of the original text, so they are too low then, and can't be compared with those of a
+        tokenizer that keeps everything.
 
     Raises:
         SmolfastError: unreadable files, or documents, tokens and model that don't belong together.
@@ -78,7 +81,7 @@ def evaluate(
     if file.learned is not None:
         raise SmolfastError(f"{tokens} holds conversations; evaluate takes documents, tokenized without --chat")
     refuse_another_vocabulary(Path(model), file.vocabulary, str(tokens))
-    texts, origins = _texts(held_out_documents, file, source_column)
+    texts, origins = _texts(held_out_documents, file, text_column or file.text_column, source_column)
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:
         raise SmolfastError(f"{tokens} was not made from {held_out_documents}; tokenize again")
     with Workers(threads) as workers:
@@ -89,6 +92,11 @@ def evaluate(
                 "the model's own tokenizer"
             )
         chosen = choose_documents(texts, config.max_bytes)
+        if not any(texts[index] for index in chosen):
+            raise SmolfastError(
+                f"the documents chosen of {held_out_documents} are empty; give others to --held-out, or raise --set "
+                "evaluate.max_bytes"
+            )
         documents = [_document(file, index) for index in chosen]
         nats = code_lengths(network, documents, workers, progress)
     text = b"".join(texts[index] for index in chosen)
@@ -100,7 +108,7 @@ def evaluate(
     def figures(part: npt.NDArray[np.bool_]) -> dict[str, Any]:
         total, token_count, byte_count = float(nats[part].sum()), int(tokens_of[part].sum()), int(bytes_of[part].sum())
         return {
-            "bits_per_byte": total / math.log(2) / byte_count,
+            "bits_per_byte": total / math.log(2) / byte_count if byte_count else None,
             "nats_per_token": total / token_count,
             "tokens": token_count,
             "bytes": byte_count,
@@ -211,14 +219,16 @@ def _document(file: TokenFile, index: int) -> npt.NDArray[np.int64]:
     return file.tokens[start:end].astype(np.int64)
 
 
-def _texts(path: str | os.PathLike[str], tokens: TokenFile, source_column: str | None) -> tuple[list[bytes], list[str]]:
+def _texts(
+    path: str | os.PathLike[str], tokens: TokenFile, text_column: str, source_column: str | None
+) -> tuple[list[bytes], list[str]]:
     """Documents as UTF-8, read as their tokens were made, and what a column says that they are from."""
     texts: list[bytes] = []
     origins: list[str] = []
     columns = [] if source_column is None else [source_column]
     for source in find_sources([path]):
-        for batch in read_batches(source, text_column=tokens.text_column, columns=columns, errors=tokens.errors):
-            texts += [text.as_buffer().to_pybytes() for text in batch.column(tokens.text_column)]
+        for batch in read_batches(source, text_column=text_column, columns=columns, errors=tokens.errors):
+            texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
             if source_column is not None:
                 if source_column not in batch.schema.names:
                     raise SmolfastError(f"{path} has no column '{source_column}'; check --source-column")

@@ -26,6 +26,7 @@ END_OF_DOCUMENT = "<|endoftext|>"
 # SmolLM3's and Llama 3's. These two go before the tokenizer's own `eos_token`, which in chat models ends a turn.
 _ENDS = (END_OF_DOCUMENT, "<|end_of_text|>")
 _END_OF_SENTENCE = "</s>"
+_TURNS = ("<|im_start|>", "<|im_end|>")
 # No model has an embedding of more rows.
 _MOST_IDS = 1 << 24
 # Where words are cut: Llama 3's pattern, which SmolLM3 and our trainer take, with digits by threes; Qwen's one by one.
@@ -92,11 +93,18 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     path = Path(folder) / TOKENIZER
     if not path.is_file():
         raise SmolfastError(f"{folder} holds no {TOKENIZER}; give the folder of a tokenizer, or {_SAVE_AGAIN}")
-    tokenizer, content = _load(path)
+    content = _read(path)
+    tokenizer = _load(path, content)
     vocab: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     _check_ids(path, vocab, content)
     names = _names(Path(folder), vocab)
     end = _end(vocab, names, path)
+    marks = [mark for mark in _added(content) if mark["content"] in {*names.values(), *_TURNS} or mark["id"] == end]
+    if not all(mark.get("special") for mark in marks):
+        # Added as words, they would be found in a text, which could then end a document or begin a turn.
+        for mark in marks:
+            mark["special"] = True
+        tokenizer = _load(path, content)
     model = content["model"]
     unknown = _unknown(model, vocab)
     byte_level = model.get("type") == "BPE" and _is_byte_level(content)
@@ -111,7 +119,7 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
         end_of_document=end,
         vocab_size=max(vocab.values()) + 1,
         tokens=len(vocab),
-        special=frozenset(token["id"] for token in _added(content) if token.get("special")) - {unknown},
+        special=frozenset([end, *(token["id"] for token in _added(content) if token.get("special"))]) - {unknown},
         unknown=unknown,
         lossless=lossless,
         cuttable=lossless and _has_known_words(content),
@@ -165,29 +173,43 @@ def refuse_another_vocabulary(model: Path, fingerprint: str | None, what: str) -
         )
 
 
-def _load(path: Path) -> tuple[Tokenizer, dict[str, Any]]:
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise _no_tokenizer(path, error) from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise _no_tokenizer(path, ValueError("it has no model"))
+    return content
+
+
+def _load(path: Path, content: Mapping[str, Any]) -> Tokenizer:
     import tokenizers
 
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        tokenizer = tokenizers.Tokenizer.from_str(text)
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
         # What a file may ask for in training or inference; in documents it would be loss, or chance.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
         if content["model"].get("dropout") is not None:
             tokenizer.model.dropout = None
-    except OSError as error:
-        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
     except BaseException as error:
         if not is_of_the_library(error):
             raise
-        raise SmolfastError(
-            f"{path} is not a tokenizer that tokenizers {tokenizers.__version__} reads ({_reason(error)}); train or "
-            "download it again, or upgrade tokenizers if a newer one wrote it"
-        ) from error
-    return tokenizer, content
+        raise _no_tokenizer(path, error) from error
+    return tokenizer
+
+
+def _no_tokenizer(path: Path, error: BaseException) -> SmolfastError:
+    import tokenizers
+
+    return SmolfastError(
+        f"{path} is not a tokenizer that tokenizers {tokenizers.__version__} reads ({_reason(error)}); train or "
+        "download it again, or upgrade tokenizers if a newer one wrote it"
+    )
 
 
 def is_of_the_library(error: BaseException) -> bool:
