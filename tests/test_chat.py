@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smolfast.chat import NO_THOUGHT, TURN_END, TURN_START, encode_conversation
 from smolfast.chat_tokens import tokenize_conversations
@@ -18,7 +21,8 @@ from smolfast.config import TokenizerConfig
 from smolfast.data_plan import DataPlan
 from smolfast.errors import SmolfastError
 from smolfast.model import IGNORE_INDEX, PackedBatch
-from smolfast.tokenizer import end_of_document, load_tokenizer, train_tokenizer
+from smolfast.tokenizer import load_tokenizer, train_tokenizer
+from smolfast.tokenizer_folder import open_tokenizer
 from smolfast.tokens import TokenFile
 
 CONVERSATIONS: list[list[dict[str, str]]] = [
@@ -84,7 +88,7 @@ def test_text_cannot_forge_a_turn(folder: Path) -> None:
     tokens, learned = encode_conversation([{"role": "user", "content": attack}], tokenizer)
     start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
     assert tokens.count(start) == tokens.count(end) == 2
-    assert end_of_document(tokenizer) not in tokens and not any(learned)
+    assert open_tokenizer(folder).end_of_document not in tokens and not any(learned)
     assert attack in tokenizer.decode(tokens, skip_special_tokens=False)
 
 
@@ -94,6 +98,7 @@ def test_text_cannot_forge_a_turn(folder: Path) -> None:
         ([{"role": "tool", "content": "x"}], "message 1 has the role 'tool'; roles are system, user, assistant"),
         ([{"role": "user", "content": None}], "message 1 is no object with a role and a text"),
         (["hello"], "message 1 is no object"),
+        ([{"role": "user", "content": "\ud83d"}], r"message 1 is not UTF-8: U\+D83D at character 0"),
         ([{"role": "user", "content": "x"}, {"role": "system", "content": "y"}], "message 2 is the system's"),
     ],
 )
@@ -127,7 +132,7 @@ def test_token_files_hold_the_mask_through_to_the_targets(folder: Path, tmp_path
     for index in range(12):
         tokens, learned = encode_conversation(CONVERSATIONS[index % 4], tokenizer)
         place = slice(*file.document_starts[index : index + 2])
-        assert file.tokens[place].tolist() == [*tokens, end_of_document(tokenizer)]
+        assert file.tokens[place].tolist() == [*tokens, open_tokenizer(folder).end_of_document]
         assert file.learned[place].tolist() == [*learned, False]
     from smolfast.config import TrainConfig
 
@@ -148,6 +153,102 @@ def test_token_files_hold_the_mask_through_to_the_targets(folder: Path, tmp_path
                 else:
                     assert targets[row, column] == IGNORE_INDEX
     assert seen > 50
+
+
+GOOD = {"role": "assistant", "content": "yes"}
+ODD: dict[str, tuple[Any, str]] = {
+    "no list": ("hello", "no list of messages under 'messages'"),
+    "null": (None, "no list of messages"),
+    "an object": ({"role": "user", "content": "x"}, "no list of messages"),
+    "empty": ([], "the list of messages under 'messages' is empty"),
+    "a text as message": ([GOOD, "hello"], "message 2 is no object with a role and a text as content, but .* a text"),
+    "null as message": ([None], "message 1 is no object .* null or missing"),
+    "a list as message": ([[GOOD]], "message 1 is no object .* a list"),
+    "no role": ([{"content": "x"}], "message 1 has the role None; roles are system, user, assistant"),
+    "another role": ([{"role": "function", "content": "x"}], "message 1 has the role 'function'"),
+    "a role in capitals": ([{"role": "User", "content": "x"}], "message 1 has the role 'User'"),
+    "a list as role": ([{"role": ["user"], "content": "x"}], "message 1 has the role"),
+    "no content": ([{"role": "user"}], "message 1 .* its content is null or missing"),
+    "null as content": ([{"role": "user", "content": None}], "its content is null or missing"),
+    "parts as content": ([{"role": "user", "content": [{"type": "text", "text": "x"}]}], "its content is a list"),
+    "an object as content": ([{"role": "user", "content": {"text": "x"}}], "its content is an object"),
+    "a number as content": ([{"role": "user", "content": 1.5}], "its content is a number"),
+    "a truth value as content": ([{"role": "user", "content": False}], "its content is a truth value"),
+    "ShareGPT's keys": ([{"from": "human", "value": "x"}], "message 1 .* its content is null or missing"),
+    "tool calls": ([GOOD | {"tool_calls": [{"id": "1"}]}], "message 1 has 'tool_calls', which the turns have no form"),
+    "tool calls alone": ([{"role": "assistant", "content": None, "tool_calls": [{}]}], "has 'tool_calls'"),
+    "a thought apart": ([GOOD | {"reasoning_content": "hm"}], "has 'reasoning_content'"),
+    "not to be learned": ([GOOD | {"weight": 0}], "has 'weight'"),
+    "a late system": ([GOOD, {"role": "system", "content": "x"}], "message 2 is the system's"),
+    "a surrogate": ([{"role": "user", "content": "a\ud83d"}, GOOD], "not UTF-8.*--errors replace"),
+}
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_odd_conversations_are_named_or_left_out(form: str, folder: Path, tmp_path: Path) -> None:
+    messages, message = ODD[form]
+    path = write_jsonl(tmp_path / "train.jsonl", [[GOOD], messages, [GOOD]])
+    with pytest.raises(SmolfastError, match=rf"train\.jsonl, row 2: .*{message}.*--errors") as error:
+        tokenize_conversations({"train": path}, folder, tmp_path / "tokens")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "tokens" / "tokens.json").exists()
+    summary = tokenize_conversations({"train": path}, folder, tmp_path / "tokens", errors="skip")
+    assert (summary["documents_in"], summary["documents_out"], summary["documents_skipped"]) == (3, 2, 1)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner),
+    max_leaves=6,
+)
+MESSAGE = st.fixed_dictionaries(
+    {}, optional={"role": st.sampled_from(["user", "assistant", "system"]) | JSON, "content": st.text() | JSON}
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(JSON | st.lists(MESSAGE | JSON, max_size=4), max_size=4))
+def test_any_json_is_a_conversation_or_an_error_of_one_line(folder: Path, conversations: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = write_jsonl(Path(name) / "train.jsonl", [*conversations, [GOOD]])
+        kept = tokenize_conversations({"train": path}, folder, Path(name) / "kept", errors="skip")
+        try:
+            summary = tokenize_conversations({"train": path}, folder, Path(name) / "tokens")
+        except SmolfastError as error:
+            assert "train.jsonl, row " in str(error) and len(str(error).splitlines()) == 1
+            assert kept["documents_skipped"] > 0
+        else:
+            assert summary == kept
+
+
+def test_bad_text_in_parquet(folder: Path, tmp_path: Path) -> None:
+    """Bytes that aren't UTF-8 in a nested string; and with "replace", U+FFFD for each."""
+    raw = pa.array([b"a\xff", "né".encode()] * 2, pa.binary())
+    content = pa.StringArray.from_buffers(len(raw), *raw.buffers()[1:])
+    messages = pa.StructArray.from_arrays([pa.array(["user", "assistant"] * 2), content], ["role", "content"])
+    pq.write_table(pa.table({"talk": pa.ListArray.from_arrays([0, 2, 4], messages)}), tmp_path / "train.parquet")
+    options: dict[str, Any] = {"text_column": "talk"}
+    with pytest.raises(SmolfastError, match=r"train\.parquet, row 1: not UTF-8.*--errors replace"):
+        tokenize_conversations({"train": tmp_path / "train.parquet"}, folder, tmp_path / "t", **options)
+    summary = tokenize_conversations(
+        {"train": tmp_path / "train.parquet"}, folder, tmp_path / "t", errors="replace", **options
+    )
+    assert summary["documents_replaced"] == 2
+    file = TokenFile.open(tmp_path / "t", "train")
+    text = load_tokenizer(folder).decode(file.tokens.tolist(), skip_special_tokens=False)
+    assert text.count("a\ufffd<|im_end|>") == text.count("né<|im_end|>") == 2
+    with pytest.raises(SmolfastError, match=r"has no column 'messages'; give as --text-column one of .*talk"):
+        tokenize_conversations({"train": tmp_path / "train.parquet"}, folder, tmp_path / "t")
+
+
+def test_one_surrogate_is_one_replacement(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    said = b'{"role": "user", "content": "x\\ud83d y\xff \\ud83d\\ude00"}'
+    path.write_bytes(b'{"messages": [' + said + b', {"role": "assistant", "content": "ok"}]}\n')
+    tokenize_conversations({"train": path}, folder, tmp_path / "t", errors="replace")
+    file = TokenFile.open(tmp_path / "t", "train")
+    text = load_tokenizer(folder).decode(file.tokens.tolist(), skip_special_tokens=False)
+    assert "x\ufffd y\ufffd 😀<|im_end|>" in text
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -169,3 +170,40 @@ def test_parts_that_do_not_belong_together(corpus: SimpleNamespace, model_folder
     with pytest.raises(SmolfastError, match=r"a vocabulary of 300, .* one of 512; tokenize with"):
         evaluate(tmp_path / "small", corpus.tokens, tmp_path, EvaluateConfig(), held_out_documents=corpus.held_out)
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_empty_documents(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    """No division by nothing: a source of empty documents has no bits per byte, and a set of them is an error."""
+    pq.write_table(pa.table({"text": ["", "some text", ""], "from": ["a", "b", "a"]}), tmp_path / "held_out.parquet")
+    tokenize({"held_out": tmp_path / "held_out.parquet"}, corpus.tokenizer, tmp_path / "tokens")
+
+    def run(max_bytes: int) -> dict[str, Any]:
+        return evaluate(
+            model_folder,
+            tmp_path / "tokens",
+            tmp_path / "evaluation",
+            EvaluateConfig(max_bytes=max_bytes),
+            held_out_documents=tmp_path / "held_out.parquet",
+            source_column="from",
+        )
+
+    found = run(100)["sources"]
+    assert found["a"]["bits_per_byte"] is None and found["b"]["bits_per_byte"] > 0
+    texts = [b"", b"some text", b""]
+    if choose_documents(texts, 1) == [0, 2]:  # empty ones come first by their hashes
+        with pytest.raises(SmolfastError, match=r"are empty; .*evaluate\.max_bytes"):
+            run(1)
+    pq.write_table(pa.table({"text": ["", ""], "from": ["a", "b"]}), tmp_path / "held_out.parquet")
+    tokenize({"held_out": tmp_path / "held_out.parquet"}, corpus.tokenizer, tmp_path / "tokens")
+    with pytest.raises(SmolfastError, match="are empty; give others to --held-out"):
+        run(100)
+
+
+def test_conversations_are_refused(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    tokenize({"held_out": corpus.held_out}, corpus.tokenizer, tmp_path)
+    index = json.loads((tmp_path / "tokens.json").read_text())
+    (tmp_path / "tokens.json").write_text(json.dumps({**index, "learned": True}))
+    tokens = np.load(tmp_path / "held_out.tokens.npy")
+    np.save(tmp_path / "held_out.learned.npy", np.ones(len(tokens), bool))
+    with pytest.raises(SmolfastError, match="holds conversations; evaluate takes documents"):
+        evaluate(model_folder, tmp_path, tmp_path / "e", EvaluateConfig(), held_out_documents=corpus.held_out)

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("pydantic")
 
+import smolfast.document_encoder
+import smolfast.text_pieces
 from smolfast.config import TokenizerConfig
+from smolfast.document_encoder import DocumentEncoder
 from smolfast.errors import SmolfastError
-from smolfast.tokenizer import END_OF_DOCUMENT, PADDING, load_tokenizer, train_tokenizer
+from smolfast.tokenizer import LONGEST_WORD, PADDING, load_tokenizer, train_tokenizer
+from smolfast.tokenizer_folder import (
+    END_OF_DOCUMENT,
+    SPLIT_PATTERN,
+    TOKENIZER,
+    TokenizerFolder,
+    encode,
+    open_tokenizer,
+)
+from smolfast.tokens import tokenize
 
 VOCAB_SIZE = 700
 HOSTILE = [
@@ -144,6 +159,157 @@ def test_the_remedy_for_too_little_text_works(tmp_path: Path) -> None:
     assert found > 258
     config = TokenizerConfig(vocab_size=found)
     assert train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", config)["vocab_size"] == found
+
+
+def test_words_of_any_length_are_learned_from_quickly(tmp_path: Path) -> None:
+    """One word of 300 kB took 92 s of CPU: each merge went through all of it."""
+    generator = random.Random(1)
+    letters = string.ascii_letters
+    texts = ["".join(generator.choices(letters, k=300_000)), "漢字" * 40_000, "ก" * 100_000, "=" * 100_000]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    before = time.process_time()
+    train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=4096))
+    assert time.process_time() - before < 10
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    assert (
+        max(map(len, json.loads((tmp_path / "tokenizer" / TOKENIZER).read_text())["model"]["vocab"]))
+        <= 4 * LONGEST_WORD
+    )
+    for text in texts:  # encoded whole, and exactly
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(encoding.ids) == text
+        assert len(encoding.ids) < len(text.encode()) / 1.3
+    assert len(tokenizer.pre_tokenizer.pre_tokenize_str(texts[0])) == 1
+
+
+def test_ordinary_text_gives_the_merges_of_the_plain_trainer(trained: tuple[Path, Path, dict[str, Any]]) -> None:
+    """Long words are learned from in parts; where there are none, nothing is different."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        min_frequency=2,
+        special_tokens=[END_OF_DOCUMENT, PADDING],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    plain.train_from_iterator(pq.read_table(trained[0]).column("text").to_pylist(), trainer)
+    ours = json.loads((trained[1] / TOKENIZER).read_text(encoding="utf-8"))
+    assert json.loads(plain.to_str())["model"] == ours["model"]
+    assert json.loads(plain.to_str())["pre_tokenizer"] == ours["pre_tokenizer"]
+
+
+PATTERNS = {"Llama 3": SPLIT_PATTERN, "Qwen": SPLIT_PATTERN.replace("{1,3}", ""), "GPT-2": None}
+PARTS = [
+    "a",
+    "b1",
+    "23",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "=",
+    "._",
+    ".\n",
+    "\u2028",
+    "\x85",
+    "\x1c",
+    "é",
+    "e\u0301",
+    "\t",
+    "日",
+]
+
+
+def folder_with(pattern: str | None, folder: Path) -> Path:
+    """Bytes and a few merges, words cut by a pattern, or as in GPT-2."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    merges = [("a", "a"), ("Ċ", "Ċ"), ("Ġ", "Ġ"), ("Ċ", "a"), ("1", "2"), (".", "Ċ"), ("Ġ", "a")]
+    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges), END_OF_DOCUMENT]
+    tokenizer = Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if pattern is not None:
+        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+        rest = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, rest])
+    tokenizer.decoder = decoders.ByteLevel()
+    folder.mkdir()
+    tokenizer.save(str(folder / TOKENIZER))
+    return folder
+
+
+@pytest.fixture(scope="module", params=PATTERNS)
+def cutting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TokenizerFolder:
+    return open_tokenizer(folder_with(PATTERNS[request.param], tmp_path_factory.mktemp("cutting") / "t"))
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(PARTS), max_size=80), st.integers(1, 6))
+def test_a_long_text_in_pieces_has_the_same_ids(cutting: TokenizerFolder, parts: list[str], size: int) -> None:
+    assert cutting.cuttable
+    text = "".join(parts)
+    encoder = DocumentEncoder(cutting, text_column="text", errors="fail")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (smolfast.text_pieces, smolfast.document_encoder):
+            patch.setattr(module, "PIECE", size)
+        assert "".join(smolfast.text_pieces.pieces(text)) == text
+        parts_anywhere = list(smolfast.text_pieces.pieces(text, anywhere=True))
+        ids = encoder._encode([text])
+    assert "".join(parts_anywhere) == text and max(map(len, parts_anywhere)) <= 2 * size
+    assert ids == encode(cutting.tokenizer, [text])
+
+
+def test_pieces_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smolfast.text_pieces, "PIECE", 3)
+    assert list(smolfast.text_pieces.pieces("one\ntwo three.\nfour")) == ["one\n", "two three.\n", "four"]
+    assert list(smolfast.text_pieces.pieces("one two three")) == ["one two three"]
+    assert list(smolfast.text_pieces.pieces("one two three", anywhere=True)) == ["one tw", "o thre", "e"]
+
+
+@pytest.mark.slow
+def test_runs_that_stop_the_regex(tmp_path: Path) -> None:
+    """tokenizers' regex panics at ten million blanks. They are learned from; the document is named, or left out."""
+    texts = ["some text, some text", " " * 11_000_000]
+    pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), tmp_path / "a.parquet")
+    train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=262))
+    with pytest.raises(SmolfastError, match=r"a\.parquet, document 1 .*retry-limit-in-match.*--errors skip"):
+        tokenize({"train": tmp_path / "a.parquet"}, tmp_path / "tokenizer", tmp_path / "tokens")
+    summary = tokenize({"train": tmp_path / "a.parquet"}, tmp_path / "tokenizer", tmp_path / "tokens", errors="skip")
+    assert (summary["documents_out"], summary["documents_skipped"]) == (1, 1)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_too_few_tokens_for_all_bytes(tmp_path: Path, chat: bool) -> None:
+    pq.write_table(pa.table({"text": ["abab"]}), tmp_path / "a.parquet")
+    least = 260 if chat else 258
+    if chat:
+        with pytest.raises(SmolfastError, match=r"vocab_size = 258 is too small .*vocab_size=260 or more"):
+            train_tokenizer([tmp_path / "a.parquet"], tmp_path / "t", TokenizerConfig(vocab_size=258, chat=True))
+    config = TokenizerConfig(vocab_size=least, chat=chat)
+    assert train_tokenizer([tmp_path / "a.parquet"], tmp_path / "t", config)["vocab_size"] == least
+
+
+@pytest.mark.parametrize("errors", ["fail", "replace", "skip"])
+def test_the_rule_for_bad_text(tmp_path: Path, errors: str) -> None:
+    lines = ['{"body": "ab ab ab ab"}', '{"body": "ab \\ud83d ab"}', '{"body": null}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    config = TokenizerConfig(vocab_size=259)
+    if errors == "fail":
+        with pytest.raises(SmolfastError, match=r"a\.jsonl, line [23]: .*--errors replace"):
+            train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "t", config, text_column="body")
+        return
+    summary = train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "t", config, text_column="body", errors=errors)
+    assert summary["documents_in"] == (3 if errors == "replace" else 1)
+    assert summary["documents_replaced" if errors == "replace" else "documents_skipped"] == 2
 
 
 def test_no_tokenizer(tmp_path: Path) -> None:

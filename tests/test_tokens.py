@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from smolfast.cli import main
 from smolfast.errors import SmolfastError
 from smolfast.tokens import PackedWindows, TokenFile, tokenize
 
@@ -169,6 +170,54 @@ def test_full_disk(tmp_path: Path, limit: int) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list((tmp_path / "tokens").iterdir()) == []
+
+
+@pytest.mark.parametrize("errors", ["fail", "replace", "skip"])
+def test_the_commands_read_with_the_same_options(
+    errors: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tokenize --text-column --errors`, with a tokenizer to train; evaluate then reads what tokenize read."""
+    lines = [json.dumps({"body": f"some words, some words {index}"}) for index in range(60)]
+    lines[7], lines[9] = '{"body": "a lone \\ud83d"}', '{"body": null}'
+    for name in ("train", "held_out"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+
+    def run(*arguments: str | Path) -> int:
+        return main([*map(str, arguments), "--quiet", "--json"])
+
+    tokens = tmp_path / "tokens"
+    files = (tmp_path / "train.jsonl", "--held-out", tmp_path / "held_out.jsonl", "-o", tokens)
+    assert run("tokenize", *files, "--set", "tokenizer.vocab_size=262") == 2
+    assert "no column 'text'; give as --text-column one of those it has: body" in capsys.readouterr().err
+    code = run("tokenize", *files, "--set", "tokenizer.vocab_size=262", "--text-column", "body", "--errors", errors)
+    if errors == "fail":
+        assert code == 2
+        error = capsys.readouterr().err
+        assert "train.jsonl, line 8: " in error or "train.jsonl, line 10: " in error
+        assert "give --errors replace or --errors skip" in error
+        return
+    assert code == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["documents_in"], summary["documents_out"]) == (120, 120 if errors == "replace" else 116)
+    assert summary["documents_replaced" if errors == "replace" else "documents_skipped"] == 4
+    assert TokenFile.open(tokens, "train").documents == (60 if errors == "replace" else 58)
+    shape = ["hidden_size=16", "intermediate_size=16", "num_hidden_layers=1", "num_attention_heads=2", "head_dim=8"]
+    shape += ["num_key_value_heads=1"]
+    settings = [f"model.{value}" for value in shape] + ["train.steps=1", "train.sequence_length=8"]
+    settings += ["train.batch_size=4", "train.micro_batch_size=4"]
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    assert run("train", tokens, "-o", tmp_path / "run", *chosen) == 0
+    model = tmp_path / "run" / "model"
+    arguments = ("--tokens", tokens, "--held-out", tmp_path / "held_out.jsonl", "-o", tmp_path / "e")
+    capsys.readouterr()
+    assert run("evaluate", model, *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == (60 if errors == "replace" else 58)
+    assert run("export", model, "--tokenizer", tmp_path / "tokens-tokenizer", "-o", tmp_path / "export") == 0
+    capsys.readouterr()
+    assert run("generate", tmp_path / "export", "--prompt", "a\udcff") == 2  # a byte that isn't UTF-8, as Python has it
+    assert (
+        "can't encode the prompt (not UTF-8: U+DCFF at character 1); give another --prompt" in capsys.readouterr().err
+    )
 
 
 # Opening damaged files

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smolfast.errors import SmolfastError
+from smolfast.tokenizer_folder import encode, not_utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,6 +33,20 @@ if TYPE_CHECKING:
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 NO_THOUGHT = "<think>\n\n</think>\n"
 ROLES = ("system", "user", "assistant")
+# What a message may carry beside its text and the turns have no form for: dropping it would change what is learned.
+_UNSPOKEN = (
+    *(
+        "tool_calls",
+        "function_call",
+        "tool_call_id",
+        "tools",
+        "functions",
+        "reasoning_content",
+        "reasoning",
+        "thinking",
+    ),
+    *("audio", "images", "weight", "train"),
+)
 
 # The same for transformers' apply_chat_template; `generation` marks what its assistant mask counts.
 CHAT_TEMPLATE = """\
@@ -114,10 +129,13 @@ def encode_conversation(
     if answer_next:
         pieces.append((start, False))
         say(f"assistant\n{given}")
+    said = iter(encode(tokenizer, [piece for piece, _ in pieces if isinstance(piece, str)]))
     tokens: list[int] = []
     learned: list[bool] = []
     for piece, is_learned in pieces:
-        ids = [piece] if isinstance(piece, int) else tokenizer.encode(piece, add_special_tokens=False).ids
+        ids = [piece] if isinstance(piece, int) else next(said)
+        if isinstance(ids, str):
+            raise SmolfastError(f"the tokenizer can't encode {str(piece)[:40]!a} ({ids})")
         tokens += ids
         learned += [is_learned] * len(ids)
     return tokens, learned
@@ -140,10 +158,22 @@ def turn_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
 
 def _check(index: int, message: Any) -> None:
     where = f"message {index + 1}"
-    if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
-        raise SmolfastError(f"{where} is no object with a role and a text as content")
-    role = message.get("role")
+    if not isinstance(message, Mapping):
+        raise SmolfastError(f"{where} is no object with a role and a text as content, but of type {_type(message)}")
+    unspoken = next((key for key in _UNSPOKEN if message.get(key) not in (None, "", [], {}, True, 1)), None)
+    if unspoken is not None:
+        raise SmolfastError(f"{where} has '{unspoken}', which the turns have no form for")
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(content, str):
+        raise SmolfastError(f"{where} is no object with a role and a text as content: its content is {_type(content)}")
     if role not in ROLES:
         raise SmolfastError(f"{where} has the role {role!r}; roles are {', '.join(ROLES)}")
     if role == "system" and index:
         raise SmolfastError(f"{where} is the system's; only the first can be")
+    if problem := not_utf8(content):
+        raise SmolfastError(f"{where} is {problem}")
+
+
+def _type(value: Any) -> str:
+    names = {type(None): "null or missing", dict: "an object", bool: "a truth value", list: "a list", str: "a text"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolfast.chat import encode_conversation
+from smolfast.batch_writer import column_names, is_string
+from smolfast.chat import encode_conversation, turn_tokens
+from smolfast.document_encoder import counted
+from smolfast.documents import REMEDY, ErrorPolicy
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json
 from smolfast.json_lines import read_lines
 from smolfast.progress import ProgressCallback
 from smolfast.sources import Source, find_sources, one_line, open_source
-from smolfast.tokenizer import end_of_document, load_tokenizer
-from smolfast.tokens import INDEX_FILE, npy_file
+from smolfast.tokenizer_folder import open_tokenizer
+from smolfast.tokens import INDEX_FILE, describe, npy_file, token_type
 
 COLUMN = "messages"
 
@@ -29,38 +33,52 @@ def tokenize_conversations(
     tokenizer_folder: str | os.PathLike[str],
     output_folder: str | os.PathLike[str],
     *,
+    text_column: str = COLUMN,
+    errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Encode conversations as `smolfast.tokens.tokenize` does documents, and `NAME.learned.npy` (bool [N]) beside.
 
     Args:
-        conversations: name → a .jsonl or .parquet file, or a folder of them, whose column or key `messages` is a list
-            of {"role", "content"} (see `smolfast.chat`); such as {"train": …, "held_out": …}.
+        conversations: name → a .jsonl or .parquet file, or a folder of them, whose column or key `text_column` is a
+            list of {"role", "content"} (see `smolfast.chat`); such as {"train": …, "held_out": …}.
+        errors: what to do with a text that isn't UTF-8: "fail", "replace" bad bytes by U+FFFD, or "skip" the
+            conversation. "skip" also leaves out conversations of another form; otherwise they are errors.
 
     Returns:
-        documents_in, bytes_in, documents_out, bytes_out, vocab_size, and per name NAME_tokens and NAME_learned_tokens.
+        documents_in, bytes_in, documents_out, bytes_out, vocab_size, and per name NAME_tokens and NAME_learned_tokens;
+        documents_replaced and documents_skipped where there are any.
 
     Raises:
         SmolfastError: input that can't be read or has another form; nothing of the assistant's in it.
     """
-    tokenizer = load_tokenizer(tokenizer_folder)
-    end, vocab_size = end_of_document(tokenizer), tokenizer.get_vocab_size()
-    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    if errors not in get_args(ErrorPolicy):
+        raise SmolfastError(f"errors = {errors!r} is unknown; choose one of {', '.join(get_args(ErrorPolicy))}")
+    tokenizer = open_tokenizer(tokenizer_folder)
+    turn_tokens(tokenizer.tokenizer)
+    dtype = token_type(tokenizer.vocab_size)
     folder = Path(output_folder)
     files: dict[str, dict[str, int]] = {}
     summary: dict[str, Any] = {}
+    counts: Counter[str] = Counter()
     for position, (name, path) in enumerate(conversations.items()):
         lengths, text_bytes, learned_tokens = [0], 0, 0
         with (
             npy_file(folder / f"{name}.tokens.npy", dtype) as add_tokens,
             npy_file(folder / f"{name}.learned.npy", np.dtype("|b1")) as add_learned,
         ):
-            for where, messages in _conversations(path):
+            for where, messages in _conversations(path, text_column, errors, counts):
                 try:
-                    tokens, learned = encode_conversation(messages, tokenizer)
+                    _check_form(messages, text_column)
+                    tokens, learned = encode_conversation(messages, tokenizer.tokenizer)
                 except SmolfastError as error:
-                    raise SmolfastError(f"{where}: {error}") from error
-                add_tokens(np.array([*tokens, end], dtype))
+                    if errors == "skip":
+                        counts["skipped"] += 1
+                        continue
+                    raise SmolfastError(
+                        f"{where}: {error}; correct it, or give --errors skip to leave such conversations out"
+                    ) from error
+                add_tokens(np.array([*tokens, tokenizer.end_of_document], dtype))
                 add_learned(np.array([*learned, False]))
                 lengths.append(len(tokens) + 1)
                 learned_tokens += sum(learned)
@@ -74,53 +92,117 @@ def tokenize_conversations(
             add_starts(starts)
         files[name] = {"documents": len(starts) - 1, "tokens": int(starts[-1]), "utf8_bytes": text_bytes}
         summary |= {f"{name}_tokens": int(starts[-1]), f"{name}_learned_tokens": learned_tokens}
-    write_json(folder / INDEX_FILE, {"vocab_size": vocab_size, "end_of_document": end, "learned": True, "files": files})
+    reading = {"text_column": text_column, "errors": errors}
+    write_json(folder / INDEX_FILE, {**describe(tokenizer), "learned": True, "reading": reading, "files": files})
     documents = sum(file["documents"] for file in files.values())
     return {
-        "documents_in": documents,
+        "documents_in": documents + counts["skipped"],
         "bytes_in": sum(file["utf8_bytes"] for file in files.values()),
         "documents_out": documents,
         "bytes_out": sum(file["tokens"] for file in files.values()) * (dtype.itemsize + 1),
-        "vocab_size": vocab_size,
+        "vocab_size": tokenizer.vocab_size,
         **summary,
+        **counted("documents", counts),
     }
 
 
-def _conversations(path: str | os.PathLike[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Each conversation with where it stands."""
+def _check_form(messages: Any, column: str) -> None:
+    if not isinstance(messages, list):
+        raise SmolfastError(f"no list of messages under '{column}'")
+    if not messages:
+        raise SmolfastError(f"the list of messages under '{column}' is empty")
+
+
+def _conversations(
+    path: str | os.PathLike[str], column: str, errors: str, counts: Counter[str]
+) -> Iterator[tuple[str, Any]]:
+    """Each conversation with where it stands; text as UTF-8, by the error rule."""
     for source in find_sources([path]):
-        if source.kind == "text":
-            raise SmolfastError(f"{source.path} is text; give .jsonl or .parquet with conversations")
-        for row, messages in enumerate(_json_rows(source) if source.kind == "jsonl" else _parquet_rows(source), 1):
+        if source.kind not in ("jsonl", "parquet"):
+            raise SmolfastError(f"{source.path} is {source.kind}; give .jsonl or .parquet with conversations")
+        rows = _json_rows if source.kind == "jsonl" else _parquet_rows
+        for row, messages in rows(source, column):
             where = f"{source.path}, row {row}"
-            if not isinstance(messages, list) or not messages:
-                raise SmolfastError(f"{where}: no list of messages under '{COLUMN}'")
-            yield where, messages
+            repaired = _as_utf8(messages)
+            if repaired != messages:
+                if errors == "fail":
+                    raise SmolfastError(f"{where}: not UTF-8, or a lone surrogate; {REMEDY}")
+                counts["skipped" if errors == "skip" else "replaced"] += 1
+                if errors == "skip":
+                    continue
+            yield where, repaired
 
 
-def _json_rows(source: Source) -> Iterator[Any]:
+def _as_utf8(value: Any) -> Any:
+    """A value whose strings may hold lone surrogates, in UTF-8 with U+FFFD in place of what is bad."""
+    if isinstance(value, list):
+        return [_as_utf8(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_utf8(item) for key, item in value.items()}
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _json_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
     try:
         with open_source(source.path) as stream:
             for number, line in read_lines(stream, source.path):
                 try:
-                    value = json.loads(line)
+                    # Bytes that aren't UTF-8 become lone surrogates, which JSON's own escapes can make too.
+                    value = json.loads(line.decode("utf-8", "surrogateescape"))
                 except (ValueError, RecursionError) as error:
-                    raise SmolfastError(f"{source.path}, line {number}: not valid JSON ({one_line(error)})") from error
-                yield value.get(COLUMN) if isinstance(value, dict) else None
+                    raise SmolfastError(
+                        f"{source.path}, line {number}: not valid JSON ({one_line(error)}); correct or remove the line"
+                    ) from error
+                yield number, value.get(column) if isinstance(value, dict) else None
     except (OSError, pa.ArrowException) as error:
         raise SmolfastError(f"can't read {source.path}: {one_line(error)}") from error
 
 
-def _parquet_rows(source: Source) -> Iterator[Any]:
+def _parquet_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
     try:
-        with pq.ParquetFile(source.path) as file:
-            if COLUMN not in file.schema_arrow.names:
+        with open_source(source.path) as stream, pq.ParquetFile(stream) as file:
+            if column not in file.schema_arrow.names:
                 raise SmolfastError(
-                    f"{source.path} has no column '{COLUMN}'; it has {', '.join(file.schema_arrow.names)}"
+                    f"{source.path} has no column '{column}'; give as --text-column one of those it has: "
+                    f"{column_names(file.schema_arrow.names)}"
                 )
-            for batch in file.iter_batches(batch_size=1024, columns=[COLUMN]):
-                yield from batch.column(0).to_pylist()
+            row = 0
+            for batch in file.iter_batches(batch_size=1024, columns=[column]):
+                yield from enumerate(_values(batch.column(0)), row + 1)
+                row += batch.num_rows
     except OSError as error:
         raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
     except pa.ArrowException as error:
         raise SmolfastError(f"{source.path} is not parquet, or damaged ({one_line(error)})") from error
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_decoded(value) for value in column.cast(_as_binary(column.type)).to_pylist()]
+
+
+def _as_binary(kind: pa.DataType) -> pa.DataType:
+    """A type with binary for every string in it: strings that aren't UTF-8 can't be read as such."""
+    if is_string(kind):
+        return pa.large_binary()
+    if pa.types.is_dictionary(kind):
+        return _as_binary(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kind.value_field.with_type(_as_binary(kind.value_type))
+        return pa.list_(inner) if pa.types.is_list(kind) else pa.large_list(inner)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_binary(field.type)) for field in kind])
+    return kind
+
+
+def _decoded(value: Any) -> Any:
+    """Bytes as text, what isn't UTF-8 in them as lone surrogates."""
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _decoded(item) for key, item in value.items()}
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

@@ -279,10 +279,12 @@ def _add_tokenize(commands: Any) -> None:
     parser.add_argument(
         "--chat",
         action="store_true",
-        help="the files hold conversations (lists of role and content under `messages`); only what the assistant says "
-        "will be learned; needs --tokenizer",
+        help="the files hold conversations (lists of role and content under `messages`, or --text-column); only what "
+        "the assistant says will be learned; needs --tokenizer",
     )
     add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
+    add_reading(parser)
+    parser.set_defaults(text_column=None)  # `text`, or with --chat `messages`
     add_config_options(parser)
 
 
@@ -290,6 +292,8 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast import chat_tokens, tokenizer, tokens
 
     config = load_config(arguments)
+    column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
+    reading = {"text_column": column, "errors": arguments.errors}
     folder: Path | None = arguments.tokenizer
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
@@ -300,9 +304,9 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             trained,
             "tokenizer",
             inputs={"train": arguments.train},
-            parameters=config.tokenizer.model_dump(),
+            parameters={**config.tokenizer.model_dump(), **reading},
             work=lambda path, progress: tokenizer.train_tokenizer(
-                [arguments.train], path, config.tokenizer, progress=progress
+                [arguments.train], path, config.tokenizer, **reading, progress=progress
             ),
         )
     tokenizer_folder = folder
@@ -312,8 +316,8 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
         arguments,
         "tokenize",
         inputs={**documents, "tokenizer": tokenizer_folder},
-        parameters={"chat": True} if arguments.chat else {},
-        work=lambda path, progress: encode(documents, tokenizer_folder, path, progress=progress),
+        parameters={**({"chat": True} if arguments.chat else {}), **reading},
+        work=lambda path, progress: encode(documents, tokenizer_folder, path, **reading, progress=progress),
     )
 
 

@@ -34,6 +34,7 @@ from smolfast.errors import SmolfastError
 from smolfast.files import write_json
 from smolfast.model import PackedBatch, SmolLM
 from smolfast.pretrained import load_pretrained
+from smolfast.tokenizer_folder import refuse_another_vocabulary
 from smolfast.tokens import TokenFile
 from smolfast.workers import Workers
 
@@ -49,7 +50,7 @@ def evaluate(
     *,
     held_out_documents: str | os.PathLike[str],
     threads: int = 0,
-    text_column: str = "text",
+    text_column: str | None = None,
     source_column: str | None = None,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -60,27 +61,42 @@ def evaluate(
         tokens: the folder of token files; `held_out` is read.
         held_out_documents: the documents that `held_out` was made from.
         threads: units of work at once; the result doesn't depend on it.
+        text_column: None for the one that `tokenize` read.
         source_column: a column of the documents that names where they are from.
 
+    Documents are read as `tokenize` read them. The model may have more rows than the tokens have ids: embeddings are
+    often padded.
+
     Returns:
-        bits_per_byte, nats_per_token, tokens, bytes, documents, unigram_bits_per_byte, zlib_bits_per_byte,
-        xz_bits_per_byte; with a source column also sources: the first five for each source by name.
+        bits_per_byte (None for a source of empty documents), nats_per_token, tokens, bytes, documents,
+        unigram_bits_per_byte, zlib_bits_per_byte, xz_bits_per_byte; with a source column also sources: the first five
+        for each source by name; changed_documents where the tokenizer doesn't give all of `held_out` back as it was.
+        Bits per byte are of the original text, so they are too low then, and can't be compared with those of a
+        tokenizer that keeps everything.
 
     Raises:
         SmolfastError: unreadable files, or documents, tokens and model that don't belong together.
     """
     file = TokenFile.open(tokens, "held_out")
-    texts, origins = _texts(held_out_documents, text_column, source_column)
+    if file.learned is not None:
+        raise SmolfastError(f"{tokens} holds conversations; evaluate takes documents, tokenized without --chat")
+    refuse_another_vocabulary(Path(model), file.vocabulary, str(tokens))
+    texts, origins = _texts(held_out_documents, file, text_column or file.text_column, source_column)
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:
         raise SmolfastError(f"{tokens} was not made from {held_out_documents}; tokenize again")
     with Workers(threads) as workers:
         network = load_pretrained(Path(model))
-        if network.vocab_size != file.vocab_size:
+        if network.vocab_size < file.vocab_size:
             raise SmolfastError(
                 f"{model} has a vocabulary of {network.vocab_size}, {tokens} one of {file.vocab_size}; tokenize with "
                 "the model's own tokenizer"
             )
         chosen = choose_documents(texts, config.max_bytes)
+        if not any(texts[index] for index in chosen):
+            raise SmolfastError(
+                f"the documents chosen of {held_out_documents} are empty; give others to --held-out, or raise --set "
+                "evaluate.max_bytes"
+            )
         documents = [_document(file, index) for index in chosen]
         nats = code_lengths(network, documents, workers, progress)
     text = b"".join(texts[index] for index in chosen)
@@ -92,7 +108,7 @@ def evaluate(
     def figures(part: npt.NDArray[np.bool_]) -> dict[str, Any]:
         total, token_count, byte_count = float(nats[part].sum()), int(tokens_of[part].sum()), int(bytes_of[part].sum())
         return {
-            "bits_per_byte": total / math.log(2) / byte_count,
+            "bits_per_byte": total / math.log(2) / byte_count if byte_count else None,
             "nats_per_token": total / token_count,
             "tokens": token_count,
             "bytes": byte_count,
@@ -108,6 +124,8 @@ def evaluate(
     if source_column is not None:
         names = np.array([origins[index] for index in chosen])
         result["sources"] = {str(name): figures(names == name) for name in np.unique(names)}
+    if file.changed_documents:
+        result["changed_documents"] = file.changed_documents
     write_json(Path(output) / "evaluation.json", result)
     return result
 
@@ -201,16 +219,22 @@ def _document(file: TokenFile, index: int) -> npt.NDArray[np.int64]:
     return file.tokens[start:end].astype(np.int64)
 
 
-def _texts(path: str | os.PathLike[str], text_column: str, source_column: str | None) -> tuple[list[bytes], list[str]]:
-    """Documents as UTF-8, and what a column says that they are from."""
+def _texts(
+    path: str | os.PathLike[str], tokens: TokenFile, text_column: str, source_column: str | None
+) -> tuple[list[bytes], list[str]]:
+    """Documents as UTF-8, read as their tokens were made, and what a column says that they are from."""
     texts: list[bytes] = []
     origins: list[str] = []
     columns = [] if source_column is None else [source_column]
     for source in find_sources([path]):
-        for batch in read_batches(source, text_column=text_column, columns=columns):
+        for batch in read_batches(source, text_column=text_column, columns=columns, errors=tokens.errors):
             texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
             if source_column is not None:
                 if source_column not in batch.schema.names:
                     raise SmolfastError(f"{path} has no column '{source_column}'; check --source-column")
                 origins += [str(value) for value in batch.column(source_column).to_pylist()]
-    return texts, origins
+    refused = set(tokens.refused)
+    return (
+        [text for place, text in enumerate(texts) if place not in refused],
+        [origin for place, origin in enumerate(origins) if place not in refused],
+    )

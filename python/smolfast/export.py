@@ -12,9 +12,20 @@ from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json, write_text
 from smolfast.model_card import model_card
 from smolfast.pretrained import load_pretrained, save_pretrained
-from smolfast.tokenizer import CHAT_TEMPLATE_FILE, PADDING, end_of_document, load_tokenizer
+from smolfast.tokenizer import CHAT_TEMPLATE_FILE, PADDING
+from smolfast.tokenizer_folder import (
+    SPECIAL_TOKENS_MAP,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TokenizerFolder,
+    open_tokenizer,
+    read_object,
+    refuse_another_vocabulary,
+)
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+# Copied where they are; transformers writes some of them in some versions.
+_TOKENIZER_FILES = (TOKENIZER, SPECIAL_TOKENS_MAP, CHAT_TEMPLATE_FILE)
+_FURTHER_TEMPLATES = "additional_chat_templates"
 
 
 def export(
@@ -22,6 +33,8 @@ def export(
 ) -> dict[str, Any]:
     """Write config.json, generation_config.json, model.safetensors, the tokenizer's files and README.md into a folder.
 
+    The tokenizer is its tokenizer.json, whatever class saved it, so transformers gives the ids of training. The model
+    may have more rows than the tokenizer has ids: embeddings are often padded.
     README.md is a model card; it tells data, steps and hardware where `model` lies in the folder of its training run.
     Multi-token prediction heads, which transformers has no place for, lie beside them in mtp_heads.safetensors.
     transformers itself isn't needed.
@@ -33,34 +46,60 @@ def export(
         SmolfastError: a file is missing or damaged, or model and tokenizer don't belong together.
     """
     folder = Path(output)
+    opened = open_tokenizer(tokenizer)
     network = load_pretrained(Path(model))
-    tokens = load_tokenizer(tokenizer)
-    if tokens.get_vocab_size() != network.vocab_size:
+    if opened.vocab_size > network.vocab_size:
         raise SmolfastError(
-            f"{tokenizer} has {tokens.get_vocab_size()} tokens, {model} a vocabulary of {network.vocab_size}; give the "
-            "tokenizer that the model was trained with"
+            f"{tokenizer} has {opened.tokens} tokens, with ids up to {opened.vocab_size - 1}, {model} a vocabulary of "
+            f"{network.vocab_size}; give the tokenizer that the model was trained with"
         )
-    end = end_of_document(tokens)
-    padding, turn_end = tokens.token_to_id(PADDING), tokens.token_to_id(TURN_END)
+    refuse_another_vocabulary(Path(model), opened.fingerprint, str(tokenizer))
+    end, padding = opened.end_of_document, opened.id_of("pad_token")
+    if padding is None:
+        padding = opened.tokenizer.token_to_id(PADDING)
+    stops = [end, *(opened.tokenizer.token_to_id(TURN_END), opened.id_of("eos_token"))]
+    ends = list(dict.fromkeys(stop for stop in stops if stop is not None))
     save_pretrained(network, folder, end_of_document=end)
     write_json(
         folder / "generation_config.json",
         {
-            "eos_token_id": end if turn_end is None else [end, turn_end],
+            "eos_token_id": end if len(ends) == 1 else ends,
             "pad_token_id": end if padding is None else padding,
             "do_sample": False,
         },
     )
-    chat = [CHAT_TEMPLATE_FILE] if (Path(tokenizer) / CHAT_TEMPLATE_FILE).exists() else []
-    for name in (*TOKENIZER_FILES, *chat):
-        try:
-            shutil.copyfile(Path(tokenizer) / name, folder / name)
-        except OSError as error:
-            raise SmolfastError(f"can't copy {Path(tokenizer) / name}: {describe_os_error(error)}") from error
-    write_text(folder / "README.md", model_card(network, Path(model)))
+    _copy_tokenizer(opened, folder)
+    write_text(folder / "README.md", model_card(network, Path(model), opened.kind))
     extra = sum(parameter.numel() for parameter in network.mtp_heads.parameters())
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()) - extra,
         "mtp_parameters": extra,
         "files": sorted(path.name for path in folder.iterdir()),
     }
+
+
+def _copy_tokenizer(tokenizer: TokenizerFolder, folder: Path) -> None:
+    source = tokenizer.path
+    try:
+        for name in _TOKENIZER_FILES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        if (source / _FURTHER_TEMPLATES).is_dir():
+            shutil.copytree(source / _FURTHER_TEMPLATES, folder / _FURTHER_TEMPLATES, dirs_exist_ok=True)
+    except OSError as error:
+        raise SmolfastError(f"can't copy {error.filename or source}: {describe_os_error(error)}") from error
+    path = source / TOKENIZER_CONFIG
+    settings = read_object(path) if path.exists() else {"clean_up_tokenization_spaces": False}
+    settings.pop("auto_map", None)  # code of another folder
+    names = {key: name for key, name in tokenizer.names.items() if key.endswith("_token")}
+    names.setdefault("eos_token", str(tokenizer.tokenizer.id_to_token(tokenizer.end_of_document)))
+    # Other classes of transformers build a tokenizer of their own from the vocabulary. This one, which versions 4 and
+    # 5 both know, takes tokenizer.json as it is.
+    write_json(
+        folder / TOKENIZER_CONFIG,
+        {
+            **settings,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            **{key: name for key, name in names.items() if key not in settings},
+        },
+    )

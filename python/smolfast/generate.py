@@ -17,7 +17,7 @@ from smolfast.errors import SmolfastError
 from smolfast.files import write_json
 from smolfast.model import KeyValueCache, SmolLM
 from smolfast.pretrained import load_pretrained
-from smolfast.tokenizer import end_of_document, load_tokenizer
+from smolfast.tokenizer_folder import encode, open_tokenizer
 from smolfast.workers import Workers
 
 
@@ -48,18 +48,29 @@ def complete(
     Raises:
         SmolfastError: unreadable files, an empty prompt.
     """
-    tokenizer = load_tokenizer(export)
-    ends = {end_of_document(tokenizer)}
+    folder = open_tokenizer(export)
+    tokenizer = folder.tokenizer
+    ends = {folder.end_of_document}
     if chat:
         ends.add(turn_tokens(tokenizer)[1])
         message = config.prompt.rstrip()
         turn = {"role": "user", "content": message.removesuffix("/no_think").rstrip()}
         prompt, _ = encode_conversation([turn], tokenizer, thinking=not message.endswith("/no_think"), answer_next=True)
     else:
-        prompt = tokenizer.encode(config.prompt, add_special_tokens=False).ids
+        encoded = encode(tokenizer, [config.prompt])[0]
+        if isinstance(encoded, str):
+            raise SmolfastError(f"the tokenizer of {export} can't encode the prompt ({encoded}); give another --prompt")
+        prompt = encoded
     # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
     with Workers(threads=1):
         model = load_pretrained(Path(export))
+        if folder.vocab_size > model.vocab_size:
+            raise SmolfastError(
+                f"{export}: the tokenizer has ids up to {folder.vocab_size - 1}, the model a vocabulary of "
+                f"{model.vocab_size}; export the model again with its own tokenizer"
+            )
+        known = torch.zeros(model.vocab_size, dtype=torch.bool)
+        known[list(tokenizer.get_vocab().values())] = True
         started = time.perf_counter()
         new = generate_tokens(
             model,
@@ -68,6 +79,7 @@ def complete(
             temperature=config.temperature,
             seed=seed,
             ends=ends,
+            known=known,
         )
         seconds = time.perf_counter() - started
     return {
@@ -89,6 +101,7 @@ def generate_tokens(
     temperature: float,
     seed: int,
     ends: Collection[int] = (),
+    known: Tensor | None = None,
 ) -> list[int]:
     """Tokens after the prompt, up to its end (left out) or `max_new_tokens`.
 
@@ -97,6 +110,7 @@ def generate_tokens(
 
     Args:
         ends: tokens at which the text ends.
+        known: bool [V], the ids that stand for a token; rows of padding and gaps are never drawn. None for all.
         temperature: logits are divided by it; 0 takes the likeliest token each time.
 
     Raises:
@@ -116,6 +130,8 @@ def generate_tokens(
             cache.length = 0
             pending = tokens[-max(1, context // 2) :]
         logits = model.extend(torch.tensor(pending, device=weight.device), cache).double().cpu()
+        if known is not None:
+            logits = logits.masked_fill(~known, -torch.inf)
         token = draw_token(logits, temperature, generator)
         if token in ends:
             break

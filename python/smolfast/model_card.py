@@ -13,12 +13,13 @@ from smolfast.model import SmolLM
 from smolfast.pretrained import MTP_WEIGHTS
 
 
-def model_card(model: SmolLM, folder: Path) -> str:
+def model_card(model: SmolLM, folder: Path, tokenizer: str) -> str:
     """The text of the card.
 
     Args:
         folder: where the model was loaded from; if the run.json of its training lies beside that folder, the card
             tells of it. Times are left out: equal runs have equal cards.
+        tokenizer: its kind, such as "byte-level BPE".
     """
     config = model.config
     extra = sum(parameter.numel() for parameter in model.mtp_heads.parameters())
@@ -48,7 +49,7 @@ Trained with smolfast {__version__}. It has had no safety tuning.
 | layers | {config.num_hidden_layers}, without rotary embedding on every {config.no_rope_layer_interval}th |
 | width | {config.hidden_size}, SwiGLU {config.intermediate_size} |
 | heads | {config.num_attention_heads} query, {config.num_key_value_heads} key/value, {config.head_dim} wide |
-| vocabulary | {model.vocab_size:,} (byte-level BPE) |
+| vocabulary | {model.vocab_size:,} ({tokenizer}) |
 | context | {context} |
 
 ## Training

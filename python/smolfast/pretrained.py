@@ -15,6 +15,7 @@ from smolfast.files import describe_os_error, naming, read_json, write_json
 from smolfast.hub_config import SHARED_KEYS, from_hub_config, to_hub_config
 from smolfast.model import SmolLM
 from smolfast.sources import one_line
+from smolfast.tokenizer_folder import refuse_another_vocabulary
 
 WEIGHTS = "model.safetensors"
 SHARDS_INDEX = "model.safetensors.index.json"
@@ -83,6 +84,26 @@ def shape_settings(folder: Path) -> list[str]:
     return settings
 
 
+def initial_rows(folder: Path, vocab_size: int, vocabulary: str | None) -> int:
+    """How many rows the embedding of a model to go on from has: as many as the tokens need, or more, as padding.
+
+    Args:
+        vocab_size, vocabulary: of the token files.
+
+    Raises:
+        SmolfastError: it has fewer, or was trained on another vocabulary; or as `load_pretrained` on config.json.
+    """
+    with naming(folder / "config.json", "export the model again"):
+        rows = from_hub_config(read_json(folder / "config.json"), folder / "config.json")[1]
+    if rows < vocab_size:
+        raise SmolfastError(
+            f"{folder} has a vocabulary of {rows}, the tokens one of {vocab_size}; tokenize with the model's own "
+            "tokenizer"
+        )
+    refuse_another_vocabulary(folder, vocabulary, "the folder of tokens")
+    return rows
+
+
 def initial_weights(model: SmolLM, folder: Path) -> None:
     """Put the weights of a model folder into a new model, to go on training.
 
@@ -90,7 +111,7 @@ def initial_weights(model: SmolLM, folder: Path) -> None:
     lacks stay random.
 
     Raises:
-        SmolfastError: the folder can't be read, or its model has another shape or vocabulary.
+        SmolfastError: the folder can't be read, or its model has another shape or another number of rows.
     """
     source = load_pretrained(folder)
     for key in _SHAPE:

@@ -53,7 +53,8 @@ class Teaching:
     ) -> None:
         """
         Args:
-            teacher: a model folder of this package, of the same vocabulary. cache: a folder of distill-cache.
+            teacher: a model folder of this package, of the same vocabulary; either embedding may be padded.
+            cache: a folder of distill-cache.
 
         Raises:
             SmolfastError: teacher, cache, tokens and configuration don't fit together.
@@ -77,7 +78,7 @@ class Teaching:
         if teacher is not None:
             self.teacher = load_pretrained(Path(teacher), device).requires_grad_(False)
             self.identity["teacher"] = fingerprint(Path(teacher))
-            if self.teacher.vocab_size != tokens.vocab_size:
+            if self.teacher.vocab_size < tokens.vocab_size:
                 raise SmolfastError(
                     f"the teacher {teacher} has a vocabulary of {self.teacher.vocab_size}, {tokens.path} one of "
                     f"{tokens.vocab_size}; tokenize with the teacher's tokenizer"
@@ -119,11 +120,16 @@ class Teaching:
         hidden_KTH = student.branch(x_TH, context, depths)
         taught_TH, taught_x_TH, taught_context = self._run_teacher(batch)
         shared = student.config.mtp_kind == "shared"  # logits once, for all heads
+        unembedding, taught = student.unembedding, self._distribution(positions, taught_TH)
+        if isinstance(taught, HiddenTeacher) and len(taught.weight) != len(unembedding):
+            # Rows that only one of the two pads its embedding with stand for no token.
+            rows = min(len(taught.weight), len(unembedding))
+            unembedding, taught = unembedding[:rows], HiddenTeacher(taught.hidden, taught.weight[:rows])
         result = distill_loss(
             hidden_KTH[0] if shared else hidden_KTH,
-            student.unembedding,
+            unembedding,
             batch.targets,
-            self._distribution(positions, taught_TH),
+            taught,
             head_weights=head_weights,
             ce_weight=config.ce_weight,
             kl_weight=config.kl_weight,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smolfast.documents import find_sources, read_batches, utf8_bytes
+from smolfast.document_encoder import DocumentEncoder, counted
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
 from smolfast.progress import ProgressCallback
 from smolfast.sources import one_line
-from smolfast.tokenizer import end_of_document, load_tokenizer
+from smolfast.tokenizer_folder import TokenizerFolder, open_tokenizer
 
 INDEX_FILE = "tokens.json"
-
-# An encoding holds about a hundred bytes for each byte of text until its ids are taken out.
-_ENCODE_BYTES = 2 << 20
+_READING = ("text_column", "errors")
 
 
 def tokenize(
@@ -31,61 +30,90 @@ def tokenize(
     output_folder: str | os.PathLike[str],
     *,
     text_column: str = "text",
+    errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Encode each input file of documents into a token file of that name, every document closed by `<|endoftext|>`.
 
-    Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when the vocabulary passes 65,536)
-    and `NAME.documents.npy` (int64 [D + 1]: where each document starts, and N at the end), then `tokens.json`.
+    Any tokenizer that `smolfast.tokenizer_folder.open_tokenizer` takes will do; in another's the end of a document may
+    have another name. Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when an id passes
+    65,535) and `NAME.documents.npy` (int64 [D + 1]: where each document starts, and N at the end), then `tokens.json`.
     Streams: memory doesn't grow with the text, except for eight bytes a document.
 
     Args:
         documents: name → file, folder or URL of documents, such as {"train": …, "held_out": …}.
+        errors: what to do with a text that isn't UTF-8 or is missing: "fail", "replace" or "skip", as `read_batches`.
+            "skip" also leaves out a document that the tokenizer can't encode; otherwise that is an error.
 
     Returns:
-        documents_in, bytes_in, documents_out, bytes_out (of the token arrays), vocab_size, and per name
-        NAME_tokens and NAME_bytes_per_token.
+        documents_in, bytes_in, documents_out, bytes_out (of the token arrays), vocab_size (the largest id + 1), and
+        per name NAME_tokens and NAME_bytes_per_token. Where there are any: unused_ids (gaps between the ids),
+        documents_replaced and documents_skipped; the losses of `DocumentEncoder`, as NAME_changed_documents and so on.
 
     Raises:
         SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
     """
-    tokenizer = load_tokenizer(tokenizer_folder)
-    end = end_of_document(tokenizer)
-    vocab_size = tokenizer.get_vocab_size()
-    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    tokenizer = open_tokenizer(tokenizer_folder)
+    dtype = token_type(tokenizer.vocab_size)
     folder = Path(output_folder)
-    files: dict[str, dict[str, int]] = {}
+    files: dict[str, dict[str, Any]] = {}
+    repairs: Counter[str] = Counter()
+    losses: dict[str, Any] = {}
     for position, (name, path) in enumerate(documents.items()):
+        encoder = DocumentEncoder(tokenizer, text_column=text_column, errors=errors)
         lengths: list[npt.NDArray[np.int64]] = []
-        tokens = text_bytes = 0
+        tokens = 0
         with npy_file(folder / f"{name}.tokens.npy", dtype) as append:
-            for source in find_sources([path]):
-                for batch in read_batches(source, text_column=text_column, columns=[], batch_bytes=_ENCODE_BYTES):
-                    column = batch.column(text_column)
-                    encodings = tokenizer.encode_batch_fast(column.to_pylist(), add_special_tokens=False)
-                    ids = [np.array([*encoding.ids, end], dtype) for encoding in encodings]
-                    lengths.append(np.array([len(document) for document in ids], np.int64))
-                    append(np.concatenate([np.empty(0, dtype), *ids]))
-                    text_bytes += utf8_bytes(column)
-                    tokens += int(lengths[-1].sum())
-                    if progress is not None:
-                        progress(position, len(documents), f"{name}: {tokens:,} tokens")
+            for batch in encoder.encode(path):
+                arrays = [np.array([*ids, tokenizer.end_of_document], dtype) for ids in batch]
+                lengths.append(np.array([len(document) for document in arrays], np.int64))
+                append(np.concatenate([np.empty(0, dtype), *arrays]))
+                tokens += int(lengths[-1].sum())
+                if progress is not None:
+                    progress(position, len(documents), f"{name}: {tokens:,} tokens")
         starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
         if len(starts) == 1:
             raise SmolfastError(f"{path} holds no documents to tokenize; give more --input")
         with npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as append:
             append(starts)
-        files[name] = {"documents": len(starts) - 1, "tokens": int(starts[-1]), "utf8_bytes": text_bytes}
-    write_json(folder / INDEX_FILE, {"vocab_size": vocab_size, "end_of_document": end, "files": files})
-    documents_in = sum(file["documents"] for file in files.values())
+        files[name] = {
+            "documents": len(starts) - 1,
+            "tokens": tokens,
+            "utf8_bytes": encoder.utf8_bytes,
+            **({"refused": encoder.refused} if encoder.refused else {}),
+            **{what: count for what, count in encoder.losses.items() if count},
+        }
+        repairs += encoder.repairs
+        losses |= counted(name, encoder.losses)
+    reading = {"text_column": text_column, "errors": errors}
+    write_json(folder / INDEX_FILE, {**describe(tokenizer), "reading": reading, "files": files})
+    documents_out = sum(file["documents"] for file in files.values())
+    unused = tokenizer.vocab_size - tokenizer.tokens
     return {
-        "documents_in": documents_in,
+        "documents_in": documents_out + repairs["skipped"],
         "bytes_in": sum(file["utf8_bytes"] for file in files.values()),
-        "documents_out": documents_in,
+        "documents_out": documents_out,
         "bytes_out": sum(file["tokens"] for file in files.values()) * dtype.itemsize,
-        "vocab_size": vocab_size,
+        "vocab_size": tokenizer.vocab_size,
+        **({"unused_ids": unused} if unused else {}),
         **{f"{name}_tokens": file["tokens"] for name, file in files.items()},
         **{f"{name}_bytes_per_token": round(f["utf8_bytes"] / f["tokens"], 4) for name, f in files.items()},
+        **counted("documents", repairs),
+        **losses,
+    }
+
+
+def token_type(vocab_size: int) -> np.dtype[Any]:
+    """The type of a token file's ids."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def describe(tokenizer: TokenizerFolder) -> dict[str, Any]:
+    """What tokens.json says of a tokenizer."""
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "end_of_document": tokenizer.end_of_document,
+        "vocabulary": tokenizer.fingerprint,
     }
 
 
@@ -99,8 +127,12 @@ class TokenFile:
         document_starts: int64 [D + 1]; document i is `tokens[document_starts[i]:document_starts[i + 1]]`.
         utf8_bytes: bytes of the text that the N tokens stand for (end tokens stand for none).
         vocab_size: every id is below this.
-        end_of_document: the id of `<|endoftext|>`.
+        end_of_document: the id of `<|endoftext|>`, or of what the tokenizer has for it.
         learned: bool [N], which tokens are to be predicted; None for all.
+        vocabulary: the tokenizer's fingerprint; None in files of earlier versions.
+        text_column, errors: how the documents were read.
+        refused: which of the documents that were read are left out, since the tokenizer couldn't encode them.
+        changed_documents: how many don't come back from their tokens as they were.
     """
 
     path: Path
@@ -110,6 +142,11 @@ class TokenFile:
     vocab_size: int
     end_of_document: int
     learned: npt.NDArray[np.bool_] | None = None
+    vocabulary: str | None = None
+    text_column: str = "text"
+    errors: str = "fail"
+    refused: tuple[int, ...] = ()
+    changed_documents: int = 0
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], name: str) -> TokenFile:
@@ -127,8 +164,13 @@ class TokenFile:
         index = read_json(index_path)
         try:
             vocab_size, end = int(index["vocab_size"]), int(index["end_of_document"])
-            counts = {key: int(index["files"][name][key]) for key in ("documents", "tokens", "utf8_bytes")}
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            file = index["files"][name]
+            counts = {key: int(file[key]) for key in ("documents", "tokens", "utf8_bytes")}
+            reading = {key: str(value) for key, value in index.get("reading", {}).items() if key in _READING}
+            refused = tuple(int(place) for place in file.get("refused", ()))
+            changed = int(file.get("changed_documents", 0))
+            vocabulary = index.get("vocabulary")
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise SmolfastError(f"{index_path} describes no token file '{name}'; tokenize again") from error
         path = Path(folder) / f"{name}.tokens.npy"
         tokens = _load_npy(path, ("<u2", "<u4"), counts["tokens"])
@@ -141,7 +183,24 @@ class TokenFile:
             raise SmolfastError(f"{path} has a document that does not end with token {end}; tokenize again")
         learned_path = Path(folder) / f"{name}.learned.npy"
         learned = _load_npy(learned_path, ("|b1",), len(tokens)) if index.get("learned") else None
-        return cls(path, tokens, starts, counts["utf8_bytes"], vocab_size, end, learned)
+        return cls(
+            path,
+            tokens,
+            starts,
+            counts["utf8_bytes"],
+            vocab_size,
+            end,
+            learned,
+            vocabulary if isinstance(vocabulary, str) else None,
+            **reading,
+            refused=refused,
+            changed_documents=changed,
+        )
+
+    @property
+    def ids(self) -> tuple[int, int, str | None]:
+        """What the ids mean: vocab_size, end_of_document, vocabulary."""
+        return self.vocab_size, self.end_of_document, self.vocabulary
 
     @property
     def documents(self) -> int:

@@ -45,7 +45,7 @@ from smolfast.model import SmolLM
 from smolfast.nonfinite import first_nonfinite
 from smolfast.objective import Objective, Unit
 from smolfast.optim import MuonAdamW, qk_clip_
-from smolfast.pretrained import initial_weights, save_pretrained
+from smolfast.pretrained import initial_rows, initial_weights, save_pretrained
 from smolfast.ranks import Ranks, local
 from smolfast.run_folder import hardware
 from smolfast.run_record import RunRecord
@@ -183,9 +183,9 @@ class _Run:
                 check_learnable(file)
         first = next(iter(self.sources.values()))
         for name, file in self.sources.items():
-            if (file.vocab_size, file.end_of_document) != (first.vocab_size, first.end_of_document):
+            if file.ids != first.ids:
                 raise SmolfastError(f"source {name} has another vocabulary than the first; use one tokenizer for all")
-        self.vocab_size, self.end_of_document = first.vocab_size, first.end_of_document
+        self.vocab_size, self.end_of_document, self.vocabulary = first.ids
         self.held_out = {
             name: PackedWindows(
                 file,
@@ -209,8 +209,8 @@ class _Run:
         return next(iter(self.sources.values()))
 
     def start_from(self, folder: Path) -> None:
-        """Begin with the weights of a model folder instead of random ones."""
-        self.init = folder
+        """Begin with the weights of a model folder instead of random ones; rows that pad its embedding stay."""
+        self.init, self.vocab_size = folder, initial_rows(folder, self.vocab_size, self.vocabulary)
         self.identity["init"] = {"name": folder.absolute().name, "fingerprint": fingerprint(folder)}
 
     def learn_from(self, teaching: Teaching) -> None:
@@ -337,6 +337,7 @@ class _Run:
                 name: {"documents": file.documents, "tokens": len(file.tokens), "utf8_bytes": file.utf8_bytes}
                 for name, file in self.sources.items()
             },
+            "vocabulary": self.vocabulary,
             "hardware": {"device": device, "ranks": self.ranks.world, **hardware()},
         }
 
