@@ -44,8 +44,11 @@ SMOLFAST_BODY void hash_words_body(std::string_view text, const text::Word* __re
   }
 }
 
-// Word j of an n-gram is rotated by 13·(n − 1 − j) bits: 13 is odd, so that the n ≤ 64 rotations differ.
+// Word j of an n-gram is rotated by 13·(n − 1 − j) bits: 13 is odd, so that the n ≤ 64 rotations differ. Equal words
+// cancel some of each other's bits, however: a sum of n = 2, 8, 32 or 64 rotations of one word keeps 63, 57, 33 or 1.
+// So there is a mixing after every kWordsPerMix words.
 constexpr int kRotation = 13;
+constexpr int kWordsPerMix = 8;
 
 SMOLFAST_BODY uint64_t rotate(uint64_t x, unsigned bits) {
   return x << (bits & 63) | x >> (-bits & 63);
@@ -63,6 +66,9 @@ SMOLFAST_BODY void ngrams_body(const uint64_t* __restrict words, std::size_t cou
   if (ngram == 5) return ngrams5(words, count, out);
   for (std::size_t i = 0; i < count; ++i) out[i] = words[i + static_cast<std::size_t>(ngram) - 1];
   for (int j = 1; j < ngram; ++j) {
+    if (j % kWordsPerMix == 0) {
+      for (std::size_t i = 0; i < count; ++i) out[i] = mix(out[i]);
+    }
     const unsigned bits = static_cast<unsigned>(kRotation * j) & 63;
     const uint64_t* from = words + (ngram - 1 - j);
     for (std::size_t i = 0; i < count; ++i) out[i] ^= rotate(from[i], bits);
