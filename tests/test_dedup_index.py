@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from smolfast import SmolfastError
 from smolfast.cli import main
 from smolfast.dedup import deduplicate, explain
+from smolfast.files import fingerprint
 
 
 def text(generator: random.Random, words: int = 200) -> str:
@@ -100,6 +102,43 @@ def test_a_run_killed_after_the_index_was_written_adds_nothing_twice(
     assert ids(tmp_path / "out") == kept
 
 
+def test_what_was_added_by_another_output_is_known(days: list[Path], tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    for output, kept in (("first", ["a0", "a1", "a2"]), ("second", []), ("third", [])):
+        summary = deduplicate([days[0]], tmp_path / output, index=index, update_index=True)
+        assert ids(tmp_path / output) == kept
+        assert summary.documents_out == len(kept)
+    assert {row["kept_id"] for row in pq.read_table(tmp_path / "second" / "removed.parquet").to_pylist()} == {
+        "a0",
+        "a1",
+        "a2",
+    }
+    # An output that was thrown away is made again against the index as it is now.
+    shutil.rmtree(tmp_path / "third")
+    deduplicate([days[0]], tmp_path / "third", index=index, update_index=True)
+    assert ids(tmp_path / "third") == []
+
+
+def test_one_killed_addition_and_another_output(
+    days: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smolfast.dedup import job
+
+    index = tmp_path / "index"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "fingerprint", lambda path: 1 / 0 if "kept" in str(path) else fingerprint(path))
+        with pytest.raises(ZeroDivisionError):
+            deduplicate([days[0]], tmp_path / "killed", index=index, update_index=True)
+    # It had added its documents already, so another output doesn't keep them; it goes on as if it hadn't.
+    deduplicate(days[:2], tmp_path / "other", index=index, update_index=True)
+    assert ids(tmp_path / "other") == ["b0", "b1", "b2"]
+    before = index_bytes(index)
+    for _ in range(2):
+        deduplicate([days[0]], tmp_path / "killed", index=index, update_index=True)
+        assert index_bytes(index) == before
+        assert ids(tmp_path / "killed") == ["a0", "a1", "a2"]
+
+
 def test_a_query_leaves_the_index_alone(days: list[Path], tmp_path: Path) -> None:
     index = tmp_path / "index"
     deduplicate(days[:2], tmp_path / "base", index=index, update_index=True)
@@ -135,6 +174,22 @@ def test_an_index_of_other_signatures_is_refused(days: list[Path], tmp_path: Pat
         deduplicate([days[1]], tmp_path / "out2", index=tmp_path / "index", threshold=0.8, verify="exact")
     with pytest.raises(SmolfastError, match="update_index needs an index"):
         deduplicate([days[1]], tmp_path / "out2", update_index=True)
+
+
+@pytest.mark.parametrize("version", [None, 1, 99])
+def test_an_index_of_another_version_is_refused(days: list[Path], tmp_path: Path, version: int | None) -> None:
+    index = tmp_path / "index"
+    deduplicate([days[0]], tmp_path / "out", index=index, update_index=True)
+    found = json.loads((index / "index.json").read_text())
+    del found["parameters"]["version"]
+    if version is not None:
+        found["parameters"]["version"] = version
+    (index / "index.json").write_text(json.dumps(found))
+    before = index_bytes(index)
+    for update in (False, True):
+        with pytest.raises(SmolfastError, match="another version of smolfast.*build it again"):
+            deduplicate([days[1]], tmp_path / "out2", index=index, update_index=update)
+    assert index_bytes(index) == before
 
 
 def test_explaining_a_removed_document(days: list[Path], tmp_path: Path) -> None:

@@ -168,19 +168,24 @@ def splitmix64(state: int) -> Iterator[int]:
 def fast_sketch(shingles: list[int], size: int, seed: int = 1) -> list[int]:
     """Algorithm 1 of arXiv 1704.04370 with one random round, then a permutation for each bucket still empty."""
     parameters = splitmix64(seed ^ 0x636C6173736963)
-    permutations = [(next(parameters) | 1, next(parameters)) for _ in range(size)]
+    factors = [(next(parameters) & 0xFFFFFFFF, next(parameters))[0] for _ in range(size)]
     buckets = [0xFFFFFFFF] * size
     for h in shingles:
         place = (h >> 32) * size >> 32
         buckets[place] = min(buckets[place], h & 0xFFFFFFFF)
-    last = [mix((shingle + 0x9E3779B97F4A7C15) & MASK) for shingle in shingles]
+
+    def permuted(h: int, bucket: int) -> int:
+        half = h >> 32 if bucket % 2 else h & 0xFFFFFFFF
+        upper, lower = factors[bucket] >> 16 | 1, factors[bucket] & 0xFFFF | 1
+        return (upper * (half >> 16) & 0xFFFF) << 16 | lower * (half & 0xFFFF) & 0xFFFF
+
     return [
-        min((a * h + b & 0xFFFF for h in last), default=bucket) if bucket == 0xFFFFFFFF else bucket
-        for bucket, (a, b) in zip(buckets, permutations, strict=True)
+        min((permuted(h, k) for h in shingles), default=bucket) if bucket == 0xFFFFFFFF else bucket
+        for k, bucket in enumerate(buckets)
     ]
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 112])
+@pytest.mark.parametrize("size", [1, 7, 16, 33, 64, 112, 300])
 def test_fast_is_fast_similarity_sketching(isa: str, size: int) -> None:
     texts = [*documents(25, longest=60), "", "one", "a b c d", "x " * 30, " ".join(documents(40))]
     hasher = MinHasher(size)

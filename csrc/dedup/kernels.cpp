@@ -44,8 +44,11 @@ SMOLFAST_BODY void hash_words_body(std::string_view text, const text::Word* __re
   }
 }
 
-// Word j of an n-gram is rotated by 13·(n − 1 − j) bits: 13 is odd, so that the n ≤ 64 rotations differ.
+// Word j of an n-gram is rotated by 13·(n − 1 − j) bits: 13 is odd, so that the n ≤ 64 rotations differ. Equal words
+// cancel some of each other's bits, however: a sum of n = 2, 8, 32 or 64 rotations of one word keeps 63, 57, 33 or 1.
+// So there is a mixing after every kWordsPerMix words.
 constexpr int kRotation = 13;
+constexpr int kWordsPerMix = 8;
 
 SMOLFAST_BODY uint64_t rotate(uint64_t x, unsigned bits) {
   return x << (bits & 63) | x >> (-bits & 63);
@@ -63,15 +66,14 @@ SMOLFAST_BODY void ngrams_body(const uint64_t* __restrict words, std::size_t cou
   if (ngram == 5) return ngrams5(words, count, out);
   for (std::size_t i = 0; i < count; ++i) out[i] = words[i + static_cast<std::size_t>(ngram) - 1];
   for (int j = 1; j < ngram; ++j) {
+    if (j % kWordsPerMix == 0) {
+      for (std::size_t i = 0; i < count; ++i) out[i] = mix(out[i]);
+    }
     const unsigned bits = static_cast<unsigned>(kRotation * j) & 63;
     const uint64_t* from = words + (ngram - 1 - j);
     for (std::size_t i = 0; i < count; ++i) out[i] ^= rotate(from[i], bits);
   }
   for (std::size_t i = 0; i < count; ++i) out[i] = mix(out[i]);
-}
-
-SMOLFAST_BODY void rehash16_body(const uint64_t* __restrict shingles, std::size_t count, uint16_t* __restrict out) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<uint16_t>(mix(shingles[i] + 0x9E3779B97F4A7C15u));
 }
 
 SMOLFAST_BODY void scatter_body(const uint64_t* __restrict hashes, std::size_t count, uint32_t size,
@@ -95,8 +97,8 @@ SMOLFAST_BODY void scatter_body(const uint64_t* __restrict hashes, std::size_t c
   }
 }
 
-SMOLFAST_BODY void fill_body(const uint16_t* __restrict minima, std::size_t size, uint32_t* __restrict values) {
-  for (std::size_t k = 0; k < size; ++k) values[k] = values[k] != 0xFFFFFFFFu ? values[k] : uint32_t{minima[k]};
+SMOLFAST_BODY void fill_body(const uint32_t* __restrict minima, std::size_t size, uint32_t* __restrict values) {
+  for (std::size_t k = 0; k < size; ++k) values[k] = values[k] != 0xFFFFFFFFu ? values[k] : minima[k];
 }
 
 // The first permutations that come in whole tiles, and what is left of `size` by smaller ones.
@@ -125,35 +127,41 @@ SMOLFAST_BODY void affine32_body(const uint32_t* __restrict hashes, std::size_t 
 
 // kVectors vectors of permutations stay in registers over the whole run of hashes.
 template <int kBytes, std::size_t kVectors>
-SMOLFAST_BODY std::size_t affine16_tiles(const uint16_t* __restrict hashes, std::size_t count,
-                                         const uint16_t* __restrict a, const uint16_t* __restrict b, std::size_t size,
-                                         uint16_t* __restrict minima, std::size_t k) {
-  typedef uint16_t Vector __attribute__((vector_size(kBytes)));
-  constexpr std::size_t kTile = kVectors * kBytes / sizeof(uint16_t);
-  for (; k + kTile <= size; k += kTile) {
-    Vector factor[kVectors];
-    Vector summand[kVectors];
-    Vector least[kVectors];
-    std::memcpy(factor, a + k, sizeof(factor));
-    std::memcpy(summand, b + k, sizeof(summand));
-    std::memset(least, 0xFF, sizeof(least));
-    for (std::size_t i = 0; i < count; ++i) {
-      const uint16_t h = hashes[i];
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        const Vector value = factor[v] * h + summand[v];
-        least[v] = value < least[v] ? value : least[v];
-      }
+SMOLFAST_BODY void choose_tile(const uint64_t* __restrict hashes, std::size_t count, const uint32_t* __restrict a,
+                               uint32_t* __restrict minima) {
+  typedef uint16_t Products __attribute__((vector_size(kBytes)));
+  typedef uint32_t Values __attribute__((vector_size(kBytes)));
+  typedef uint64_t Hashes __attribute__((vector_size(kBytes)));
+  Products factor[kVectors];
+  Values least[kVectors];
+  std::memcpy(factor, a, sizeof(factor));
+  std::memset(least, 0xFF, sizeof(least));
+  for (std::size_t i = 0; i < count; ++i) {
+    const Products h = reinterpret_cast<Products>(Hashes{} + hashes[i]);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const Values value = reinterpret_cast<Values>(factor[v] * h);
+      least[v] = value < least[v] ? value : least[v];
     }
-    std::memcpy(minima + k, least, sizeof(least));
   }
-  return k;
+  std::memcpy(minima, least, sizeof(least));
 }
 
 template <int kBytes>
-SMOLFAST_BODY void affine16_body(const uint16_t* __restrict hashes, std::size_t count, const uint16_t* __restrict a,
-                                 const uint16_t* __restrict b, std::size_t size, uint16_t* __restrict minima) {
-  const std::size_t k = affine16_tiles<kBytes, 4>(hashes, count, a, b, size, minima, 0);
-  affine16_tiles<kBytes, 1>(hashes, count, a, b, size, minima, k);
+SMOLFAST_BODY void choose_body(const uint64_t* __restrict hashes, std::size_t count, const uint32_t* __restrict a,
+                               std::size_t size, uint32_t* __restrict minima) {
+  constexpr std::size_t kLanes = kBytes / sizeof(uint32_t);
+  std::size_t k = 0;
+  for (; k + 4 * kLanes <= size; k += 4 * kLanes) choose_tile<kBytes, 4>(hashes, count, a + k, minima + k);
+  switch ((size - k) / kLanes) {
+    case 3:
+      return choose_tile<kBytes, 3>(hashes, count, a + k, minima + k);
+    case 2:
+      return choose_tile<kBytes, 2>(hashes, count, a + k, minima + k);
+    case 1:
+      return choose_tile<kBytes, 1>(hashes, count, a + k, minima + k);
+    default:
+      return;
+  }
 }
 
 SMOLFAST_BODY uint64_t mod_mersenne61(uint64_t x) {
@@ -178,29 +186,26 @@ SMOLFAST_BODY void mersenne61_body(const uint64_t* __restrict hashes, std::size_
   target void ngrams_##suffix(const uint64_t* words, std::size_t count, int ngram, uint64_t* out) {                 \
     ngrams_body(words, count, ngram, out);                                                                          \
   }                                                                                                                 \
-  target void rehash16_##suffix(const uint64_t* shingles, std::size_t count, uint16_t* out) {                       \
-    rehash16_body(shingles, count, out);                                                                            \
-  }                                                                                                                 \
   target void scatter_##suffix(const uint64_t* hashes, std::size_t count, uint32_t size, uint32_t* buckets) {       \
     scatter_body(hashes, count, size, buckets);                                                                     \
   }                                                                                                                 \
-  target void fill_##suffix(const uint16_t* minima, std::size_t size, uint32_t* values) {                           \
+  target void fill_##suffix(const uint32_t* minima, std::size_t size, uint32_t* values) {                           \
     fill_body(minima, size, values);                                                                                \
   }                                                                                                                 \
   target void affine32_##suffix(const uint32_t* hashes, std::size_t count, const uint32_t* a, const uint32_t* b,    \
                                 std::size_t size, uint32_t* minima) {                                               \
     affine32_body(hashes, count, a, b, size, minima);                                                               \
   }                                                                                                                 \
-  target void affine16_##suffix(const uint16_t* hashes, std::size_t count, const uint16_t* a, const uint16_t* b,    \
-                                std::size_t size, uint16_t* minima) {                                               \
-    affine16_body<bytes>(hashes, count, a, b, size, minima);                                                        \
+  target void choose_##suffix(const uint64_t* hashes, std::size_t count, const uint32_t* a, std::size_t size,       \
+                              uint32_t* minima) {                                                                   \
+    choose_body<bytes>(hashes, count, a, size, minima);                                                             \
   }                                                                                                                 \
   target void mersenne61_##suffix(const uint64_t* hashes, std::size_t count, const uint64_t* a, const uint64_t* b,  \
                                   std::size_t size, uint64_t* minima) {                                             \
     mersenne61_body(hashes, count, a, b, size, minima);                                                             \
   }                                                                                                                 \
-  constexpr Kernels k_##suffix{hash_words_##suffix, ngrams_##suffix,   rehash16_##suffix, scatter_##suffix,         \
-                               fill_##suffix,       affine32_##suffix, affine16_##suffix, mersenne61_##suffix};
+  constexpr Kernels k_##suffix{hash_words_##suffix, ngrams_##suffix, scatter_##suffix,   fill_##suffix,             \
+                               affine32_##suffix,   choose_##suffix, mersenne61_##suffix};
 
 SMOLFAST_DEDUP_KERNELS(baseline, , 16)
 #if defined(SMOLFAST_X86)

@@ -67,8 +67,6 @@ class MinHasher {
   Secret secret_;
   std::vector<uint32_t> a32_;
   std::vector<uint32_t> b32_;
-  std::vector<uint16_t> a16_;  // the same cut to 16 bits
-  std::vector<uint16_t> b16_;
 };
 
 class Workspace {
@@ -78,11 +76,10 @@ class Workspace {
   std::vector<uint64_t> words;     // word hashes of one batch behind the last n − 1 of the batch before
   std::vector<uint64_t> shingles;  // those kept, then those of one batch
   std::size_t kept = 0;
-  std::vector<uint16_t> hashes16;      // of the shingles kept
   std::vector<uint32_t> hashes;        // of one batch's shingles, 32 bits
   std::vector<uint32_t> empty;         // numbers of buckets without a value
-  std::vector<uint16_t> permutations;  // of those
-  std::vector<uint16_t> minima;        // and their values
+  std::vector<uint32_t> permutations;  // of those
+  std::vector<uint32_t> minima;        // and their values
   std::vector<char> joined;            // tokens with one space between
   std::vector<std::size_t> starts;
   TokenBatch batch;

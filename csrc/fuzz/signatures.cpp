@@ -22,7 +22,8 @@ std::vector<uint32_t> expected(const MinHashConfig& config, const std::vector<ui
     }
   }
   uint64_t state = config.seed ^ 0x636C6173736963u;
-  for (uint32_t& value : values) {
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    uint32_t& value = values[k];
     const auto a = static_cast<uint32_t>(splitmix64(state)) | 1;
     const auto b = static_cast<uint32_t>(splitmix64(state));
     if (shingles.empty() || value != 0xFFFFFFFFu) continue;
@@ -30,8 +31,10 @@ std::vector<uint32_t> expected(const MinHashConfig& config, const std::vector<ui
       if (config.scheme == Scheme::kClassic) {
         value = std::min(value, a * static_cast<uint32_t>(h) + b);
       } else {
-        const auto again = static_cast<uint32_t>(mix(h + 0x9E3779B97F4A7C15u));
-        value = std::min(value, (a * again + b) & 0xFFFFu);
+        const auto half = static_cast<uint32_t>(k % 2 != 0 ? h >> 32 : h);
+        const uint32_t upper = (a >> 16 | 1) * (half >> 16) & 0xFFFFu;
+        const uint32_t lower = (a & 0xFFFFu) * (half & 0xFFFFu) & 0xFFFFu;
+        value = std::min(value, upper << 16 | lower);
       }
     }
   }

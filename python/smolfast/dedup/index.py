@@ -44,6 +44,11 @@ class Index:
         if path.exists():
             with naming(path, "build the index again"):
                 found = _checked(read_json(path))
+            if found["parameters"].get("version") != self.parameters.get("version"):
+                raise SmolfastError(
+                    f"the index {folder} was built by another version of smolfast, whose signatures differ; build it "
+                    "again in another folder: smolfast dedup index build"
+                )
             for name, value in found["parameters"].items():
                 if self.parameters.get(name) != value:
                     raise SmolfastError(
@@ -63,11 +68,11 @@ class Index:
         """What was added, by the key of each run."""
         return [addition["key"] for addition in self.additions]
 
-    def without_last(self) -> Index:
-        """The index as it was before the last addition."""
+    def before(self, addition: int) -> Index:
+        """The index as it was before one of its additions, by its number."""
         earlier = Index.__new__(Index)
         earlier.__dict__.update(self.__dict__)
-        earlier.additions = self.additions[:-1]
+        earlier.additions = self.additions[:addition]
         return earlier
 
     def piece(self, name: str) -> npt.NDArray[Any]:

@@ -183,7 +183,7 @@ def _run_or_skip(
         "against": [_described(source) for source in job.sources[: job.against]],
         "inputs": [_described(source) for source in job.sources[job.against :]],
     }
-    index, key = _resolve_index(index, update, made_from)
+    index, key, adds = _resolve_index(index, update, made_from, job.output)
     output, manifest, work = job.output, job.output / MANIFEST, job.output / WORK
     if output.exists() and not output.is_dir():
         raise SmolfastError(f"{output} is a file; give a folder to write {KEPT} and {REMOVED} into")
@@ -204,7 +204,7 @@ def _run_or_skip(
     if _work_key(work) != key:
         _clear(work)
         write_json(work / MANIFEST, {"key": key})
-    summary = _run(job, work, index, key if update else None)
+    summary = _run(job, work, index, key if adds else None)
     try:
         # The manifest goes first and comes last: without it, a kill between the renames only means another run.
         manifest.unlink(missing_ok=True)
@@ -218,19 +218,25 @@ def _run_or_skip(
     return summary
 
 
-def _resolve_index(index: Index | None, update: bool, made_from: dict[str, Any]) -> tuple[Index | None, str]:
-    """The index as it was before this run, should a killed one have added to it already; and the run's key."""
+def _resolve_index(
+    index: Index | None, update: bool, made_from: dict[str, Any], output: Path
+) -> tuple[Index | None, str, bool]:
+    """The index to compare with, the run's key, and whether to add to the index.
+
+    A run that a kill stopped after it had added its documents goes on against the index as it was before. Only the
+    output that added them does: to any other those documents are the index's.
+    """
 
     def key_with(base: Index | None) -> str:
         made_from["index"] = None if base is None else {"added": base.keys(), "update": update}
         return xxhash.xxh3_128_hexdigest(repr(made_from).encode())
 
-    if index is not None and update and index.additions:
-        earlier = index.without_last()
-        key = key_with(earlier)
-        if index.keys()[-1] == key:
-            return earlier, key
-    return index, key_with(index)
+    if index is not None and update:
+        begun = {_work_key(output / WORK), _or_nothing(output / MANIFEST).get("key")}
+        for number, key in enumerate(index.keys()):
+            if key in begun and key == key_with(index.before(number)):
+                return index.before(number), key, False
+    return index, key_with(index), update
 
 
 def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> DedupSummary:

@@ -17,6 +17,9 @@ Scheme = Literal["fast", "classic", "datasketch", "datatrove"]
 SCHEMES: tuple[str, ...] = ("fast", "classic", "datasketch", "datatrove")
 TOKENS: tuple[str, ...] = ("unicode", "whitespace", "char")
 
+VERSION = 2
+"""Rises when some scheme's signatures change, which makes stored ones useless."""
+
 _HASHES: dict[str, dict[str, str]] = {
     "datasketch": {"sha1_hash32": "sha1", "xxh32": "xxh32"},
     "datatrove": {"xxhash64": "xxh64", "sha1": "sha1"},
@@ -103,6 +106,7 @@ class MinHasher:
             "hash": self.hash,
             "seed": self.seed,
             "simplify": self.simplify,
+            "version": VERSION,
         }
 
     def signatures(self, strings: object, *, threads: int = 0) -> npt.NDArray[Any]:
