@@ -197,7 +197,7 @@ def accuracy(path: Path, documents: int = 6000, seeds: int = 10) -> list[dict[st
             met = (keys[:, left] == keys[:, right]).any(axis=0)
             errors.append([np.abs(estimate - exact)[exact >= j].mean() for j in (0.3, 0.5, 0.8)])
             recalls.append(met[high].mean())
-            verdicts = {"none": met, "signature": met & (estimate >= 0.8), "exact": met & (stored >= np.float32(0.8))}
+            verdicts = {"none": met, "signature": met & (estimate >= 0.8), "exact": met & (stored >= 0.8)}
             precisions.append([high[verdict].mean() for verdict in verdicts.values()])
             losses.append([met[high].mean() - verdict[high].mean() for verdict in verdicts.values()])
         row = {
@@ -232,7 +232,7 @@ def clusters(documents: int = 1_000_000, threads: int = 2) -> list[dict[str, Any
         start = time.perf_counter()
         keys = _native.band_keys(signatures, BANDS, ROWS, threads)
         sets = _native.DocumentSets(documents)
-        sets.unite([[keys[band]] for band in range(BANDS)], 1, threads, None, 0.0)
+        sets.unite([[keys[band]] for band in range(BANDS)], None, 1, threads, None, 0.0)
         roots = sets.roots()
         seconds.append(time.perf_counter() - start)
     row = {
