@@ -169,6 +169,7 @@ def accuracy(path: Path, documents: int = 6000, seeds: int = 10) -> list[dict[st
 
     from smolfast import _native
     from smolfast.dedup import MinHasher
+    from smolfast.dedup.banding import band_threshold
 
     column = pq.read_table(path)["text"].slice(0, documents)
     offsets, values = MinHasher(112, NGRAM).shingles(column)
@@ -197,7 +198,12 @@ def accuracy(path: Path, documents: int = 6000, seeds: int = 10) -> list[dict[st
             met = (keys[:, left] == keys[:, right]).any(axis=0)
             errors.append([np.abs(estimate - exact)[exact >= j].mean() for j in (0.3, 0.5, 0.8)])
             recalls.append(met[high].mean())
-            verdicts = {"none": met, "signature": met & (estimate >= 0.8), "exact": met & (stored >= np.float32(0.8))}
+            verdicts = {
+                "none": met,
+                "signature": met & (estimate >= 0.8),
+                "exact": met & (stored >= 0.8),
+                "default": met & (estimate >= band_threshold(BANDS, ROWS)),
+            }
             precisions.append([high[verdict].mean() for verdict in verdicts.values()])
             losses.append([met[high].mean() - verdict[high].mean() for verdict in verdicts.values()])
         row = {
@@ -210,11 +216,57 @@ def accuracy(path: Path, documents: int = 6000, seeds: int = 10) -> list[dict[st
             "recall_0.8": float(np.mean(recalls)),
             "recall_theory": float((1 - (1 - exact[high] ** ROWS) ** BANDS).mean()),
         }
-        for i, verify in enumerate(("none", "signature", "exact")):
+        for i, verify in enumerate(("none", "signature", "exact", "default")):
             row[f"precision_verify_{verify}"] = float(np.mean([p[i] for p in precisions]))
             row[f"recall_loss_verify_{verify}"] = float(np.mean([loss[i] for loss in losses]))
         rows.append(row)
         print("  " + ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+    return rows
+
+
+def removals(path: Path, documents: int = 6000) -> list[dict[str, Any]]:
+    """How alike what the job removes is to what it keeps for it, and which pairs of J ≥ 0.8 it leaves whole."""
+    from scipy.sparse import csr_matrix, triu
+
+    from smolfast.dedup import MinHasher, deduplicate
+
+    column = pq.read_table(path, columns=["text"])["text"]
+    offsets, values = MinHasher(HASHES, NGRAM).shingles(column)
+    sizes = np.diff(offsets)
+
+    def jaccard(a: int, b: int) -> float:
+        sets = [values[offsets[i] : offsets[i + 1]] for i in (a, b)]
+        shared = len(np.intersect1d(*sets, assume_unique=True))
+        return shared / max(1, int(sizes[a] + sizes[b]) - shared)
+
+    some = values[: offsets[documents]]
+    unique, inverse = np.unique(some, return_inverse=True)
+    matrix = csr_matrix((np.ones(len(some), np.int32), inverse, offsets[: documents + 1]), (documents, len(unique)))
+    shared = triu(matrix @ matrix.T, 1).tocoo()
+    high = shared.data >= 0.8 * (sizes[shared.row] + sizes[shared.col] - shared.data)
+    left, right = shared.row[high], shared.col[high]
+    rows = []
+    for name, options in (("default", {}), ("chains", {"verify": "none", "chains": True})):
+        with tempfile.TemporaryDirectory() as folder:
+            summary = deduplicate([path], folder, num_perm=HASHES, ngram=NGRAM, bands=BANDS, rows=ROWS, **options)  # type: ignore[arg-type]
+            removed = pq.read_table(Path(folder) / "removed.parquet", columns=["row", "kept_row", "kind"]).to_pylist()
+        near = np.array([jaccard(row["row"], row["kept_row"]) for row in removed if row["kind"] == "near"])
+        kept = np.ones(len(column), bool)
+        kept[[row["row"] for row in removed]] = False
+        row = {
+            "part": "removals",
+            "kind": f"{path.stem}, {name}",
+            "documents": len(column),
+            "kept": summary.documents_out,
+            "exact_duplicates": summary.exact_duplicates,
+            "near_duplicates": len(near),
+            **{f"near_below_j{j}": float((near < j).mean()) for j in (0.3, 0.5, 0.6, 0.7)},
+            "least_j": float(near.min()),
+            "pairs_0.8": int(high.sum()),
+            "recall_0.8": float(1 - (kept[left] & kept[right]).mean()),
+        }
+        rows.append(row)
+        print(json.dumps(row))
     return rows
 
 
@@ -232,7 +284,7 @@ def clusters(documents: int = 1_000_000, threads: int = 2) -> list[dict[str, Any
         start = time.perf_counter()
         keys = _native.band_keys(signatures, BANDS, ROWS, threads)
         sets = _native.DocumentSets(documents)
-        sets.unite([[keys[band]] for band in range(BANDS)], 1, threads, None, 0.0)
+        sets.unite([[keys[band]] for band in range(BANDS)], None, 1, threads, None, 0.0)
         roots = sets.roots()
         seconds.append(time.perf_counter() - start)
     row = {
@@ -365,7 +417,7 @@ counts = {"bytes": summary.bytes_in, "documents": summary.documents_in, "kept": 
 print(json.dumps({"wall": wall, "cpu": cpu, "peak_rss": peak, **counts}))
 """
 
-PARTS = ["signatures", "short", "job", "accuracy", "clusters", "equality", "hostile", "scale"]
+PARTS = ["signatures", "short", "job", "accuracy", "removals", "clusters", "equality", "hostile", "scale"]
 
 
 def short_documents(path: Path, cache: Path, words: int = 30) -> Path:
@@ -428,6 +480,9 @@ def main() -> None:
         rows += measure("job", some(JOBS), corpus, arguments.rounds, 2, interpreters)
     if "accuracy" in parts:
         rows += map(fact, accuracy(corpus))
+    if "removals" in parts:
+        for source in (corpus, short_documents(corpus, cache), short_documents(corpus, cache, 100)):
+            rows += map(fact, removals(source))
     if "clusters" in parts:
         rows += map(fact, clusters())
     if "equality" in parts:

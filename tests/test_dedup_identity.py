@@ -101,11 +101,15 @@ def test_output_does_not_depend_on_chunks(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(results) == 1
 
 
-def test_the_kept_documents_are_these(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "3e659454c99e2019"), ({"verify": "none", "chains": True}, "688927200f889f6b")],
+)
+def test_the_kept_documents_are_these(tmp_path: Path, options: dict[str, Any], expected: str) -> None:
     source = tmp_path / "documents.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts()))
-    deduplicate([source], tmp_path / "out")
+    deduplicate([source], tmp_path / "out", **options)
     kept = pq.read_table(tmp_path / "out" / "kept.parquet", columns=["text", "cluster_id", "cluster_size"])
     removed = pq.read_table(tmp_path / "out" / "removed.parquet", columns=["row", "kept_row", "kind", "cluster_id"])
     found = json.dumps([kept.to_pylist(), removed.to_pylist()], ensure_ascii=False)
-    assert xxhash.xxh3_64_hexdigest(found.encode()) == "688927200f889f6b"
+    assert xxhash.xxh3_64_hexdigest(found.encode()) == expected

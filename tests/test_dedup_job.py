@@ -313,7 +313,7 @@ def test_a_run_goes_on_after_any_commit(parquet: Path, tmp_path: Path, monkeypat
         ({"bands": 20, "rows": 8}, "bands × rows = 20 × 8 must be from 1 to num_perm = 112"),
         ({"bands": 20}, "give both bands and rows"),
         ({"threshold": 1.5}, "expected a Jaccard similarity above 0"),
-        ({"verify": "exact"}, "needs a threshold"),
+        ({"verify": "exact", "threshold": 0.0}, "expected a Jaccard similarity above 0"),
         ({"threshold": 0.8, "verify": "twice"}, "choose one of none, signature, exact"),
         ({"keep": "quality"}, "has no column 'quality'"),
         ({"keep": "kind"}, "holds string, not numbers"),

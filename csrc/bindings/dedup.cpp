@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "dedup/lines.h"
 #include "dedup/minhasher.h"
 #include "dedup/pairs.h"
+#include "dedup/star.h"
 #include "text/utf8.h"
 
 namespace smolfast::bindings {
@@ -171,7 +173,8 @@ py::tuple hash_texts(const py::object& source, bool simplify, int threads) {
         if (simplify) {
           workspace.simplified.clear();
           workspace.simplifier.append(checked_row(strings, block, row), workspace.simplified);
-          compared = workspace.simplified.view();
+          // Texts of which nothing is left have nothing else in common.
+          if (!workspace.simplified.view().empty()) compared = workspace.simplified.view();
         }
         const auto [first, second] = dedup::hash_text(compared);
         const int64_t at = block.first + row - block.begin;
@@ -240,14 +243,18 @@ py::object drop_lines(const py::object& source, std::size_t least,
   return export_strings(builder);
 }
 
+void check_bands(int bands, int rows, int64_t size) {
+  if (bands < 1 || rows < 1 || int64_t{bands} * rows > size) {
+    throw Error("bands × rows = " + std::to_string(int64_t{bands} * rows) + " must be from 1 to the " +
+                std::to_string(size) + " hashes of a signature");
+  }
+}
+
 Keys band_keys(const py::array& signatures, int bands, int rows, int threads) {
   if (signatures.ndim() != 2 || !(signatures.flags() & py::array::c_style)) {
     throw Error("signatures: expected a C-contiguous array [documents, hashes]");
   }
-  if (bands < 1 || rows < 1 || int64_t{bands} * rows > signatures.shape(1)) {
-    throw Error("bands × rows = " + std::to_string(int64_t{bands} * rows) + " must be from 1 to the " +
-                std::to_string(signatures.shape(1)) + " hashes of a signature");
-  }
+  check_bands(bands, rows, signatures.shape(1));
   const auto documents = static_cast<std::size_t>(signatures.shape(0));
   const auto size = static_cast<std::size_t>(signatures.shape(1));
   Keys keys(std::vector<py::ssize_t>{bands, signatures.shape(0)});
@@ -266,13 +273,6 @@ Keys band_keys(const py::array& signatures, int bands, int rows, int threads) {
   return keys;
 }
 
-// What decides whether two documents are alike.
-class Pairs {
- public:
-  virtual ~Pairs() = default;
-  virtual double jaccard(uint32_t a, uint32_t b) const = 0;
-};
-
 // Where the stored bytes come from: a path, or arrays that follow one another.
 std::unique_ptr<dedup::ByteStore> open_store(const py::object& source) {
   if (py::isinstance<py::str>(source)) return std::make_unique<dedup::ByteStore>(source.cast<std::string>());
@@ -285,68 +285,117 @@ std::unique_ptr<dedup::ByteStore> open_store(const py::object& source) {
   return std::make_unique<dedup::ByteStore>(std::move(pieces));
 }
 
-class StoredSignatures : public Pairs {
- public:
-  StoredSignatures(py::object source, std::size_t size, int value_bytes)
-      : source_(std::move(source)), store_(open_store(source_)), pairs_(*store_, size, value_bytes) {}
-  double jaccard(uint32_t a, uint32_t b) const override { return pairs_.jaccard(a, b); }
-
- private:
-  py::object source_;
-  std::unique_ptr<dedup::ByteStore> store_;
-  dedup::SignaturePairs pairs_;
+// Pairs over what Python keeps.
+struct Stored {
+  py::object source;
+  std::unique_ptr<dedup::ByteStore> store;
+  std::unique_ptr<dedup::Pairs> pairs;
 };
 
-class StoredSets : public Pairs {
- public:
-  StoredSets(py::object source, py::array_t<int64_t, py::array::c_style> ends)
-      : source_(std::move(source)),
-        ends_(std::move(ends)),
-        store_(open_store(source_)),
-        pairs_(*store_, {ends_.data(), static_cast<std::size_t>(ends_.size())}) {}
-  double jaccard(uint32_t a, uint32_t b) const override { return pairs_.jaccard(a, b); }
+struct StoredSignatures : Stored {
+  StoredSignatures(const py::object& from, std::size_t size, int value_bytes)
+      : Stored{from, open_store(from), nullptr} {
+    pairs = std::make_unique<dedup::SignaturePairs>(*store, size, value_bytes);
+  }
+  const dedup::SignaturePairs& signatures() const { return static_cast<const dedup::SignaturePairs&>(*pairs); }
+};
 
- private:
-  py::object source_;
-  py::array_t<int64_t, py::array::c_style> ends_;
-  std::unique_ptr<dedup::ByteStore> store_;
-  dedup::SetPairs pairs_;
+struct SharedBands : Stored {
+  SharedBands(const StoredSignatures& stored, int bands, int rows) : Stored{py::none(), nullptr, nullptr} {
+    check_bands(bands, rows, static_cast<int64_t>(stored.signatures().size()));
+    pairs = std::make_unique<dedup::BandPairs>(stored.signatures(), bands, rows);
+  }
+};
+
+struct StoredSets : Stored {
+  StoredSets(const py::object& from, py::array_t<int64_t, py::array::c_style> set_ends)
+      : Stored{from, open_store(from), nullptr}, ends(std::move(set_ends)) {
+    pairs = std::make_unique<dedup::SetPairs>(*store, std::span(ends.data(), static_cast<std::size_t>(ends.size())));
+  }
+  py::array_t<int64_t, py::array::c_style> ends;
 };
 
 // The whole texts' second 64 bits: 1 where they agree.
-class StoredHashes : public Pairs {
+class HashPairs : public dedup::Pairs {
  public:
-  explicit StoredHashes(Keys low) : low_(std::move(low)), data_(low_.data(), static_cast<std::size_t>(low_.size())) {}
-  double jaccard(uint32_t a, uint32_t b) const override {
-    if (std::max(a, b) >= data_.size()) {
-      throw Error("document " + std::to_string(std::max(a, b)) + " of " + std::to_string(data_.size()) +
+  explicit HashPairs(std::span<const uint64_t> low) : low_(low) {}
+  std::span<const char> read(uint32_t document, std::vector<char>&) const override {
+    if (document >= low_.size()) {
+      throw Error("document " + std::to_string(document) + " of " + std::to_string(low_.size()) +
                   "; give a smaller one");
     }
-    return data_[a] == data_[b] ? 1.0 : 0.0;
+    return {reinterpret_cast<const char*>(low_.data() + document), sizeof(uint64_t)};
+  }
+  double jaccard(std::span<const char> a, std::span<const char> b) const override {
+    return std::memcmp(a.data(), b.data(), sizeof(uint64_t)) == 0 ? 1.0 : 0.0;
   }
 
  private:
-  Keys low_;
-  std::span<const uint64_t> data_;
+  std::span<const uint64_t> low_;
+};
+
+struct StoredHashes : Stored {
+  explicit StoredHashes(Keys hashes) : Stored{py::none(), nullptr, nullptr}, low(std::move(hashes)) {
+    pairs = std::make_unique<HashPairs>(std::span(low.data(), static_cast<std::size_t>(low.size())));
+  }
+  Keys low;
 };
 
 using Documents = py::array_t<uint32_t, py::array::c_style>;
 
-py::array_t<float> jaccard(const Pairs& pairs, const Documents& a, const Documents& b, int threads) {
+py::array_t<double> jaccard(const Stored& stored, const Documents& a, const Documents& b, int threads) {
   if (a.ndim() != 1 || b.ndim() != 1 || a.size() != b.size()) throw Error("a and b: expected arrays of one length");
-  py::array_t<float> result(a.size());
+  py::array_t<double> result(a.size());
   const auto size = static_cast<std::size_t>(a.size());
   const uint32_t* x = a.data();
   const uint32_t* y = b.data();
-  float* out = result.mutable_data();
+  double* out = result.mutable_data();
+  const dedup::Pairs& pairs = *stored.pairs;
   const py::gil_scoped_release release;
   constexpr std::size_t kBlock = 1024;
   parallel_for((size + kBlock - 1) / kBlock, threads, [&](std::size_t block) {
     for (std::size_t i = block * kBlock; i < std::min(size, (block + 1) * kBlock); ++i) {
-      out[i] = static_cast<float>(pairs.jaccard(x[i], y[i]));
+      out[i] = pairs.jaccard(x[i], y[i]);
     }
   });
   return result;
+}
+
+// One number a document, each of a document.
+std::span<const uint32_t> checked_documents(const Documents& documents, const char* name, std::size_t size) {
+  const std::span values(documents.data(), static_cast<std::size_t>(documents.size()));
+  if (documents.ndim() != 1 || values.size() != size) {
+    throw Error(std::string(name) + ": expected " + std::to_string(size) + " numbers, one a document");
+  }
+  return values;
+}
+
+// The document that stays for each one of some clusters, best first; and the pairs compared.
+py::tuple choose_stars(const Documents& documents, const py::array_t<int64_t, py::array::c_style>& starts,
+                       const Documents& texts, const Stored& alike, double threshold,
+                       const StoredSignatures& signatures, int bands, int rows, uint32_t protected_documents,
+                       bool text_decides, int threads) {
+  check_bands(bands, rows, static_cast<int64_t>(signatures.signatures().size()));
+  const std::span order(documents.data(), static_cast<std::size_t>(documents.size()));
+  const std::span begins(starts.data(), static_cast<std::size_t>(starts.size()));
+  if (begins.empty() || begins.front() != 0 || begins.back() != documents.size() ||
+      !std::is_sorted(begins.begin(), begins.end())) {
+    throw Error("starts: expected ascending numbers from 0 to the number of documents");
+  }
+  const auto most = static_cast<std::size_t>(texts.size());
+  if (std::any_of(order.begin(), order.end(), [&](uint32_t document) { return document >= most; })) {
+    throw Error("documents: expected numbers below the " + std::to_string(most) + " texts");
+  }
+  const dedup::Star star{*alike.pairs, threshold,           signatures.signatures(), bands,
+                         rows,         protected_documents, {texts.data(), most},    text_decides};
+  Documents stays(documents.size());
+  uint32_t* out = stays.mutable_data();
+  uint64_t compared = 0;
+  {
+    const py::gil_scoped_release release;
+    compared = dedup::choose_stars(star, order, begins, threads, out);
+  }
+  return py::make_tuple(stays, compared);
 }
 
 // Disjoint sets of documents.
@@ -354,8 +403,8 @@ class DocumentSets {
  public:
   explicit DocumentSets(int64_t size) : sets_(checked(size)) {}
 
-  py::tuple unite(const std::vector<std::vector<Keys>>& columns, int parts, int threads, const Pairs* pairs,
-                  double threshold) {
+  py::tuple unite(const std::vector<std::vector<Keys>>& columns, const std::optional<Documents>& texts, int parts,
+                  int threads, const Stored* stored, double threshold) {
     std::vector<dedup::KeyColumn> native;
     for (const auto& column : columns) {
       dedup::KeyColumn& pieces = native.emplace_back();
@@ -370,14 +419,18 @@ class DocumentSets {
                     " documents");
       }
     }
+    std::span<const uint32_t> text_of;
+    if (texts) text_of = checked_documents(*texts, "texts", sets_.size());
     dedup::Accept accept;
-    if (pairs != nullptr) {
-      accept = [pairs, threshold](uint32_t a, uint32_t b) { return pairs->jaccard(a, b) >= threshold; };
+    if (stored != nullptr) {
+      accept = [pairs = stored->pairs.get(), threshold](uint32_t a, uint32_t b) {
+        return pairs->jaccard(a, b) >= threshold;
+      };
     }
     dedup::UniteCounts counts;
     {
       const py::gil_scoped_release release;
-      counts = dedup::unite_equal_keys(sets_, native, parts, threads, accept);
+      counts = dedup::unite_equal_keys(sets_, native, text_of, parts, threads, accept);
     }
     return py::make_tuple(counts.groups, counts.pairs, counts.accepted);
   }
@@ -410,17 +463,23 @@ void register_dedup(py::module_& m) {
            py::arg("hash"), py::arg("simplify"), py::arg("seed"), py::arg("a"), py::arg("b"))
       .def("sign", &sign, py::arg("strings"), py::arg("threads"))
       .def("shingles", &shingles, py::arg("strings"), py::arg("threads"));
-  py::class_<Pairs>(m, "Pairs").def("jaccard", &jaccard, py::arg("a"), py::arg("b"), py::arg("threads"));
-  py::class_<StoredSignatures, Pairs>(m, "StoredSignatures")
+  py::class_<Stored>(m, "Pairs").def("jaccard", &jaccard, py::arg("a"), py::arg("b"), py::arg("threads"));
+  py::class_<StoredSignatures, Stored>(m, "StoredSignatures")
       .def(py::init<py::object, std::size_t, int>(), py::arg("source"), py::arg("size"), py::arg("value_bytes"));
-  py::class_<StoredSets, Pairs>(m, "StoredSets")
+  py::class_<SharedBands, Stored>(m, "SharedBands")
+      .def(py::init<const StoredSignatures&, int, int>(), py::arg("signatures"), py::arg("bands"), py::arg("rows"),
+           py::keep_alive<1, 2>());
+  py::class_<StoredSets, Stored>(m, "StoredSets")
       .def(py::init<py::object, py::array_t<int64_t, py::array::c_style>>(), py::arg("source"), py::arg("ends"));
-  py::class_<StoredHashes, Pairs>(m, "StoredHashes").def(py::init<Keys>(), py::arg("low"));
+  py::class_<StoredHashes, Stored>(m, "StoredHashes").def(py::init<Keys>(), py::arg("low"));
   py::class_<DocumentSets>(m, "DocumentSets")
       .def(py::init<int64_t>(), py::arg("size"))
-      .def("unite", &DocumentSets::unite, py::arg("columns"), py::arg("parts"), py::arg("threads"),
-           py::arg("pairs").none(true), py::arg("threshold"))
+      .def("unite", &DocumentSets::unite, py::arg("columns"), py::arg("texts").none(true), py::arg("parts"),
+           py::arg("threads"), py::arg("pairs").none(true), py::arg("threshold"))
       .def("roots", &DocumentSets::roots);
+  m.def("choose_stars", &choose_stars, py::arg("documents"), py::arg("starts"), py::arg("texts"), py::arg("alike"),
+        py::arg("threshold"), py::arg("signatures"), py::arg("bands"), py::arg("rows"), py::arg("protected_documents"),
+        py::arg("text_decides"), py::arg("threads"));
   m.def("hash_texts", &hash_texts, py::arg("strings"), py::arg("simplify"), py::arg("threads"));
   m.def("hash_lines", &hash_lines, py::arg("strings"), py::arg("least"), py::arg("threads"));
   m.def("drop_lines", &drop_lines, py::arg("strings"), py::arg("least"), py::arg("drop"));

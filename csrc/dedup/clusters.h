@@ -35,10 +35,12 @@ struct UniteCounts {
 // Joins the documents that share a key in some column. Each column is read `parts` times, for a range of keys each
 // time, so that a thread needs about 32 bytes · documents / parts. Without `accept`, all of a group are joined. With
 // it, pairs are tested: all of them in groups of up to kAllPairs documents; in larger ones each document against up to
-// kLeaders documents that joined none before, so that the work stays linear. The tests made don't depend on timing.
+// kLeaders documents that joined none before, so that the work stays linear. The sets don't depend on timing.
+// `texts[d]` is the least document of d's text and keys, which are looked at for that one alone: it stands for all,
+// which must be of one set already. Empty: each stands for itself.
 inline constexpr std::size_t kAllPairs = 32;
 inline constexpr std::size_t kLeaders = 32;
-UniteCounts unite_equal_keys(UnionFind& sets, const std::vector<KeyColumn>& columns, int parts, int threads,
-                             const Accept& accept);
+UniteCounts unite_equal_keys(UnionFind& sets, const std::vector<KeyColumn>& columns, std::span<const uint32_t> texts,
+                             int parts, int threads, const Accept& accept);
 
 }  // namespace smolfast::dedup

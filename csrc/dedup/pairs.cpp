@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "dedup/clusters.h"
 
 namespace smolfast::dedup {
 namespace {
@@ -91,16 +92,45 @@ SignaturePairs::SignaturePairs(const ByteStore& store, std::size_t size, int val
   }
 }
 
-double SignaturePairs::jaccard(uint32_t a, uint32_t b) const {
+double Pairs::jaccard(uint32_t a, uint32_t b) const {
   thread_local std::vector<char> first;
   thread_local std::vector<char> second;
-  const std::size_t bytes = size_ * static_cast<std::size_t>(value_bytes_);
-  const char* x = store_.read(uint64_t{a} * bytes, bytes, first);
-  const char* y = store_.read(uint64_t{b} * bytes, bytes, second);
-  return value_bytes_ == 8 ? agreement<uint64_t>(x, y, size_) : agreement<uint32_t>(x, y, size_);
+  const auto x = read(a, first);
+  return jaccard(x, read(b, second));
 }
 
-std::span<const uint32_t> SetPairs::set(uint32_t document, std::vector<char>& scratch) const {
+std::span<const char> SignaturePairs::read(uint32_t document, std::vector<char>& scratch) const {
+  const std::size_t bytes = size_ * static_cast<std::size_t>(value_bytes_);
+  return {store_.read(uint64_t{document} * bytes, bytes, scratch), bytes};
+}
+
+double SignaturePairs::jaccard(std::span<const char> a, std::span<const char> b) const {
+  return value_bytes_ == 8 ? agreement<uint64_t>(a.data(), b.data(), size_)
+                           : agreement<uint32_t>(a.data(), b.data(), size_);
+}
+
+void SignaturePairs::keys(uint32_t document, int bands, int rows, std::vector<uint64_t>& keys) const {
+  thread_local std::vector<char> scratch;
+  const char* values = read(document, scratch).data();
+  keys.resize(static_cast<std::size_t>(bands));
+  if (value_bytes_ == 8) {
+    band_keys(reinterpret_cast<const uint64_t*>(values), 1, size_, bands, rows, 1, keys.data());
+  } else {
+    band_keys(reinterpret_cast<const uint32_t*>(values), 1, size_, bands, rows, 1, keys.data());
+  }
+}
+
+double BandPairs::jaccard(std::span<const char> a, std::span<const char> b) const {
+  const std::size_t band = a.size() / signatures_.size() * static_cast<std::size_t>(rows_);
+  bool shared = false;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(bands_) && !shared; ++i) {
+    shared = std::memcmp(a.data() + i * band, b.data() + i * band, band) == 0;
+  }
+  // Two documents without shingles share all bands, and have nothing in common.
+  return shared && signatures_.jaccard(a, b) > 0.0 ? 1.0 : 0.0;
+}
+
+std::span<const char> SetPairs::read(uint32_t document, std::vector<char>& scratch) const {
   if (document >= ends_.size()) {
     throw Error("document " + std::to_string(document) + " of " + std::to_string(ends_.size()) +
                 "; give a smaller one");
@@ -110,17 +140,14 @@ std::span<const uint32_t> SetPairs::set(uint32_t document, std::vector<char>& sc
     throw Error("the ends of stored sets are damaged at document " + std::to_string(document) +
                 "; delete the work folder and run again");
   }
-  const auto size = static_cast<std::size_t>(ends_[document] - begin);
-  if (size == 0) return {};
-  const char* bytes = store_.read(static_cast<uint64_t>(begin) * sizeof(uint32_t), size * sizeof(uint32_t), scratch);
-  return {reinterpret_cast<const uint32_t*>(bytes), size};
+  const auto bytes = static_cast<std::size_t>(ends_[document] - begin) * sizeof(uint32_t);
+  if (bytes == 0) return {};
+  return {store_.read(static_cast<uint64_t>(begin) * sizeof(uint32_t), bytes, scratch), bytes};
 }
 
-double SetPairs::jaccard(uint32_t a, uint32_t b) const {
-  thread_local std::vector<char> first;
-  thread_local std::vector<char> second;
-  const auto x = set(a, first);
-  const auto y = set(b, second);
+double SetPairs::jaccard(std::span<const char> a, std::span<const char> b) const {
+  const std::span x(reinterpret_cast<const uint32_t*>(a.data()), a.size() / sizeof(uint32_t));
+  const std::span y(reinterpret_cast<const uint32_t*>(b.data()), b.size() / sizeof(uint32_t));
   if (x.empty() || y.empty()) return 0.0;
   std::size_t shared = 0;
   for (std::size_t i = 0, j = 0; i < x.size() && j < y.size();) {

@@ -22,7 +22,7 @@ std::vector<uint32_t> joined(const std::vector<std::vector<uint64_t>>& columns, 
     const std::size_t half = column.size() / 2;
     pieces.push_back({std::span(column).first(half), std::span(column).subspan(half)});
   }
-  unite_equal_keys(sets, pieces, parts, threads, accept);
+  unite_equal_keys(sets, pieces, {}, parts, threads, accept);
   std::vector<uint32_t> roots;
   for (uint32_t i = 0; i < documents; ++i) roots.push_back(sets.find(i));
   return roots;

@@ -147,10 +147,13 @@ class Pairs:
 
     def jaccard(
         self, a: npt.NDArray[np.uint32], b: npt.NDArray[np.uint32], threads: int
-    ) -> npt.NDArray[np.float32]: ...
+    ) -> npt.NDArray[np.float64]: ...
 
 class StoredSignatures(Pairs):
     def __init__(self, source: str | Sequence[npt.NDArray[Any]], size: int, value_bytes: int) -> None: ...
+
+class SharedBands(Pairs):
+    def __init__(self, signatures: StoredSignatures, bands: int, rows: int) -> None: ...
 
 class StoredSets(Pairs):
     def __init__(self, source: str | Sequence[npt.NDArray[Any]], ends: npt.NDArray[np.int64]) -> None: ...
@@ -163,6 +166,7 @@ class DocumentSets:
     def unite(
         self,
         columns: Sequence[Sequence[npt.NDArray[np.uint64]]],
+        texts: npt.NDArray[np.uint32] | None,
         parts: int,
         threads: int,
         pairs: Pairs | None,
@@ -170,6 +174,19 @@ class DocumentSets:
     ) -> tuple[int, int, int]: ...
     def roots(self) -> npt.NDArray[np.uint32]: ...
 
+def choose_stars(
+    documents: npt.NDArray[np.uint32],
+    starts: npt.NDArray[np.int64],
+    texts: npt.NDArray[np.uint32],
+    alike: Pairs,
+    threshold: float,
+    signatures: StoredSignatures,
+    bands: int,
+    rows: int,
+    protected_documents: int,
+    text_decides: bool,
+    threads: int,
+) -> tuple[npt.NDArray[np.uint32], int]: ...
 def hash_texts(
     strings: object, simplify: bool, threads: int
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]: ...

@@ -78,8 +78,13 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return
+    from smolfast.dedup.histogram import draw
+
     width = max((len(key) for key in result), default=0)
     for key, value in result.items():
+        if key == "near_by_jaccard":
+            print("\n  ".join([key.replace("_", " "), *draw(value)]))
+            continue
         if isinstance(value, float):
             shown = f"{value:.4f}"
         else:

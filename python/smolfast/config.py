@@ -62,7 +62,22 @@ class DedupConfig(Section):
     ngram: int = Field(5, ge=1, le=64, description="words per shingle")
     bands: int = Field(14, ge=1, description="LSH bands; bands × rows hashes are used")
     rows: int = Field(8, ge=1, description="hashes per band; two documents meet when all rows of a band agree")
-    keep: Literal["first", "longest"] = Field("first", description="which document of a cluster stays")
+    threshold: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Jaccard similarity of near-duplicates; 0 for the bands' own, (1/bands)^(1/rows)",
+    )
+    verify: Literal["signature", "exact", "none"] = Field(
+        "signature", description="what has to reach it: the signatures' estimate, the similarity itself, or nothing"
+    )
+    chains: bool = Field(
+        False, description="keep one document of a cluster, even where others are like it only through others between"
+    )
+    scheme: Literal["fast", "classic", "datasketch", "datatrove"] = Field(
+        "fast", description="how documents are signed"
+    )
+    keep: Literal["first", "longest"] = Field("first", description="which document of a cluster stays first")
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:

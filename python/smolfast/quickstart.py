@@ -117,8 +117,9 @@ def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]
     def dedup_work(path: Path, progress: ProgressCallback) -> Mapping[str, Any]:
         from smolfast.dedup import deduplicate
 
+        settings = {**section["dedup"], "threshold": section["dedup"]["threshold"] or None}
         return deduplicate(
-            [normalized], path, **section["dedup"], seed=config.seed, threads=options.threads, progress=progress
+            [normalized], path, **settings, seed=config.seed, threads=options.threads, progress=progress
         ).as_dict()
 
     yield Stage(

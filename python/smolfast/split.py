@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from smolfast.documents import BatchWriter, find_sources, read_batches, utf8_bytes
@@ -32,8 +34,10 @@ def split_documents(
     """Write `train.parquet` and `held_out.parquet`, every column kept, the documents in their order.
 
     A document is held out when the 64-bit xxh3 of its text, under `seed`, lies in the lowest `held_out_fraction` of
-    its range. So its side depends on nothing but its text and the seed, and equal texts share a side. Split after
-    deduplication, so that no near-duplicate crosses.
+    its range. So its side depends on nothing but its text and the seed, and equal texts share a side.
+
+    Split after deduplication, so that no near-duplicate crosses: documents of one `cluster_id`, the column that
+    `deduplicate` adds, go where the first of them goes. They are alike, if not enough for one to have been removed.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (UTF-8 bytes of text; out equals in), train_documents,
@@ -47,12 +51,14 @@ def split_documents(
     total = 0
     folder = Path(output_folder)
     sources = find_sources([documents])
+    sides: dict[int, bool] = {}
     with BatchWriter(folder / "train.parquet") as train, BatchWriter(folder / "held_out.parquet") as held_out:
         for index, source in enumerate(sources):
             for batch in read_batches(source, text_column=text_column):
                 texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
                 hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
                 is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
+                _follow_clusters(batch, is_held_out, sides)
                 for side, writer, mask in (("train", train, ~is_held_out), ("held_out", held_out, is_held_out)):
                     part = batch.filter(pa.array(mask))
                     writer.write(part)
@@ -75,3 +81,23 @@ def split_documents(
         "bytes_out": bytes_in,
         **{f"{side}_{what}": counts[f"{side}_{what}"] for side in SIDES for what in ("documents", "bytes")},
     }
+
+
+def _follow_clusters(batch: pa.RecordBatch, is_held_out: npt.NDArray[np.bool_], sides: dict[int, bool]) -> None:
+    """Put the documents of each cluster on the side of its first, which `sides` remembers."""
+    ids, sizes = (_added(batch, name) for name in ("cluster_id", "cluster_size"))
+    if ids is None:
+        return
+    several = pc.is_valid(ids)
+    if sizes is not None:  # a cluster of one needs no memory
+        several = pc.and_(several, pc.fill_null(pc.not_equal(sizes, 1), True))
+    rows = np.nonzero(several.to_numpy(zero_copy_only=False))[0]
+    for row, cluster in zip(rows, ids.take(pa.array(rows)).to_pylist(), strict=True):
+        is_held_out[row] = sides.setdefault(cluster, bool(is_held_out[row]))
+
+
+def _added(batch: pa.RecordBatch, name: str) -> pa.Array | None:
+    """A column of integers that `deduplicate` added; its metadata tell which it is if it was renamed."""
+    marked = [field.name for field in batch.schema if (field.metadata or {}).get(b"smolfast") == name.encode()]
+    at = batch.schema.get_field_index(marked[0] if marked else name)
+    return batch.column(at) if at >= 0 and pa.types.is_integer(batch.schema.field(at).type) else None

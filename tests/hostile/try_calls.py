@@ -40,7 +40,7 @@ def cheap(name: str) -> Callable[[], Any]:
 
     def unite() -> Any:
         sets = _native.DocumentSets(4)
-        counts = sets.unite([[keys]], 1, 1, None, 0.0)
+        counts = sets.unite([[keys]], None, 1, 1, None, 0.0)
         return counts, sets.roots().tolist()
 
     def stored() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +20,19 @@ _RECORD_BYTES = 40
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters of N documents, M of which are in one of two documents or more."""
+    """Clusters of N documents, and what stays of them."""
 
     roots: npt.NDArray[np.uint32]
     """[N]: a cluster's number is that of its first document."""
     sizes: npt.NDArray[np.uint32]
-    """[N]: how many documents the document's cluster has."""
+    """[N]: how many documents the document's cluster has, those that go and those compared against included."""
     kept: npt.NDArray[np.bool_]
     """[N]: whether the document stays."""
     removed: npt.NDArray[np.uint32]
     """The documents that go, ascending."""
     kept_for: npt.NDArray[np.uint32]
-    """The document that stays of each one removed."""
-    jaccard: npt.NDArray[np.float32]
+    """The document that stays for each one removed."""
+    jaccard: npt.NDArray[np.float64]
     """Of each one removed with the one that stays: exact if the shingle sets were stored, estimated otherwise."""
     exact: npt.NDArray[np.bool_]
     """Whether the text of each one removed is that of the one that stays."""
@@ -44,71 +44,102 @@ def find_clusters(
     store: DocumentStore | JoinedStore,
     *,
     bands: int,
+    rows: int,
     signature_size: int,
     threshold: float,
     verify: Verify,
+    chains: bool,
     keep: str,
     memory: int,
     threads: int,
     protected: int = 0,
+    text_decides: bool = True,
 ) -> Clusters:
     """Group equal texts and near-duplicates, and choose what stays.
 
     Args:
         verify: "none" joins all that share a band; "signature" and "exact" join those pairs whose estimated or exact
             Jaccard similarity reaches `threshold`. Of groups beyond 32 documents each is compared with up to 32 others.
+        chains: keep one document of each cluster, whatever the others have in common with it. Otherwise each that goes
+            is of the same text as the one kept for it, or like it by `verify` ("none": shares a band with it).
         keep: "first", "longest", or "score"; ties go to the first.
         memory: bytes for sorting band records; keys are read in several passes where they don't fit.
         protected: documents of lower number than this stay before all others (what is compared against).
+        text_decides: whether documents of one text are of one signature.
     """
     workers = threads or _native.available_threads()
     parts = max(1, -(-workers * _RECORD_BYTES * store.documents // max(1, memory)))
     sets = _native.DocumentSets(store.documents)
-    low = store.load("text-low")
-    sets.unite([store.pieces("text-high")], parts, threads, _native.StoredHashes(low), 1.0)
+    sets.unite([store.pieces("text-high")], None, parts, threads, _native.StoredHashes(store.load("text-low")), 1.0)
+    texts = sets.roots()
 
     signatures = _native.StoredSignatures(
         store.source("signature"), signature_size, store.layout["signature"].dtype.itemsize
     )
-    alike: _native.Pairs = signatures
+    similarity: _native.Pairs = signatures
     if verify == "exact":
-        alike = _native.StoredSets(store.source("shingle"), store.load("shingle-end"))
-    pairs = None if verify == "none" else alike
+        similarity = _native.StoredSets(store.source("shingle"), store.load("shingle-end"))
     # A few bands at a time, so that no more of them are mapped than threads can use.
     for first in range(0, bands, workers):
         names = [f"band-{band:03}" for band in range(first, min(bands, first + workers))]
-        sets.unite([store.pieces(name) for name in names], parts, threads, pairs, threshold)
+        sets.unite(
+            [store.pieces(name) for name in names],
+            texts if text_decides else None,
+            parts,
+            threads,
+            None if verify == "none" else similarity,
+            threshold,
+        )
     roots = sets.roots()
-    return _choose(store, roots, low, alike, keep, threads, protected)
+    sizes = np.bincount(roots, minlength=len(roots)).astype(np.uint32)[roots]
+    order, starts = _best_first(store, roots, sizes, keep, protected)
+    if chains:
+        stays = np.repeat(order[starts[:-1]], np.diff(starts))
+        stays[order < protected] = order[order < protected]
+    else:
+        alike = _native.SharedBands(signatures, bands, rows) if verify == "none" else similarity
+        stays, _ = _native.choose_stars(
+            order,
+            starts,
+            texts,
+            alike,
+            0.5 if verify == "none" else threshold,
+            signatures,
+            bands,
+            rows,
+            protected,
+            text_decides,
+            threads,
+        )
+    kept = np.ones(len(roots), np.bool_)
+    kept[order] = stays == order
+    removed = np.nonzero(~kept)[0].astype(np.uint32)
+    stays_for = np.zeros(len(roots), np.uint32)
+    stays_for[order] = stays
+    kept_for = stays_for[removed]
+    exact = texts[removed] == texts[kept_for]
+    jaccard = similarity.jaccard(removed, kept_for, threads)
+    jaccard[exact] = 1.0
+    return Clusters(roots, sizes, kept, removed, kept_for, jaccard, exact, len(starts) - 1)
 
 
-def _choose(
+def _best_first(
     store: DocumentStore | JoinedStore,
     roots: npt.NDArray[np.uint32],
-    low: npt.NDArray[np.uint64],
-    alike: _native.Pairs,
+    sizes: npt.NDArray[np.uint32],
     keep: str,
-    threads: int,
     protected: int,
-) -> Clusters:
-    sizes = np.bincount(roots, minlength=len(roots)).astype(np.uint32)[roots]
-    members = np.nonzero(sizes > 1)[0]
-    member_roots = roots[members]
-    rank: npt.NDArray[np.float64] = np.zeros(len(members))
-    if keep != "first":
-        rank = -store.load("length" if keep == "longest" else "score")[members].astype(np.float64)
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """The documents of clusters of two or more, cluster by cluster and best first, and where each cluster starts."""
+    members = np.nonzero(sizes > 1)[0].astype(np.uint32)
+    ranks: list[npt.NDArray[Any]] = [members]  # the least important first, as lexsort takes them
+    if keep == "longest":
+        ranks.append(-store.load("length")[members])
+    elif keep == "score":
+        ranks += [-store.load("score-rest")[members], -store.load("score")[members]]
     if protected:
-        rank[members < protected] = -np.inf
-    order = np.lexsort((members, rank, member_roots))
-    starts = np.nonzero(np.diff(member_roots[order], prepend=-1))[0] if len(order) else np.empty(0, np.int64)
-    stays = np.zeros(len(roots), np.uint32)
-    stays[member_roots[order[starts]]] = members[order[starts]]
-    kept = np.ones(len(roots), np.bool_)
-    kept[members] = (stays[member_roots] == members) | (members < protected)
-    removed = np.nonzero(~kept)[0].astype(np.uint32)
-    kept_for = stays[roots[removed]]
-    high = store.load("text-high")
-    exact = (high[removed] == high[kept_for]) & (low[removed] == low[kept_for])
-    jaccard = alike.jaccard(removed, kept_for, threads)
-    jaccard[exact] = 1.0
-    return Clusters(roots, sizes, kept, removed, kept_for, jaccard, exact, len(starts))
+        for at, rank in enumerate(ranks[1:], 1):
+            ranks[at] = np.where(members < protected, -np.inf, rank)
+    order = members[np.lexsort((*ranks, roots[members]))]
+    starts = np.nonzero(np.diff(roots[order].astype(np.int64), prepend=-1))[0]
+    return order, np.append(starts, len(order)).astype(np.int64)

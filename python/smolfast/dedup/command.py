@@ -57,9 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bands", type=int, metavar="B", help="bands (14, or by the threshold)")
     parser.add_argument("--rows", type=int, metavar="R", help="hashes per band (8, or by the threshold)")
-    parser.add_argument("--threshold", type=float, metavar="T", help="Jaccard similarity of near-duplicates; verifies")
     parser.add_argument(
-        "--verify", choices=("none", "signature", "exact"), help="test candidate pairs (signature with a threshold)"
+        "--threshold", type=float, metavar="T", help="Jaccard similarity of near-duplicates (where the bands find them)"
+    )
+    parser.add_argument(
+        "--verify",
+        choices=("none", "signature", "exact"),
+        default="signature",
+        help="what has to reach the threshold: the signatures' estimate, the similarity itself, or nothing (signature)",
+    )
+    parser.add_argument(
+        "--chains",
+        action="store_true",
+        help="keep one document of a cluster, even where others are like it only through others between "
+        "(FineWeb's way, with --verify none)",
     )
     parser.add_argument(
         "--keep", default="first", metavar="RULE", help="first, longest, or a column whose highest value wins (first)"
@@ -95,6 +106,7 @@ def run(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
             rows=arguments.rows,
             threshold=arguments.threshold,
             verify=arguments.verify,
+            chains=arguments.chains,
             keep=arguments.keep,
             tokens=arguments.tokens,
             scheme=arguments.scheme,

@@ -13,8 +13,9 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__
-from smolfast.dedup.banding import choose_bands
+from smolfast.dedup.banding import band_threshold, choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
+from smolfast.dedup.histogram import count_by_jaccard
 from smolfast.dedup.index import Index, JoinedStore
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
@@ -47,7 +48,8 @@ def deduplicate(
     bands: int | None = None,
     rows: int | None = None,
     threshold: float | None = None,
-    verify: Verify | None = None,
+    verify: Verify = "signature",
+    chains: bool = False,
     keep: str = "first",
     tokens: Tokens = "unicode",
     scheme: Scheme = "fast",
@@ -67,27 +69,39 @@ def deduplicate(
 ) -> DedupSummary:
     """Remove exact and near duplicates from files of documents.
 
-    Two documents meet when their signatures agree on all rows of some band; documents that meet, directly or through
-    others, are a cluster, as are those of equal text. One document of each cluster stays. Everything is deterministic:
-    neither threads nor memory nor how often a run was interrupted change a byte of the output.
+    Two documents meet when their signatures agree on all rows of some band. Those that meet and whose similarity
+    reaches the threshold, directly or through others, are a cluster, as are those of equal text. The best document of a
+    cluster stays, and each of equal text or whose similarity to it reaches the threshold goes for it; of the others
+    the best stays, and so on. So no document goes that isn't like the one kept for it, and a cluster may keep several.
+    Everything is deterministic: neither threads nor memory nor how often a run was interrupted change a byte of the
+    output.
+
+    A document is compared with up to 64 documents that stay in its cluster, the best, whether or not it met them, and
+    beyond those with up to 8 more in each band that it shares with them. One that was compared with none like it stays.
 
     Writes into the folder `output`:
         kept.parquet: the kept rows in input order, all columns, and `cluster_id` (int64, the number of the cluster's
-            first document, counted over all inputs) and `cluster_size` (int64).
+            first document, counted from 0 over the index, `against` and all inputs) and `cluster_size` (int64, the
+            documents of the cluster: this one, those that went, others kept, and those compared against). A document
+            that is like no other is a cluster of one. `split` puts what is kept of a cluster on one side.
         removed.parquet: for each removed document `file`, `row` (of those read, from 0), `id`, the same of the
-            document kept in its place, their `jaccard` similarity (estimated from the signatures; exact with
-            verify="exact"), `cluster_id`, and `kind`: "exact" when the two texts are equal, else "near".
+            document kept for it, their `jaccard` similarity (estimated from the signatures; exact with
+            verify="exact"; 1 for equal texts), `cluster_id`, and `kind`: "exact" when the two texts are equal, else
+            "near".
         dedup.json: parameters, fingerprints of the inputs, and the summary. A run with the same ones does nothing.
 
     Args:
         inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
         num_perm, ngram, tokens, scheme, hash, seed, simplify: as for MinHasher.
         bands, rows: bands × rows ≤ num_perm; 14 and 8 by default, or chosen for `threshold`.
-        threshold: the Jaccard similarity from which on documents count as near-duplicates; turns verification on.
-        verify: "none", "signature" (the estimate reaches the threshold) or "exact" (the similarity of the shingle
-            sets does). "signature" when there is a threshold, else "none".
-        keep: which document of a cluster stays: "first", "longest" (UTF-8 bytes) or the name of a column of numbers,
-            of which the highest wins. Ties go to the first; a missing score is the lowest.
+        threshold: the Jaccard similarity from which on documents count as near-duplicates. Without one it is the
+            banding's own, (1 / bands)^(1 / rows): 0.72 for 14 × 8.
+        verify: what has to reach the threshold: "signature", the estimate; or "exact", the similarity of the shingle
+            sets. "none" tests nothing: all that share a band are alike, and a threshold only chooses the bands.
+        chains: keep one document of each cluster, even if another is like it only through others between them.
+            verify="none" with chains=True is what datatrove does, and so FineWeb.
+        keep: which document of a cluster stays first: "first", "longest" (UTF-8 bytes) or the name of a column of
+            numbers, of which the highest wins. Ties go to the first; a missing score or NaN is below all others.
         exact: documents are exact duplicates when their "text" is the same, or their "simplified" text.
         lines: also take out of the kept documents each line of at least so many UTF-8 bytes (without spaces around it)
             that stands earlier in a document that is kept or compared against, or in the same one. A document may lose
@@ -95,8 +109,8 @@ def deduplicate(
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
         threads: 0 for every CPU this process may use.
         memory: bytes to use; half of the machine's by default. What doesn't fit goes to disk, inside `output`.
-        against: files, folders or URLs to compare with: what is like one of their documents goes, and they stay. Their
-            documents are numbered before those of `inputs`.
+        against: files, folders or URLs to compare with: what is like one of their documents goes, and they stay, those
+            of equal text too. Their documents are numbered before those of `inputs`.
         index: the folder of an index of documents, compared with in the same way.
         update_index: add the kept documents to the index (made if it isn't there).
         overwrite: replace an output made from other inputs or parameters.
@@ -105,16 +119,12 @@ def deduplicate(
     Raises:
         SmolfastError: bad options or input, an output of another run, a full disk; earlier output stays as it was.
     """
-    if threshold is None:
-        if verify not in (None, "none"):
-            raise SmolfastError(f"verify = {verify!r} needs a threshold, for example threshold=0.8")
-        chosen_bands, chosen_rows = DEFAULT_BANDS, DEFAULT_ROWS
-    else:
-        chosen_bands, chosen_rows = choose_bands(num_perm, threshold)
+    chosen_bands, chosen_rows = (
+        (DEFAULT_BANDS, DEFAULT_ROWS) if threshold is None else choose_bands(num_perm, threshold)
+    )
     if (bands is None) != (rows is None):
         raise SmolfastError("give both bands and rows, or neither")
     bands, rows = (chosen_bands, chosen_rows) if bands is None or rows is None else (bands, rows)
-    verify = verify or ("none" if threshold is None else "signature")
     if verify not in get_args(Verify):
         raise SmolfastError(f"verify = {verify!r}: choose one of {', '.join(get_args(Verify))}")
     hasher = MinHasher(num_perm, ngram, tokens, scheme, hash, seed, simplify=simplify)
@@ -132,6 +142,8 @@ def deduplicate(
         raise SmolfastError("update_index needs an index; give index = a folder")
     if index is not None and verify == "exact":
         raise SmolfastError("an index keeps no shingle sets, which verify = 'exact' compares; use 'signature'")
+    if threshold is None:
+        threshold = band_threshold(bands, rows)
     compared = find_sources(against) if against else []
     job = Job(
         sources=compared + find_sources(inputs),
@@ -142,8 +154,9 @@ def deduplicate(
         id_column=id_column,
         bands=bands,
         rows=rows,
-        threshold=threshold or 0.0,
+        threshold=threshold,
         verify=verify,
+        chains=chains,
         keep=keep,
         errors=errors,
         threads=threads,
@@ -160,6 +173,7 @@ def deduplicate(
         "rows": rows,
         "threshold": threshold,
         "verify": verify,
+        "chains": chains,
         "keep": keep,
         "exact": exact,
         "lines": lines,
@@ -259,13 +273,16 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
     clusters = find_clusters(
         store if index is None else JoinedStore(index, store),
         bands=job.bands,
+        rows=job.rows,
         signature_size=job.hasher.num_perm,
         threshold=job.threshold,
         verify=job.verify,
+        chains=job.chains,
         keep="score" if job.score_column else job.keep,
         memory=job.memory // 4,
         threads=job.threads,
         protected=protected,
+        text_decides=job.exact == "text" or job.hasher.simplify,
     )
     names = Names([source.path for source in job.sources], starts, clusters, job.id_column, index, all_ids=bool(add_as))
     repeated = None
@@ -290,6 +307,7 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
         clusters=clusters.count,
         skipped=store.extra.get("skipped", 0),
         lines_removed=0 if repeated is None else repeated.count,
+        near_by_jaccard=count_by_jaccard(clusters.jaccard[~clusters.exact]),
     )
 
 

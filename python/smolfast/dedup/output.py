@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ REMOVED_SCHEMA = pa.schema(
         ("kept_file", pa.string()),
         ("kept_row", pa.int64()),
         ("kept_id", pa.string()),
-        ("jaccard", pa.float32()),
+        ("jaccard", pa.float64()),
         ("cluster_id", pa.int64()),
         ("kind", pa.string()),
     ]
@@ -46,11 +46,13 @@ class DedupSummary:
     near_duplicates: int
     """The other removed documents."""
     clusters: int
-    """Clusters of two documents or more."""
+    """Clusters of two documents or more; of some of them several are kept."""
     skipped: int
     """Rows left out because their text was not UTF-8 or missing (`errors="skip"`)."""
     lines_removed: int = 0
     """Lines taken out of kept documents (`lines`)."""
+    near_by_jaccard: dict[str, int] = field(default_factory=dict)
+    """Near-duplicates by the similarity to the document kept for them: counts for "0.00-0.50", "0.50-0.55", …"""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name."""

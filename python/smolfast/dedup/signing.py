@@ -7,8 +7,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import localcontext
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,7 @@ class Job:
     rows: int
     threshold: float
     verify: Verify
+    chains: bool
     keep: str
     errors: ErrorPolicy
     threads: int
@@ -70,7 +72,7 @@ class Job:
         layout["source"] = Column(np.dtype(np.uint32))
         layout["signature"] = Column(self.hasher.dtype, self.hasher.num_perm)
         if self.score_column is not None:
-            layout["score"] = Column(np.dtype(np.float64))
+            layout["score"] = layout["score-rest"] = Column(np.dtype(np.float64))
         if self.verify == "exact":
             layout["shingle"] = Column(np.dtype(np.uint32), 0)
             layout["shingle-end"] = Column(np.dtype(np.int64))
@@ -136,7 +138,9 @@ def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) ->
     columns |= {"text-high": hashes[0], "text-low": hashes[1], "length": lengths, "signature": signatures}
     columns["source"] = np.full(batch.num_rows, source, np.uint32)
     if job.score_column is not None:
-        columns["score"] = _scores(batch, job.score_column, job.sources[source], source < job.against)
+        columns["score"], columns["score-rest"] = _scores(
+            batch, job.score_column, job.sources[source], source < job.against
+        )
     if job.verify == "exact":
         offsets, values = job.hasher.shingles(text, threads=job.threads)
         # 32 bits a shingle: two of a document's fall together with a chance of its size in 2³², far below what
@@ -154,18 +158,32 @@ def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) ->
     return columns
 
 
-def _scores(batch: pa.RecordBatch, column: str, source: Source, against: bool) -> npt.NDArray[np.float64]:
+def _scores(
+    batch: pa.RecordBatch, column: str, source: Source, against: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Scores as sums of two doubles, which hold every integer and tell missing ones from −∞."""
+    rest = np.zeros(batch.num_rows)
     if against:  # They stay whatever their score.
-        return np.zeros(batch.num_rows)
+        return rest, rest
     if column not in batch.schema.names:
         raise SmolfastError(
             f"{source.path} has no column '{column}' to keep the highest of; there are: {', '.join(batch.schema.names)}"
         )
     scores = batch.column(column)
-    if not (pa.types.is_integer(scores.type) or pa.types.is_floating(scores.type)):
-        raise SmolfastError(f"{source.path}: column '{column}' holds {scores.type}, not numbers; name another")
-    values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return cast("npt.NDArray[np.float64]", np.where(np.isnan(values), -np.inf, values))
+    kind = scores.type
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        whole = scores.to_pylist()
+        values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        with localcontext(prec=100):
+            for row in np.nonzero(np.abs(values) >= 2.0**53 if pa.types.is_integer(kind) else ~np.isnan(values))[0]:
+                rest[row] = float(whole[row] - type(whole[row])(values[row]))
+    elif pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        values = scores.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    else:
+        raise SmolfastError(f"{source.path}: column '{column}' holds {kind}, not numbers; name another")
+    missing = np.isnan(values)
+    rest[missing] = -1.0
+    return np.where(missing, -np.inf, values), rest
 
 
 def _hold(job: Job, store: DocumentStore, batch: pa.RecordBatch) -> None:

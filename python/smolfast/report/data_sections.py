@@ -58,6 +58,7 @@ def near_duplicates(run: Run) -> Section:
     """Pairs of near-duplicates with their differences marked."""
     title = "Near-duplicates"
     examples, removed = near_duplicate_examples(run.folder)
+    exact = run.config.get("dedup", {}).get("verify") == "exact"
     lacking = []
     if not (run.folder / "dedup" / "removed.parquet").exists():
         lacking.append("The record of removed documents (dedup/removed.parquet) is not in this run.")
@@ -74,17 +75,33 @@ def near_duplicates(run: Run) -> Section:
         tag("del", "only in the removed one"),
         ", ",
         tag("ins", "only in the one kept"),
-        ". Jaccard is the share of word sequences that both have, as estimated from their MinHash signatures.",
+        ". Jaccard is the share of word sequences that both have",
+        "." if exact else ", as estimated from their MinHash signatures.",
     )
-    body = (intro, [_example(example) for example in examples]) if examples else ()
-    return Section("near-duplicates", title, markup(body), lacking, examples=len(examples))
+    body = (intro, [_example(example, exact=exact) for example in examples]) if examples else ()
+    return Section("near-duplicates", title, markup((_histogram(run), *body)), lacking, examples=len(examples))
 
 
-def _example(example: Example) -> Markup:
+def _histogram(run: Run) -> Markup:
+    """How alike the removed near-duplicates are to the documents kept for them."""
+    found = run.summary("dedup").get("near_by_jaccard")
+    counts = {str(name): numeric(value) or 0.0 for name, value in found.items()} if isinstance(found, dict) else {}
+    most = max(counts.values(), default=0.0)
+    if most <= 0:
+        return Markup()
+    rows = [BarRow(name, count(value), (Lane(value / most, _DOCUMENTS),)) for name, value in counts.items()]
+    description = "Near-duplicates removed, by their Jaccard similarity to the document kept for each: " + "; ".join(
+        f"{row.label}: {row.value}" for row in rows if row.value != "0"
+    )
+    chart = bar_chart("jaccard-chart", "Similarity of what was removed to what was kept", f"{description}.", rows)
+    return markup((tag("figure", chart), tag("p", f"{description}.")))
+
+
+def _example(example: Example, *, exact: bool) -> Markup:
     difference = compare(example.removed_text, example.kept_text)
     lines = "1 line differs" if difference.changed == 1 else f"{difference.changed:,} lines differ"
     hidden = f", {difference.hidden:,} of them not shown" if difference.hidden else ""
-    heading = tag("h3", f"Estimated Jaccard {example.jaccard:.3f}", class_="ids")
+    heading = tag("h3", f"{'' if exact else 'Estimated '}Jaccard {example.jaccard:.3f}", class_="ids")
     return markup(
         (
             heading,
