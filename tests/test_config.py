@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from pathlib import Path
 
@@ -66,3 +67,14 @@ def test_missing_and_malformed_files(tmp_path: Path) -> None:
     bad.write_text("seed = = 3")
     with pytest.raises(SmolfastError, match=r"bad\.toml is not valid TOML"):
         load_config(bad)
+
+
+def test_deduplicate_takes_every_setting_of_its_table() -> None:
+    from smolfast.dedup import deduplicate
+
+    parameters = inspect.signature(deduplicate).parameters
+    table = Config().dedup.model_dump()
+    assert {"threshold", "verify", "chains", "scheme"} <= table.keys() <= parameters.keys()
+    for name, value in table.items():
+        # 0 stands for no threshold, as TOML has no null.
+        assert (value or None) == (parameters[name].default or None) or name in ("bands", "rows")

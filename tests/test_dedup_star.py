@@ -262,6 +262,27 @@ def test_a_cluster_of_many_unlike_documents_takes_bounded_work() -> None:
     assert (stays[40_000:] == np.arange(30_000, 40_000)).all()
 
 
+def test_many_clusters_on_threads_and_from_a_file(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    signatures = generator.integers(0, 3, (30_000, 8), dtype=np.uint32)
+    path = tmp_path / "signatures.bin"
+    signatures.tofile(path)
+    order = generator.permutation(30_000).astype(np.uint32)
+    starts = np.array([0, *sorted(generator.choice(29_999, 400, replace=False) + 1), 30_000], np.int64)
+    found = []
+    for source in ([signatures[:7], signatures[7:]], str(path)):
+        stored = _native.StoredSignatures(source, 8, 4)
+        for threads in (1, 3):
+            stays, compared = _native.choose_stars(
+                order, starts, np.arange(30_000, dtype=np.uint32), stored, 0.75, stored, 4, 2, 100, True, threads
+            )
+            found.append((stays.tobytes(), compared))
+    assert len(set(found)) == 1
+    assert (stays[order < 100] == order[order < 100]).all()
+    gone = stays != order
+    assert gone.any() and (stored.jaccard(order[gone], stays[gone], 1) >= 0.75).all()
+
+
 def test_what_is_not_compared_stays() -> None:
     """More than 8 in a band beyond the first 64: of those the best 8 are compared with."""
     signatures = np.arange(200 * 4, dtype=np.uint32).reshape(200, 4)

@@ -1,11 +1,12 @@
-// Clusters and lines: joined sets are those of a plain search, whatever the threads and passes; texts lose the flagged
-// lines and nothing else.
+// Clusters and lines: joined sets are those of a plain search, whatever the threads and passes; each document that goes
+// is like the one that stays for it; texts lose the flagged lines and nothing else.
 #include "dedup/clusters.h"
 
 #include <string>
 #include <vector>
 
 #include "dedup/lines.h"
+#include "dedup/star.h"
 #include "fuzz/fuzz.h"
 
 namespace {
@@ -47,6 +48,36 @@ std::vector<uint32_t> searched(const std::vector<std::vector<uint64_t>>& columns
   return roots;
 }
 
+// One cluster of documents whose signatures have four values: the stars against the rule, pair by pair.
+void check_stars(const uint8_t* data, uint32_t documents, uint32_t protected_documents, double threshold) {
+  constexpr std::size_t kValues = 4;
+  std::vector<uint32_t> values;
+  std::vector<uint32_t> texts;
+  std::vector<uint32_t> order;
+  for (uint32_t i = 0; i < documents; ++i) {
+    for (std::size_t k = 0; k < kValues; ++k) values.push_back(data[i] == 0xFF ? ~0u : data[i] >> (2 * k) & 3);
+    uint32_t text = 0;
+    while (data[text] != data[i] || text % 3 != i % 3) ++text;
+    texts.push_back(text);
+    order.push_back(i);
+  }
+  const ByteStore store({std::span(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(uint32_t))});
+  const SignaturePairs pairs(store, kValues, sizeof(uint32_t));
+  const Star star{pairs, threshold, pairs, 2, 2, protected_documents, texts, true};
+  std::vector<uint32_t> stays(documents);
+  const uint64_t compared = star.choose(order, stays.data());
+  fuzz::check(compared <= documents * (kFirstKept + 2 * kKeptOfBand), "more pairs compared than the bound");
+  const auto alike = [&](uint32_t a, uint32_t b) { return texts[a] == texts[b] || pairs.jaccard(a, b) >= threshold; };
+  for (uint32_t i = 0; i < documents; ++i) {
+    fuzz::check(stays[stays[i]] == stays[i], "gone for one that doesn't stay");
+    fuzz::check(i >= protected_documents || stays[i] == i, "a protected document goes");
+    fuzz::check(stays[i] == i || (stays[i] < i && alike(stays[i], i)), "gone for a document that it isn't like");
+    if (documents > kFirstKept || i < protected_documents || stays[i] != i) continue;
+    for (uint32_t kept = 0; kept < i; ++kept)
+      fuzz::check(stays[kept] != kept || !alike(kept, i), "like one that stays");
+  }
+}
+
 void check_lines(std::string_view text, std::size_t least) {
   std::vector<uint64_t> hashes;
   hash_lines(text, least, hashes);
@@ -82,6 +113,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   fuzz::check(joined(columns, parts, threads, nullptr) == searched(columns), "not the joined sets");
   const Accept accept = [](uint32_t a, uint32_t b) { return (a * 7 + b * 13) % 5 != 0; };
   fuzz::check(joined(columns, parts, threads, accept) == joined(columns, 1, 1, accept), "threads or passes matter");
+  check_stars(data + 1, static_cast<uint32_t>(documents), data[0] % 4, (1 + (data[0] >> 4) % 4) / 4.0);
   check_lines(fuzz::as_text(data + 1, size - 1), 1 + data[0] % 4);
   return 0;
 }

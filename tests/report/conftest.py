@@ -135,7 +135,13 @@ def build_run(folder: Path) -> Path:
             23_998_000,
             3456,
             20_100_000,
-            {"exact_duplicates": 221, "near_duplicates": 325, "clusters": 3456, "skipped": 0},
+            {
+                "exact_duplicates": 221,
+                "near_duplicates": 325,
+                "clusters": 3456,
+                "skipped": 0,
+                "near_by_jaccard": {"0.00-0.50": 0, "0.70-0.75": 125, "0.90-0.95": 200},
+            },
         ),
         "split": (3456, 20_100_000, 3456, 20_100_000, {"train_documents": 3283, "held_out_documents": 173}),
     }

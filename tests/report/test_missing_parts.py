@@ -66,6 +66,16 @@ def test_no_near_duplicates_found(own_run: Path, report: Report) -> None:
     assert "No near-duplicates were found" in page.words and summary["near_duplicate_examples"] == 0
 
 
+@pytest.mark.parametrize("counts", [None, "many", [], {}, {"0.70-0.75": 0}, {"0.70-0.75": "x"}])
+def test_no_counts_by_similarity(own_run: Path, report: Report, counts: object) -> None:
+    path = own_run / "stages" / "dedup.json"
+    manifest = json.loads(path.read_text())
+    manifest["summary"]["near_by_jaccard"] = counts
+    path.write_text(json.dumps(manifest))
+    page, _ = report()
+    assert "similarity to the document kept for each" not in page.words
+
+
 @pytest.mark.parametrize("kind", ["absent", "file", "empty"])
 def test_not_a_run_folder(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "run"

@@ -46,6 +46,7 @@ def test_page_says_what_the_files_say(page: Any, fake: SimpleNamespace) -> None:
         "546 (13.6%)",  # (4002 − 3456) / 4002
         "221 exact duplicates, 325 near duplicates, 3,456 clusters",
         "Estimated Jaccard 0.973",
+        "by their Jaccard similarity to the document kept for each: 0.70-0.75: 125; 0.90-0.95: 200.",
         "site-packages/pip/_vendor/wrap.py",
         "4 lines differ",
         "head 2: the token after it",
@@ -88,7 +89,7 @@ def test_policy_names_the_script_and_style_by_hash(page: Any) -> None:
 
 def test_drawings_and_tables_are_accessible(page: Any) -> None:
     drawings = [a for a in page.all("svg") if a.get("role") == "img"]
-    assert len(drawings) == 8  # bits per byte, funnel, loss, rates, norm, time, memory, parameters
+    assert len(drawings) == 9  # bits per byte, funnel, similarity, loss, rates, norm, time, memory, parameters
     for attributes in drawings:
         named = (attributes["aria-labelledby"] or "").split()
         assert len(named) == 2 and set(named) <= page.ids

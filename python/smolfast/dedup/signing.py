@@ -172,11 +172,12 @@ def _scores(
     scores = batch.column(column)
     kind = scores.type
     if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        whole = scores.to_pylist()
-        values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        values = np.array(scores.cast(pa.float64(), safe=False))
+        inexact = np.nonzero(np.abs(values) >= 2.0**53 if pa.types.is_integer(kind) else ~np.isnan(values))[0]
         with localcontext(prec=100):
-            for row in np.nonzero(np.abs(values) >= 2.0**53 if pa.types.is_integer(kind) else ~np.isnan(values))[0]:
-                rest[row] = float(whole[row] - type(whole[row])(values[row]))
+            for row, whole in zip(inexact, scores.take(pa.array(inexact)).to_pylist(), strict=True):
+                values[row] = float(whole)
+                rest[row] = float(whole - type(whole)(values[row]))
     elif pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         values = scores.cast(pa.float64()).to_numpy(zero_copy_only=False)
     else:
