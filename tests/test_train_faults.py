@@ -127,8 +127,9 @@ def test_a_learning_rate_thirty_times_too_high(run: Run, monkeypatch: pytest.Mon
         assert all(event["back_to"] < event["step"] and event["back_to"] % 20 == 0 for event in rollbacks)
     assert sorted(shares)[2] < 1.02
     monkeypatch.setattr(smolfast.train, "warmup_stable_decay", rate)
-    ruined, noticed = run(seed=4, on_spike="warn", **settings)
-    assert ruined > healthy * 1.5 and {"gradient spike", "loss spike"} & set(kinds(noticed))
+    warned = [run(seed=seed, on_spike="warn", **settings) for seed in (3, 4)]
+    assert max(loss for loss, _ in warned) > healthy * 1.5
+    assert all({"gradient spike", "loss spike"} & set(kinds(noticed)) for _, noticed in warned)
 
 
 class Poison(torch.autograd.Function):
