@@ -144,12 +144,15 @@ def test_memory_of_ranks_adds_up() -> None:
     many = estimate(config, gpus=288)
     assert many["micro_batches_per_rank"] == 2
     fsdp, ddp = many["memory_per_rank"]["fsdp"], many["memory_per_rank"]["ddp"]
-    assert fsdp["weights"] == -(-4 * n // 288) and fsdp["gradients"] == 4 * n
+    assert fsdp["weights"] == -(-4 * n // 288) and fsdp["gradients"] == -(-4 * n // 288)
     assert ddp["weights"] == ddp["gradient_buckets"] == 4 * n
     assert estimate(config, gpus=576)["memory_per_rank"]["fsdp"]["gradients"] == -(-4 * n // 576)
+    assert fsdp["total"] == sum(size for part, size in fsdp.items() if part != "total")
     layer = 2048 * 128 * (2 * 16 + 2 * 4) + 3 * 2048 * 11008 + 2 * 2048
     with torch.device("meta"):
-        assert gathered_bytes(SmolLM(config.model, 128_256)) == 4 * (128_256 * 2048 + 2048 + 2 * layer)
+        model = SmolLM(config.model, 128_256)
+    assert gathered_bytes(model, layers=2) == fsdp["gathered_weights"] == 4 * (128_256 * 2048 + 2048 + 2 * layer)
+    assert fsdp["whole_gradients"] == 4 * (128_256 * 2048 + 2048 + layer)
     assert loss_bytes(config.model, 128_256, 4096, 1) == 4 * 4097 * (2 * 2048 + 3) + (256 << 20)
 
 

@@ -184,7 +184,7 @@ class TrainConfig(Section):
     spike_sigma: float = Field(6.0, gt=0, description="standard deviations above the last steps that make a spike")
     spike_window: int = Field(128, ge=8, description="steps that a spike is compared with")
     rollback_skip: int = Field(8, ge=0, description="batches passed over after a rollback, beside those it undid")
-    rollback_rate: float = Field(0.7, gt=0, le=1, description="factor of the rates from a rollback on")
+    rollback_rate: float = Field(0.5, gt=0, le=1, description="factor of the rates from a rollback on")
     max_rollbacks: int = Field(12, ge=1, description="rollbacks, or skipped batches in a row, before the run gives up")
     monitor_every: int = Field(
         100, ge=0, description="steps between looks at features: rank, change, dead units, attention; 0 for none"

@@ -33,6 +33,7 @@ from smolfast.batch_writer import BatchWriter
 from smolfast.distill import StoredTeacher, sample_teacher
 from smolfast.errors import SmolfastError
 from smolfast.files import fingerprint, is_plain_name, naming, read_json, write_json
+from smolfast.pretrained import refuse_pickled
 from smolfast.progress import ProgressCallback
 from smolfast.sources import one_line
 from smolfast.tokens import TokenFile
@@ -202,8 +203,9 @@ def _load_teacher(teacher: str | os.PathLike[str], vocab_size: int, device: str)
         from transformers import AutoModelForCausalLM
     except ModuleNotFoundError as error:
         raise SmolfastError("distill-cache needs transformers; install it with: pip install transformers") from error
+    refuse_pickled(Path(teacher))
     try:
-        model = AutoModelForCausalLM.from_pretrained(os.fspath(teacher))
+        model = AutoModelForCausalLM.from_pretrained(os.fspath(teacher), use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise SmolfastError(
             f"can't load the teacher {os.fspath(teacher)} ({one_line(error)}); give a folder or hub name of a causal "

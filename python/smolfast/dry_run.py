@@ -88,10 +88,14 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
     else:
         # DDP averages gradients in buckets of its own.
         memory["ddp"] = {**states, "gradient_buckets": _FP32 * parameters, **local}
+        # Each micro-batch's gradients are scattered and added up in shards, a layer after the other.
         shard = {part: -(-size // gpus) for part, size in states.items()}
-        if micro_batches > 1:
-            shard["gradients"] = states["gradients"]  # they stay whole until the last micro-batch, then are scattered
-        memory["fsdp"] = {**shard, "gathered_weights": gathered_bytes(model), **local}
+        memory["fsdp"] = {
+            **shard,
+            "gathered_weights": gathered_bytes(model, layers=2),
+            "whole_gradients": gathered_bytes(model, layers=1),
+            **local,
+        }
     for parts in memory.values():
         parts["total"] = sum(parts.values())
     return {
@@ -166,10 +170,11 @@ def optimizer_bytes(model: nn.Module, optimizer: str) -> int:
     return total
 
 
-def gathered_bytes(model: SmolLM) -> int:
-    """Whole weights that FSDP holds at once: what is outside of the layers, one layer, and the next one on its way."""
-    layers = [count(module) for module in model.modules() if isinstance(module, DecoderLayer)]
-    return _FP32 * (count(model) - sum(layers) + 2 * max(layers))
+def gathered_bytes(model: SmolLM, layers: int) -> int:
+    """What FSDP holds whole at once: what is outside of the layers, and so many layers: of the weights one and the next
+    one on its way, of the gradients the one that is about to be scattered."""
+    each = [count(module) for module in model.modules() if isinstance(module, DecoderLayer)]
+    return _FP32 * (count(model) - sum(each) + layers * max(each))
 
 
 def activation_bytes(config: ModelConfig, vocab_size: int, sequence_length: int, micro_batch_size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import safetensors.torch
@@ -133,7 +134,33 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     path.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
 
 
+# Run by the user, on a file that the user trusts; tensors that share memory are written apart.
+_CONVERT = (
+    "import sys, pathlib, torch, safetensors.torch as s; p = pathlib.Path(sys.argv[1]); s.save_file({k: v.clone() for "
+    "f in p.glob(sys.argv[2]) for k, v in torch.load(f, 'cpu', weights_only=True).items()}, "
+    "p / 'model.safetensors', {'format': 'pt'})"
+)
+_PICKLED = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def refuse_pickled(folder: Path) -> None:
+    """Raise SmolfastError, with the command that converts them, for a folder whose weights are pickled alone."""
+    if (folder / WEIGHTS).exists() or (folder / SHARDS_INDEX).exists():
+        return
+    for pattern in _PICKLED:
+        names = sorted(
+            path.name for path in folder.glob(pattern) if path.is_file() and path.name != "training_args.bin"
+        )
+        if names:
+            command = shlex.join(["python", "-c", _CONVERT, str(folder), pattern])
+            raise SmolfastError(
+                f"{folder / names[0]} holds its weights by pickle, which can run code and is never loaded here; if you "
+                f"trust the file, convert it to {WEIGHTS} beside it: {command}"
+            )
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
+    refuse_pickled(folder)
     if (folder / WEIGHTS).exists() or not (folder / SHARDS_INDEX).exists():
         return _read(folder / WEIGHTS)
     index = read_json(folder / SHARDS_INDEX)

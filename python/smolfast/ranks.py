@@ -185,11 +185,9 @@ class Ranks:
         """
         total: Tensor | None = None
         for index, part in enumerate(losses):
-            last = index == len(losses) - 1
-            if self.sharded:
-                objective.set_requires_gradient_sync(last)  # type: ignore[operator]
-            elif isinstance(objective, nn.parallel.DistributedDataParallel):
-                objective.require_backward_grad_sync = last
+            # Shards are what gradients have room for: they are scattered after each micro-batch, not after the last.
+            if isinstance(objective, nn.parallel.DistributedDataParallel):
+                objective.require_backward_grad_sync = index == len(losses) - 1
             loss, head_losses = objective(part)
             (loss * self.world).backward()  # both ways average over ranks
             total = head_losses if total is None else total + head_losses

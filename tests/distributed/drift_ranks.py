@@ -19,7 +19,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from smolfast.errors import SmolfastError
 from smolfast.optim import Muon, MuonAdamW
-from smolfast.ranks import Ranks, leave_process_groups
+from smolfast.ranks import Ranks, leave_process_groups, local
 
 
 def says(error: str, work: Callable[[], Any]) -> None:
@@ -101,10 +101,40 @@ def other_settings(rank: int) -> None:
     says("agree on the checkpoint: b is 2 on one and None", lambda: ranks.agree("checkpoint", mine))
 
 
+def shards_of_gradients(rank: int) -> None:
+    """FSDP: between two micro-batches gradients lie in shards, on no rank whole."""
+    ranks = Ranks("fsdp")
+    ranks.rank, ranks.world = rank, dist.get_world_size()
+    model = build()
+    wrapped = ranks.spread(model, torch.device("cpu"))
+    parameters = list(model.parameters())  # in a forward pass the model has whole ones instead
+    held: list[list[int]] = []
+
+    def part() -> tuple[torch.Tensor, torch.Tensor]:
+        held.append([local(p.grad).numel() for p in parameters if p.grad is not None])
+        loss = model(torch.ones(2, 4)).square().mean()
+        return loss / (3 * ranks.world), loss.detach()[None]
+
+    ranks.backward(wrapped, [part, part, part])
+    shards = [local(parameter).numel() for parameter in parameters]
+    assert held == [[], shards, shards], held
+    whole = build()
+    whole(torch.ones(2, 4)).square().mean().backward()
+    for ours, expected in zip(model.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.full_tensor(), expected.grad)
+
+
 if __name__ == "__main__":
     rank, world = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world, store=dist.FileStore(sys.argv[3], world))
-    for case in (missing_gradients, missing_everywhere, other_parameters, missing_shards, other_settings):
+    for case in (
+        missing_gradients,
+        missing_everywhere,
+        other_parameters,
+        missing_shards,
+        other_settings,
+        shards_of_gradients,
+    ):
         case(rank)
     leave_process_groups()
