@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ def distinct_texts(words: int, count: int = COUNT) -> pa.Array:
     return pa.array([" ".join(f"w{i * words + j}" for j in range(words)) for i in range(count)])
 
 
-def lost(signatures: np.ndarray, bands: int, rows: int) -> int:
+def lost(signatures: np.ndarray[Any, Any], bands: int, rows: int) -> int:
     """Documents that would go if all that share a band were joined."""
     sets = _native.DocumentSets(len(signatures))
     sets.unite([[keys] for keys in _native.band_keys(signatures, bands, rows, 1)], 1, 1, None, 0.0)
@@ -62,12 +63,10 @@ def test_numbered_items_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["fast", "classic"])
-@pytest.mark.parametrize("tokens", ["unicode", "whitespace"])
-@pytest.mark.parametrize("words", [1, 2, 5, 8, 20])
-def test_a_million_short_documents_stay_apart(scheme: str, tokens: str, words: int) -> None:
-    hasher = MinHasher(scheme=scheme, tokens=tokens)  # type: ignore[arg-type]
+def test_a_million_documents_of_one_word_stay_apart(scheme: str) -> None:
+    signatures = MinHasher(scheme=scheme).signatures(distinct_texts(1, 1_000_000))  # type: ignore[arg-type]
     # 116 pairs expected of 10⁶ values of 32 bits.
-    assert lost(hasher.signatures(distinct_texts(words, 1_000_000)), 14, 8) <= (0 if scheme == "fast" else 200)
+    assert lost(signatures, 14, 8) <= (0 if scheme == "fast" else 200)
 
 
 @pytest.mark.parametrize("ngram", [1, 2, 4, 5, 8, 9, 16, 31, 32, 33, 48, 63, 64])
