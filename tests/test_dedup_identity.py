@@ -92,7 +92,7 @@ def test_output_does_not_depend_on_chunks(tmp_path: Path, monkeypatch: pytest.Mo
     for rows_per_group, batch_bytes in ((600, 1 << 23), (7, 1 << 23), (600, 1000), (64, 1)):
         pq.write_table(pa.Table.from_pylist(rows), source, row_group_size=rows_per_group)
         monkeypatch.setattr(
-            signing, "read_batches", lambda *a, n=batch_bytes, **k: read_batches(*a, **k, batch_bytes=n)
+            signing, "read_batches", lambda *a, n=batch_bytes, **k: read_batches(*a, **k | {"batch_bytes": n})
         )
         for threads in (1, 2, 5):
             output = tmp_path / f"{rows_per_group}-{batch_bytes}-{threads}"

@@ -187,7 +187,7 @@ def test_an_index_of_another_version_is_refused(days: list[Path], tmp_path: Path
     (index / "index.json").write_text(json.dumps(found))
     before = index_bytes(index)
     for update in (False, True):
-        with pytest.raises(SmolfastError, match="another version of smolfast.*build it again"):
+        with pytest.raises(SmolfastError, match=r"another version of smolfast.*build it again"):
             deduplicate([days[1]], tmp_path / "out2", index=index, update_index=update)
     assert index_bytes(index) == before
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from smolfast import __version__
+from smolfast import __version__, _native
 from smolfast.dedup.banding import band_threshold, choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.histogram import count_by_jaccard
@@ -35,6 +35,8 @@ WORK = ".work"
 DEFAULT_BANDS = 14
 DEFAULT_ROWS = 8
 MIN_MEMORY = 64 << 20
+_AMPLE = 1 << 30
+"""With less memory, what pyarrow keeps for later allocations, up to 0.1 GB, is given back again and again."""
 
 
 def deduplicate(
@@ -262,6 +264,7 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
             store.close()
         raise
     store.finish()
+    pa.default_memory_pool().release_unused()
     if store.documents == 0:
         raise SmolfastError(f"no documents in {', '.join(source.path for source in job.sources[:3])}; give other input")
     total = total_size(job)
@@ -289,7 +292,12 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
     if job.lines is not None:
         repeated = RepeatedLines(store, clusters.kept, job.lines, job.memory // 4, protected)
     documents_out, bytes_out = write_kept(
-        work / KEPT, _second_pass(job, clusters, names, starts), clusters, job.text_column, repeated, job.threads
+        work / KEPT,
+        _second_pass(job, clusters, names, starts),
+        clusters,
+        job.text_column,
+        repeated,
+        _writing_threads(job),
     )
     write_removed(work / REMOVED, clusters, names)
     if index is not None and add_as is not None:
@@ -332,6 +340,8 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
         if source >= job.against:
             yield first, batch
         first += batch.num_rows
+        if job.memory < _AMPLE:
+            pa.default_memory_pool().release_unused()
         job.progress((0.65 + 0.35 * first / documents) * total, total, "writing")
 
 
@@ -362,6 +372,11 @@ def _clear(work: Path) -> None:
             remove(work)
     except OSError as error:
         raise SmolfastError(f"can't remove {work}: {describe_os_error(error)}") from error
+
+
+def _writing_threads(job: Job) -> int:
+    """Each takes some 40 MiB: as many as a quarter of the memory has room for."""
+    return max(1, min(job.threads or _native.available_threads(), job.memory // 4 // (40 << 20)))
 
 
 def _half_of_memory() -> int:

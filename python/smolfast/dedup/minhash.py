@@ -41,7 +41,7 @@ class MinHasher:
             unbiased, with a lower error than classic MinHash and time independent of K for all but short documents;
             "classic" is one affine permutation per value (Broder 1997); "datasketch" gives the `hashvalues` of
             datasketch 2.0's MinHash(num_perm, seed) updated with the shingles; "datatrove" the values of datatrove's
-            64-bit MinHash.
+            64-bit MinHash where its tokenizer cuts the same words (not its default, spaCy's for English).
             The last two hash the tokens joined by one space (code points by nothing), in UTF-8.
         hash: the shingle's digest under "datasketch" ("sha1_hash32", the default, or "xxh32") and "datatrove"
             ("xxhash64", the default, or "sha1"). The other schemes have none.

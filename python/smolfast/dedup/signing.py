@@ -20,7 +20,7 @@ from smolfast import _native
 from smolfast.dedup.clustering import Verify
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.store import Column, DocumentStore, Position
-from smolfast.documents import ErrorPolicy, Source, read_batches
+from smolfast.documents import BATCH_BYTES, ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
 
@@ -123,7 +123,13 @@ def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None,
     """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
     for index in range(first, len(job.sources)):
         counts: Counter[str] = Counter()
-        for batch in read_batches(job.sources[index], text_column=job.text_column, errors=job.errors, counts=counts):
+        for batch in read_batches(
+            job.sources[index],
+            text_column=job.text_column,
+            errors=job.errors,
+            batch_bytes=min(BATCH_BYTES, max(1 << 20, job.memory // 32)),
+            counts=counts,
+        ):
             yield index, batch, counts["skipped"]
         yield index, None, counts["skipped"]
 
@@ -195,6 +201,7 @@ def _hold(job: Job, store: DocumentStore, batch: pa.RecordBatch) -> None:
     job.held_bytes += batch.nbytes
     if store.on_disk or job.held_bytes > job.memory // 4:
         job.held = None
+        pa.default_memory_pool().release_unused()
 
 
 Item = TypeVar("Item")

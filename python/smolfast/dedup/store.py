@@ -78,9 +78,13 @@ class DocumentStore:
         self.documents += documents
         self.position = position
         self.extra = dict(extra)
-        # Once on disk, small commits lose little to a kill; at most 64 MiB are held, and as much is being written.
-        if self._held > (min(self.memory, 64 << 20) if self.on_disk else self.memory):
+        # Once on disk, small commits lose little to a kill. What is held and what is being written share the memory.
+        if self.on_disk:
+            if self._held > min(self.memory // 2, 64 << 20):
+                self._spill()
+        elif self._held > self.memory:
             self._spill()
+            self._wait()
 
     def finish(self) -> None:
         """The last batch is in."""
@@ -92,9 +96,7 @@ class DocumentStore:
         """Wait for what is being written."""
         if self._writer is not None:
             self._writer.shutdown()
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+        self._wait()
         self._writer = None
 
     def pieces(self, name: str) -> list[npt.NDArray[Any]]:
@@ -116,10 +118,14 @@ class DocumentStore:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.bin"
 
+    def _wait(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
     def _spill(self) -> None:
         """Start writing what is held, once what was held before is on disk."""
-        if self._writing is not None:
-            self._writing.result()
+        self._wait()
         commit = {
             "documents": self.documents,
             "source": self.position.source,
