@@ -13,20 +13,11 @@ from typing import Any, NoReturn
 
 from smolfast import __version__
 from smolfast.bench.command import add_bench
-from smolfast.command_line import (
-    add_config_options,
-    add_output,
-    add_reading,
-    add_threads,
-    at_least,
-    command,
-    load_config,
-    local_inputs,
-    minutes,
-    run_stage,
-)
+from smolfast.command_line import add_config_options, add_reading, add_threads, load_config, local_inputs, run_stage
+from smolfast.dedup.command import add_dedup
 from smolfast.errors import SmolfastError
 from smolfast.model_commands import add_evaluate, add_export, add_generate, add_train
+from smolfast.options import CommandParser, add_output, at_least, command, minutes
 from smolfast.progress import Console
 
 _EXIT_BAD_INPUT = 2
@@ -87,8 +78,8 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"{key.replace('_', ' '):<{width}}  {shown}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="smolfast",
         description="From raw text to a trained, exported small language model, and every stage by itself.",
     )
@@ -98,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_quickstart,
         _add_collect,
         _add_normalize,
-        _add_dedup,
+        add_dedup,
         _add_split,
         _add_tokenize,
         _add_distill_cache,
@@ -233,13 +224,6 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
         ),
         resumable=not writes_a_file(arguments.output),
     )
-
-
-def _add_dedup(commands: Any) -> None:
-    from smolfast.dedup import add_arguments, run
-
-    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
-    add_arguments(parser)
 
 
 def _add_split(commands: Any) -> None:

@@ -1,25 +1,15 @@
-"""What the subcommands share: options, their values, and stages on files."""
+"""What the stages' commands share: reading, configuration, and stages on files."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.options import at_least
 from smolfast.progress import Console
 from smolfast.stages import Runner, Stage, Work
-
-
-def command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], Any], help_text: str
-) -> argparse.ArgumentParser:
-    """A subcommand's parser, with the options that all have."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +34,6 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:
-    """`-o` and `--overwrite`."""
-    parser.add_argument("-o", "--output", type=Path, required=required, metavar="PATH", help=what)
-    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-
-
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """`--config`, `--set` and `--seed`."""
     parser.add_argument(
@@ -62,32 +46,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, for example --set train.steps=100"
     )
     parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random (0)")
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of an option that takes whole numbers from `least` on."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return number
-
-
-def minutes(text: str) -> float:
-    """The type of an option in minutes."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes") from None
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("give a number of minutes above 0")
-    return value
 
 
 def load_config(arguments: argparse.Namespace) -> Any:

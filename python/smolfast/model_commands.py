@@ -8,18 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.command_line import (
-    add_config_options,
-    add_output,
-    add_threads,
-    at_least,
-    command,
-    load_config,
-    minutes,
-    run_stage,
-)
+from smolfast.command_line import add_config_options, add_threads, load_config, run_stage
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS
+from smolfast.options import add_output, at_least, command, minutes
 
 
 def add_train(commands: Any) -> None:
