@@ -159,9 +159,9 @@ class _Run:
             "model": model.model_dump(mode="json"),
             "train": config.model_dump(mode="json"),
             "seed": seed,
-            "tokens": fingerprint(tokens)
+            "tokens": fingerprint(tokens, without=output)
             if isinstance(tokens, Path)
-            else {name: fingerprint(path) for name, path in tokens.items()},
+            else {name: fingerprint(path, without=output) for name, path in tokens.items()},
         }
         self.sources = {name: TokenFile.open(path, "train") for name, path in folders.items()}
         held_out = {name: TokenFile.open(path, "held_out") for name, path in folders.items()}
