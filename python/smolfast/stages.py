@@ -128,7 +128,7 @@ class Runner:
                 "choose another output or add --overwrite"
             )
         owned = owned or set()
-        record = {"stage": stage.name, "key": key, "output": stage.output.name}
+        record: dict[str, Any] = {"stage": stage.name, "key": key, "output": stage.output.name}
         if stage.resumable and not going_on:
             _make_room(stage, owned)
             write_json(started_path, {**record, "files": [], "writes": list(stage.writes)})
@@ -236,6 +236,8 @@ def remove_made(manifests: Path, outputs: Path) -> None:
                 files |= {name for name in names_below(output) if _is_of(name, made["writes"])}
             _remove_files(output, files)
             path.unlink()
+            with contextlib.suppress(OSError):  # other files in it, or none
+                output.rmdir()
         except OSError as error:
             raise SmolfastError(f"can't replace {output}: {describe_os_error(error)}") from error
 
@@ -256,12 +258,9 @@ def _make_room(stage: Stage, owned: Collection[str]) -> None:
 
 
 def _remove_files(output: Path, files: Collection[str]) -> None:
-    """Remove files below a folder, and the folder if nothing is left; or the output itself if it is a file."""
+    """Remove files below a folder; or the output itself if it is a file."""
     if output.is_dir():
         remove_names(output, files)
-        if not output.is_symlink():
-            with contextlib.suppress(OSError):
-                output.rmdir()
     elif os.path.lexists(output):
         output.unlink()
 
