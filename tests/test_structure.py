@@ -14,7 +14,7 @@ PACKAGE = ROOT / "python" / "smolfast"
 # From the ground up; a module that stands in none of them is as high as the highest that it imports.
 FLOORS: list[tuple[str, str]] = [
     ("ground", "_native __version__ errors files progress signals background workers row_groups sources batch_writer"),
-    ("ground", "documents json_lines presets"),
+    ("ground", "documents json_lines options presets"),
     ("data", "text dedup normalize run_folder stages"),
     ("kernels", "kernels"),
     ("reference", "reference"),

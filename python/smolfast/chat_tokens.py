@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smolfast.apart import check_apart
 from smolfast.batch_writer import column_names, is_string
 from smolfast.chat import encode_conversation, turn_tokens
 from smolfast.document_encoder import counted
@@ -54,6 +55,7 @@ def tokenize_conversations(
     """
     if errors not in get_args(ErrorPolicy):
         raise SmolfastError(f"errors = {errors!r} is unknown; choose one of {', '.join(get_args(ErrorPolicy))}")
+    check_apart(output_folder, [*conversations.values(), tokenizer_folder])
     tokenizer = open_tokenizer(tokenizer_folder)
     turn_tokens(tokenizer.tokenizer)
     dtype = token_type(tokenizer.vocab_size)

@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from smolfast import __version__
+from smolfast.apart import check_apart
 from smolfast.bench.command import add_bench
 from smolfast.command_line import (
     add_config_options,
-    add_output,
     add_reading,
     add_threads,
-    at_least,
-    command,
     load_config,
     local_inputs,
-    minutes,
+    local_sources,
+    reading_of,
     run_stage,
 )
+from smolfast.dedup.command import add_dedup
 from smolfast.errors import SmolfastError
+from smolfast.files import check_path
 from smolfast.model_commands import add_evaluate, add_export, add_generate, add_train
+from smolfast.options import CommandParser, add_output, add_text_rules, at_least, command, minutes, output_path
 from smolfast.progress import Console
 
 _EXIT_BAD_INPUT = 2
-_EXIT_INTERRUPTED = 130
-_EXIT_TERMINATED = 143
+_EXIT_SIGNAL = 128
 _TRAIN_PACKAGES = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised where the main thread is, so that files are left whole and work can be resumed."""
+    """A signal, raised where the main thread is, so that files are left whole and work can be resumed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = _parser().parse_args(argv)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    arguments = argparse.Namespace(goes_on=False)
+    before = {number: signal.signal(number, _terminate) for number in _terminating()}
     try:
+        _parser().parse_args(argv, arguments)
         run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
         result = run(arguments)
         if result is not None:
@@ -60,18 +67,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("\nsmolfast: interrupted; run the same command again to go on from here", file=sys.stderr)
-        return _EXIT_INTERRUPTED
-    except _Terminated:
-        print("smolfast: terminated; run the same command again to go on from here", file=sys.stderr)
-        return _EXIT_TERMINATED
+        print(f"\nsmolfast: interrupted; {_what_next(arguments)}", file=sys.stderr)
+        return _EXIT_SIGNAL + signal.SIGINT
+    except _Terminated as end:
+        print(f"smolfast: terminated; {_what_next(arguments)}", file=sys.stderr)
+        return _EXIT_SIGNAL + end.number
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
+def _what_next(arguments: argparse.Namespace) -> str:
+    if arguments.goes_on:
+        return "run the same command again to go on from here"
+    return "what was unfinished is not kept; the same command does it anew"
+
+
+def _terminating() -> list[int]:
+    """SIGTERM, and the terminal's end unless someone (nohup) ignores it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return [signal.SIGTERM, *([hangup] if hangup and signal.getsignal(hangup) == signal.SIG_DFL else [])]
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+    raise _Terminated(number)
 
 
 def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
@@ -92,8 +112,8 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"{key.replace('_', ' '):<{width}}  {shown}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="smolfast",
         description="From raw text to a trained, exported small language model, and every stage by itself.",
     )
@@ -103,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_quickstart,
         _add_collect,
         _add_normalize,
-        _add_dedup,
+        add_dedup,
         _add_split,
         _add_tokenize,
         _add_distill_cache,
@@ -126,6 +146,7 @@ def _add_quickstart(commands: Any) -> None:
     parser = command(
         commands, "quickstart", _quickstart, "From real text to a trained, exported small model and a report."
     )
+    parser.set_defaults(goes_on=True)
     parser.add_argument(
         "--input",
         nargs="+",
@@ -135,7 +156,7 @@ def _add_quickstart(commands: Any) -> None:
         "documentation of this installation",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
+        "--out", type=output_path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
     )
     parser.add_argument("--minutes", type=minutes, metavar="M", help="fit the whole run into about M minutes")
     parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings in --out")
@@ -176,7 +197,9 @@ def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast import collect
 
     config = load_config(arguments)
-    sources = collect.list_inputs(arguments.input)
+    if arguments.input:
+        local_sources(arguments, arguments.input)
+    sources = collect.list_inputs(arguments.input, without=arguments.output)
     return run_stage(
         arguments,
         "collect",
@@ -208,43 +231,45 @@ def _add_normalize(commands: Any) -> None:
     output_help = (
         "a .parquet or .jsonl[.gz|.zst] file, or a folder: a file for each input file, where a killed run goes on"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help=output_help)
+    parser.add_argument("-o", "--output", type=output_path, metavar="OUTPUT", help=output_help)
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-    forms = ("NFC", "NFD", "NFKC", "NFKD")
-    parser.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
-    clean_help = "line ends, control and invisible characters, spaces, blank lines; prints what each rule changed"
-    parser.add_argument("--clean", action="store_true", help=clean_help)
-    parser.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
+    add_text_rules(parser)
     add_reading(parser)
     add_threads(parser)
 
 
+def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_text_rules` asks for, as fields of TextRules."""
+    from smolfast.text_rules import TextRules
+
+    rules: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(TextRules)}
+    rules["form"] = None if rules["form"] == "none" else rules["form"]
+    for name in ("email_replacements", "ip_replacements"):
+        rules[name] = tuple(rules[name])
+    return dataclasses.asdict(TextRules(**rules))
+
+
 def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.normalize import normalize_documents, writes_a_file
+    from smolfast.normalize import normalize_documents, output_names, writes_a_file
 
     inputs = list(arguments.input)
     if arguments.output is None:
         if len(inputs) < 2:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
         arguments.output = Path(inputs.pop())
-    options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
+    resumable = arguments.goes_on = not writes_a_file(arguments.output)
+    options = {**_rules(arguments), **reading_of(arguments)}
     return run_stage(
         arguments,
         "normalize",
-        inputs=local_inputs(inputs),
+        inputs=local_sources(arguments, inputs),
         parameters={"input": inputs, **options},
         work=lambda path, progress: normalize_documents(
             inputs, path, **options, threads=arguments.threads, progress=progress
         ),
-        resumable=not writes_a_file(arguments.output),
+        resumable=resumable,
+        writes=output_names(inputs, arguments.output) if resumable else (),
     )
-
-
-def _add_dedup(commands: Any) -> None:
-    from smolfast.dedup import add_arguments, run
-
-    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
-    add_arguments(parser)
 
 
 def _add_split(commands: Any) -> None:
@@ -253,6 +278,7 @@ def _add_split(commands: Any) -> None:
     )
     parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")
+    add_reading(parser)
     add_config_options(parser)
 
 
@@ -260,14 +286,14 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.split import split_documents
 
     config = load_config(arguments)
-    fraction = config.split.held_out_fraction
+    fraction, reading = config.split.held_out_fraction, reading_of(arguments)
     return run_stage(
         arguments,
         "split",
         inputs={"documents": arguments.input},
-        parameters={"held_out_fraction": fraction, "seed": config.seed},
+        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading},
         work=lambda path, progress: split_documents(
-            arguments.input, path, held_out_fraction=fraction, seed=config.seed, progress=progress
+            arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress
         ),
     )
 
@@ -303,7 +329,9 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     if folder is None:
-        folder = arguments.output.with_name(arguments.output.name + "-tokenizer")
+        output = check_path(arguments.output)
+        check_apart(output, [arguments.train, arguments.held_out])
+        folder = output.with_name(output.name + "-tokenizer")
         trained = argparse.Namespace(**{**vars(arguments), "output": folder})
         run_stage(
             trained,
@@ -315,7 +343,9 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             ),
         )
     tokenizer_folder = folder
-    encode = chat_tokens.tokenize_conversations if arguments.chat else tokens.tokenize
+    encode: Callable[..., Mapping[str, Any]] = chat_tokens.tokenize_conversations
+    if not arguments.chat:
+        encode = partial(tokens.tokenize, **reading)
     documents = {"train": arguments.train, "held_out": arguments.held_out}
     return run_stage(
         arguments,
@@ -333,13 +363,14 @@ def _add_distill_cache(commands: Any) -> None:
         _distill_cache,
         "Store draws from a teacher's next-token distributions over token files; goes on where it was stopped.",
     )
+    parser.set_defaults(goes_on=True)
     parser.add_argument("teacher", metavar="TEACHER", help="folder or hub name of a transformers causal language model")
     parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="folder that tokenize wrote")
     parser.add_argument("--name", default="train", help="which token file (train)")
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_path,
         metavar="PATH",
         help="folder for the parquet parts (DIR-teacher, beside the tokens)",
     )
@@ -353,7 +384,7 @@ def _add_distill_cache(commands: Any) -> None:
 
 
 def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.distill_cache import write_cache
+    from smolfast.distill_cache import INDEX_FILE, write_cache
 
     if arguments.output is None:
         arguments.output = arguments.tokens.with_name(arguments.tokens.name + "-teacher")
@@ -368,13 +399,14 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
             arguments.teacher, arguments.tokens, path, **options, progress=progress
         ),
         resumable=True,
+        writes=(INDEX_FILE, f"{arguments.name}.*.parquet"),
     )
 
 
 def _add_report(commands: Any) -> None:
     parser = command(commands, "report", _report, "Write the report page of a quickstart run again.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="HTML file (DIR/report.html)")
+    parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (DIR/report.html)")
 
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:

@@ -1,25 +1,20 @@
-"""What the subcommands share: options, their values, and stages on files."""
+"""What the stages' commands share: reading, configuration, and stages on files."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.apart import check_apart, leave_out
+from smolfast.errors import SmolfastError
+from smolfast.files import RECORDS, check_path
+from smolfast.options import at_least
 from smolfast.progress import Console
+from smolfast.sources import find_sources
 from smolfast.stages import Runner, Stage, Work
-
-
-def command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], Any], help_text: str
-) -> argparse.ArgumentParser:
-    """A subcommand's parser, with the options that all have."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +28,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_reading` asks for, as arguments of the functions that read documents."""
+    return {"text_column": arguments.text_column, "errors": arguments.errors}
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads`."""
     parser.add_argument(
@@ -42,12 +42,6 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPUs to use; 0 for all (0); results do not depend on it",
     )
-
-
-def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:
-    """`-o` and `--overwrite`."""
-    parser.add_argument("-o", "--output", type=Path, required=required, metavar="PATH", help=what)
-    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -62,32 +56,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, for example --set train.steps=100"
     )
     parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random (0)")
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of an option that takes whole numbers from `least` on."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return number
-
-
-def minutes(text: str) -> float:
-    """The type of an option in minutes."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes") from None
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("give a number of minutes above 0")
-    return value
 
 
 def load_config(arguments: argparse.Namespace) -> Any:
@@ -108,18 +76,36 @@ def run_stage(
     parameters: Mapping[str, Any],
     work: Work,
     resumable: bool = False,
+    writes: Sequence[str] = ("*",),
 ) -> Mapping[str, Any]:
     """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way."""
-    output: Path = arguments.output
+    output = check_path(arguments.output)
+    place = Path(os.path.realpath(output))
     runner = Runner(
-        output.absolute().parent / ".smolfast",
+        place.parent / RECORDS,
         Console(quiet=arguments.quiet),
         on_change="redo" if arguments.overwrite else "refuse",
     )
-    stage = Stage(
-        name, inputs=inputs, output=output, parameters=parameters, work=work, resumable=resumable, manifest=output.name
-    )
+    stage = Stage(name, inputs, output, parameters, work, resumable, place.name, writes)
     return runner.run(stage)
+
+
+def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Path]:
+    """The local files that inputs name, for the stage engine to fingerprint, without those of the output.
+
+    Raises:
+        SmolfastError: as `find_sources`; or the output is or contains an input.
+    """
+    output = check_path(arguments.output)
+    check_apart(output, paths)
+    sources, inside = leave_out(find_sources(paths), output)
+    check_apart(output, (source.path for source in sources))
+    if inside:
+        note = f"{output} lies in the input; what it holds is not read"
+        Console(quiet=arguments.quiet).line(note)
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
+    return {source.path: Path(source.path) for source in sources if "://" not in source.path}
 
 
 def local_inputs(paths: Sequence[str]) -> dict[str, Path]:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import torch
 import xxhash
 
+from smolfast.apart import check_apart
 from smolfast.config import EvaluateConfig
 from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
@@ -77,6 +78,7 @@ def evaluate(
     Raises:
         SmolfastError: unreadable files, or documents, tokens and model that don't belong together.
     """
+    check_apart(output, [model, tokens, held_out_documents])
     file = TokenFile.open(tokens, "held_out")
     if file.learned is not None:
         raise SmolfastError(f"{tokens} holds conversations; evaluate takes documents, tokenized without --chat")
@@ -231,7 +233,8 @@ def _texts(
             texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
             if source_column is not None:
                 if source_column not in batch.schema.names:
-                    raise SmolfastError(f"{path} has no column '{source_column}'; check --source-column")
+                    names = ", ".join(batch.schema.names)
+                    raise SmolfastError(f"{path} has no column '{source_column}'; there are: {names}")
                 origins += [str(value) for value in batch.column(source_column).to_pylist()]
     refused = set(tokens.refused)
     return (

@@ -8,24 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.command_line import (
-    add_config_options,
-    add_output,
-    add_threads,
-    at_least,
-    command,
-    load_config,
-    minutes,
-    run_stage,
-)
+from smolfast.apart import check_apart
+from smolfast.command_line import add_config_options, add_threads, load_config, run_stage
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS
+from smolfast.options import add_output, at_least, command, minutes
 
 
 def add_train(commands: Any) -> None:
     parser = command(
         commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
     )
+    parser.set_defaults(goes_on=True)
     parser.add_argument(
         "tokens",
         nargs="*",
@@ -70,6 +64,8 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     if arguments.init is not None:
+        if arguments.output is not None:
+            check_apart(arguments.output, [arguments.init])
         from smolfast.pretrained import shape_settings
 
         arguments.set = [*shape_settings(arguments.init), *arguments.set]

@@ -13,58 +13,60 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast import text
+from smolfast.apart import check_apart, leave_out
 from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
-from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
+from smolfast.files import final_path, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
+from smolfast.text_rules import TextRules
 
 FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out", "documents_changed")
+WORDS = "words"
+WORDS_TYPE = pa.large_list(pa.list_(pa.uint32(), 2))
 # The summaries of finished files, kept in the output folder until all are.
-FINISHED = ".finished"
+FINISHED = ".smolfast-finished"
 
 
 def writes_a_file(output: str | os.PathLike[str]) -> bool:
     """Whether `normalize_documents` writes one file there, by its suffix, and not a folder."""
-    return Path(output).name.removesuffix(TEMPORARY_SUFFIX).endswith(FILE_SUFFIXES)
+    return final_path(Path(output)).name.endswith(FILE_SUFFIXES)
 
 
 def normalize_documents(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    form: text.Form = "NFC",
-    clean: bool = False,
-    simplify: bool = False,
     text_column: str = "text",
     errors: ErrorPolicy = "fail",
     threads: int = 0,
     progress: ProgressCallback | None = None,
+    **rules: Any,
 ) -> dict[str, Any]:
-    """Write `output` with the text column in Unicode normalisation form `form`, in bounded memory.
+    """Write `output` with the text column as the rules say (in Unicode normalisation form NFC), in bounded memory.
 
     Args:
         inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
         output: with the suffix .parquet, .jsonl, .jsonl.gz or .jsonl.zst one file; else a folder with a file for each
             input file, of its kind (parquet for text files) and in the same folders below. In a folder, what an earlier
-            call with the same arguments finished before it was killed is kept.
-        form: NFC, NFD, NFKC or NFKD (Unicode Standard Annex 15).
-        clean: apply `smolfast.text.clean` with its default rules (and `form`).
-        simplify: then apply `smolfast.text.simplify`.
+            call with the same arguments finished before it was killed is kept. It may lie in a folder of the inputs,
+            and isn't read then.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
         threads: 0 for every CPU this process may use. The result does not depend on it.
+        rules: fields of `smolfast.text_rules.TextRules`, such as form="NFKC", clean=True, redact=True.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
-        `clean`, cleaned_RULE: characters that each of its rules changed (cleaned_form: documents).
+        `clean` or some of its rules, cleaned_RULE: characters that each changed (cleaned_form: documents). With
+        `words`, words.
 
     Raises:
-        SmolfastError: as `smolfast.documents.read_batches` and the writers do.
+        SmolfastError: as `smolfast.documents.read_batches` and the writers do; the output is or contains an input.
     """
-    sources = find_sources(inputs)
-    job = _Job(form, clean, simplify, text_column, errors, threads)
     output = Path(output)
+    sources = _sources(inputs, output)
+    job = _Job(TextRules(**rules), text_column, errors, threads)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
     def report(index: int, note: str) -> None:
@@ -80,6 +82,7 @@ def normalize_documents(
         return dict(counts)
 
     names = _names(sources)
+    check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
     for index, (source, name) in enumerate(zip(sources, names, strict=True)):
         record = finished / f"{name}.json"
@@ -97,15 +100,33 @@ def normalize_documents(
     return dict(counts)
 
 
+def output_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> list[str]:
+    """What `normalize_documents` writes in a folder, as patterns."""
+    names = _names(_sources(inputs, Path(output)))
+    return [*("".join(f"[{c}]" if c in "*?[" else c for c in name) for name in names), f"{FINISHED}/*"]
+
+
+def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path) -> list[Source]:
+    """The sources that don't lie in the output.
+
+    Raises:
+        SmolfastError: the output is or contains one.
+    """
+    check_apart(final_path(output), inputs)
+    sources, inside = leave_out(find_sources(inputs), final_path(output))
+    check_apart(final_path(output), (source.path for source in sources))
+    if inside and output == final_path(output) and not output.is_dir():
+        raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
+    return sources
+
+
 class _Job:
     """What is done to each batch."""
 
-    def __init__(
-        self, form: text.Form, clean: bool, simplify: bool, text_column: str, errors: ErrorPolicy, threads: int
-    ) -> None:
-        self.form = form
-        self.clean = clean
-        self.simplify = simplify
+    def __init__(self, rules: TextRules, text_column: str, errors: ErrorPolicy, threads: int) -> None:
+        self.rules = rules
         self.text_column = text_column
         self.errors = errors
         self.threads = threads
@@ -114,12 +135,13 @@ class _Job:
         """What to write if the source has no documents: None if it has."""
         if next(read_batches(source, text_column=self.text_column, errors=self.errors), None) is not None:
             return None
-        return pa.schema([(self.text_column, pa.large_string())])
+        fields = [(self.text_column, pa.large_string())]
+        return pa.schema([*fields, (WORDS, WORDS_TYPE)] if self.rules.words else fields)
 
     def batches(self, source: Source, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
         for batch in read_batches(source, text_column=self.text_column, errors=self.errors):
             before = batch.column(self.text_column)
-            after = self.apply(before, counts)
+            after = self.rules.apply(before, counts, threads=self.threads)
             position = batch.schema.get_field_index(self.text_column)
             counts["documents_in"] += batch.num_rows
             counts["documents_out"] += batch.num_rows
@@ -127,21 +149,21 @@ class _Job:
             counts["bytes_out"] += utf8_bytes(after)
             if after is not before:
                 counts["documents_changed"] += pc.sum(pc.not_equal(before, after)).as_py() or 0
-            yield batch.set_column(position, pa.field(self.text_column, after.type), after)
+            batch = batch.set_column(position, pa.field(self.text_column, after.type), after)
+            yield self.with_words(batch, after, source, counts) if self.rules.words else batch
 
-    def apply(self, column: pa.Array, counts: Counter[str]) -> pa.Array:
-        if self.clean:
-            column, by_rule = text.clean(column, form=self.form, threads=self.threads)
-            counts.update({f"cleaned_{rule}": changed for rule, changed in by_rule.items()})
-        else:
-            column = text.normalize(column, self.form, threads=self.threads)
-        if self.simplify:
-            column = text.simplify(column, threads=self.threads)
-        return column
+    def with_words(
+        self, batch: pa.RecordBatch, column: pa.Array, source: Source, counts: Counter[str]
+    ) -> pa.RecordBatch:
+        if WORDS in batch.schema.names:
+            raise SmolfastError(f"{source.path} has a column '{WORDS}' already; rename it, or ask for no words")
+        words = text.words(column, threads=self.threads)
+        counts["words"] += len(words.flatten())
+        return batch.append_column(pa.field(WORDS, WORDS_TYPE), words)
 
 
 def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLinesWriter:
-    name = path.name.removesuffix(TEMPORARY_SUFFIX)
+    name = final_path(path).name
     return BatchWriter(path, schema) if name.endswith(".parquet") else JsonLinesWriter(path)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smolfast.apart import check_apart
 from smolfast.chat import CHAT_TEMPLATE, TURN_END, TURN_START
 from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
@@ -75,6 +76,7 @@ def train_tokenizer(
     counts = {"documents_in": 0, "bytes_in": 0}
     repairs: Counter[str] = Counter()
     sources = find_sources(inputs)
+    check_apart(output_folder, [*inputs, *(source.path for source in sources)])
     failed: list[SmolfastError] = []
 
     def texts() -> Iterator[list[str]]:
@@ -122,7 +124,7 @@ def train_tokenizer(
     if found < config.vocab_size:
         raise SmolfastError(
             f"too little text for tokenizer.vocab_size = {config.vocab_size}: {counts['bytes_in']} bytes give {found} "
-            f"tokens; give more --input or --set tokenizer.vocab_size={found}"
+            f"tokens; give more text or --set tokenizer.vocab_size={found}"
         )
     folder = Path(output_folder)
     write_text(folder / TOKENIZER, tokenizer.to_str(pretty=True))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from smolfast.apart import check_apart
 from smolfast.document_encoder import DocumentEncoder, counted
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
@@ -53,6 +54,7 @@ def tokenize(
     Raises:
         SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
     """
+    check_apart(output_folder, [*documents.values(), tokenizer_folder])
     tokenizer = open_tokenizer(tokenizer_folder)
     dtype = token_type(tokenizer.vocab_size)
     folder = Path(output_folder)
@@ -73,7 +75,7 @@ def tokenize(
                     progress(position, len(documents), f"{name}: {tokens:,} tokens")
         starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
         if len(starts) == 1:
-            raise SmolfastError(f"{path} holds no documents to tokenize; give more --input")
+            raise SmolfastError(f"{path} holds no documents to tokenize; give another file")
         with npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as append:
             append(starts)
         files[name] = {
@@ -238,7 +240,7 @@ class PackedWindows:
         if self.steps_per_epoch == 0:
             raise SmolfastError(
                 f"too little text to train on: {tokens.path} has {count} tokens, need at least "
-                f"{sequence_length * batch_size + 1}; give more --input or lower train.sequence_length "
+                f"{sequence_length * batch_size + 1}; give more text or lower train.sequence_length "
                 f"({sequence_length}) × train.batch_size ({batch_size})"
             )
         self._epoch = -1

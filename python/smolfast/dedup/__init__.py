@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from smolfast.dedup.banding import band_probability, choose_bands
-from smolfast.dedup.command import add_arguments, run
 from smolfast.dedup.explain import Explanation, explain
 from smolfast.dedup.job import deduplicate
 from smolfast.dedup.minhash import MinHasher
@@ -13,10 +12,8 @@ __all__ = [
     "DedupSummary",
     "Explanation",
     "MinHasher",
-    "add_arguments",
     "band_probability",
     "choose_bands",
     "deduplicate",
     "explain",
-    "run",
 ]

@@ -3,40 +3,69 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from smolfast.dedup.explain import explain
 from smolfast.dedup.index import INDEX
-from smolfast.dedup.job import deduplicate
+from smolfast.dedup.job import KEPT, REMOVED, deduplicate
 from smolfast.dedup.minhash import SCHEMES, TOKENS
+from smolfast.dedup.output import DedupSummary
 from smolfast.errors import SmolfastError
-from smolfast.progress import Console
+from smolfast.options import add_common, add_output, command, output_path
+from smolfast.progress import Console, format_bytes, format_seconds
 
 _FORMS = """\
-smolfast dedup IN… -o DIR                            keep one document of each cluster
-smolfast dedup IN… -o DIR --against PATH             and drop what is like a document of PATH
 smolfast dedup explain ID -o DIR                     say why a document went, with the two texts
 smolfast dedup index build IN… --index INDEX -o DIR  deduplicate and start an index of what was kept
 smolfast dedup index add   IN… --index INDEX -o DIR  drop what is like the index or itself; add the rest to it
 smolfast dedup index query IN… --index INDEX -o DIR  the same, but leave the index as it is
+
+Each has its own --help. A file or folder called explain or index is ./explain or ./index.
 """
+
+_INDEX_VERBS = {
+    "build": "Deduplicate documents and start an index of what was kept.",
+    "add": "Drop documents that are like one of an index or of the input; add the rest to the index.",
+    "query": "Drop documents that are like one of an index or of the input; leave the index as it is.",
+}
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `smolfast dedup` to its parser."""
+def add_dedup(commands: Any) -> None:
+    """Add `smolfast dedup`, `dedup explain` and `dedup index build|add|query`."""
+    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = f"{parser.description}\n\n{_FORMS}"
-    parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for kept.parquet and removed.parquet"
+    parser.epilog = f"further commands:\n\n{_FORMS}"
+    parser.add_argument("--index", type=output_path, metavar="INDEX", help="folder of an index to compare with")
+    add_arguments(parser)
+
+    parser_of_explain = parser.add_verb("explain", "Say why a document was removed, with the two texts.")
+    parser_of_explain.add_argument("id", metavar="ID", help="the document's id, or FILE:ROW where it has none")
+    parser_of_explain.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder that dedup wrote"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
+    add_common(parser_of_explain, _explain)
+
+    index = parser.add_verb("index", "Deduplicate against an index of documents on disk.")
+    index.epilog = "To deduplicate a file or folder called index, write ./index."
+    verbs = index.add_subparsers(title="commands", required=True, metavar="build|add|query")
+    for verb, help_text in _INDEX_VERBS.items():
+        of_verb = command(verbs, verb, functools.partial(_run_index, verb), help_text)
+        of_verb.add_argument("--index", type=output_path, required=True, metavar="INDEX", help="folder of the index")
+        add_arguments(of_verb)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `smolfast dedup` and `dedup index` have in common."""
+    parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
+    parser.set_defaults(goes_on=True)
+    add_output(parser, "folder for kept.parquet and removed.parquet")
     parser.add_argument("--against", nargs="+", default=[], metavar="PATH", help="documents to compare with, that stay")
-    parser.add_argument("--index", type=Path, metavar="INDEX", help="folder of an index of documents to compare with")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column of text (text)")
     parser.add_argument("--id-column", default="id", metavar="NAME", help="column that names a document (id)")
     parser.add_argument("--num-perm", type=int, default=112, metavar="K", help="hashes per signature (112)")
@@ -84,19 +113,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping[str, Any]:
     """Run `smolfast dedup` as its options say; returns the summary."""
-    words = list(arguments.input)
-    verb = words[0] if words[0] in ("explain", "index") and not Path(words[0]).exists() else None
-    if verb == "explain":
-        return _explain(arguments, words[1:])
-    update = False
-    if verb == "index":
-        words, update = _index_words(arguments, words[1:])
     console = Console(quiet=arguments.quiet)
+    show = console.progress("dedup")
+    began, worked = time.monotonic(), False
+
+    def progress(done: float, total: float, note: str) -> None:
+        nonlocal worked
+        worked = True
+        show(done, total, note)
+
     try:
-        return deduplicate(
-            words,
+        summary = deduplicate(
+            arguments.input,
             arguments.output,
             text_column=arguments.text_column,
             id_column=arguments.id_column,
@@ -120,35 +150,44 @@ def run(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
             memory=arguments.memory,
             against=arguments.against,
             index=arguments.index,
-            update_index=update,
+            update_index=update_index,
             overwrite=arguments.overwrite,
-            progress=console.progress("dedup"),
-        ).as_dict()
+            progress=progress,
+        )
     finally:
         console.clear()
+    console.line(_report(summary, arguments.output, time.monotonic() - began if worked else None))
+    return summary.as_dict()
 
 
-def _explain(arguments: argparse.Namespace, words: list[str]) -> Mapping[str, Any] | None:
-    if len(words) != 1:
-        raise SmolfastError("explain takes one id, as in: smolfast dedup explain ID -o DIR")
-    explanation = explain(arguments.output, words[0])
+def _report(summary: DedupSummary, output: Path, seconds: float | None) -> str:
+    """What was done, in how long, and where it lies; `seconds` is None if it was done already."""
+    if seconds is None:
+        return f"{'dedup':<11} unchanged, skipped; {output} holds the result"
+    speed = f"{format_bytes(summary.bytes_in / max(seconds, 1e-3))}/s"
+    counts = f"{summary.documents_in:,} → {summary.documents_out:,} documents"
+    size = f"{format_bytes(summary.bytes_in)} → {format_bytes(summary.bytes_out)}"
+    return (
+        f"{'dedup':<11} done in {format_seconds(seconds)}, {speed}: {counts}, {size}; "
+        f"{output / KEPT}, {output / REMOVED}"
+    )
+
+
+def _explain(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    explanation = explain(arguments.output, arguments.id)
     if arguments.json:
         return explanation.as_dict()
     print(explanation.report())
     return None
 
 
-def _index_words(arguments: argparse.Namespace, words: list[str]) -> tuple[list[str], bool]:
-    """The inputs of an index command, and whether it changes the index."""
-    verbs = ("build", "add", "query")
-    if len(words) < 2 or words[0] not in verbs or arguments.index is None:
-        raise SmolfastError("as in: smolfast dedup index build|add|query IN… --index INDEX -o DIR")
+def _run_index(verb: str, arguments: argparse.Namespace) -> Mapping[str, Any]:
     there = (arguments.index / INDEX).exists()
-    if words[0] == "build" and there:
+    if verb == "build" and there:
         raise SmolfastError(f"{arguments.index} is an index already; use add, or choose another folder")
-    if words[0] != "build" and not there:
+    if verb != "build" and not there:
         raise SmolfastError(f"there is no index in {arguments.index}; build one with smolfast dedup index build")
-    return words[1:], words[0] != "query"
+    return run(arguments, update_index=verb != "query")
 
 
 def parse_size(text: str) -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from smolfast import __version__
-from smolfast.files import write_text
+from smolfast.errors import SmolfastError
+from smolfast.files import check_path, write_text
 from smolfast.progress import ProgressCallback
 from smolfast.report.data_sections import funnel, near_duplicates
 from smolfast.report.headline import headline
@@ -32,7 +33,7 @@ def write_report(
 
     Args:
         run_folder: the output folder of `smolfast quickstart`.
-        output_html: where the page goes; replaced atomically.
+        output_html: where the page goes; an earlier page is replaced, no other file.
         progress: called with sections done, sections in all and a note.
 
     Returns:
@@ -50,7 +51,7 @@ def write_report(
         sections.append(make(run))
     name = run.folder.resolve().name
     page = document(f"smolfast run {name}", sections, "the files of the run folder")
-    write_text(output_html, page)
+    save_page(output_html, page)
     if progress is not None:
         progress(len(makers), len(makers), "")
     return {
@@ -58,6 +59,27 @@ def write_report(
         "near_duplicate_examples": sum(section.examples for section in sections),
         "missing": [section.title for section in sections if section.missing],
     }
+
+
+def save_page(path: str | os.PathLike[str], page: str) -> None:
+    """Write a page, in the place of an earlier one but of no other file.
+
+    Raises:
+        SmolfastError: another file stands there, or the page can't be written.
+    """
+    found = check_path(path)
+    if found.exists() and not _is_page(found):
+        raise SmolfastError(f"{path} exists, and is no page of smolfast's; choose another output, or move it")
+    write_text(path, page)
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is such a page already, and may be replaced."""
+    try:
+        with path.open("rb") as file:
+            return b'<meta name="generator" content="smolfast ' in file.read(4096)
+    except OSError:
+        return False
 
 
 def document(title: str, sections: Sequence[Section], source: str) -> str:
