@@ -199,15 +199,27 @@ def test_a_finished_run_is_not_done_again_and_another_is_refused(parquet: Path, 
     deduplicate([parquet], output, keep="longest", overwrite=True)
     assert json.loads((output / "dedup.json").read_text())["parameters"]["keep"] == "longest"
     (output / "kept.parquet").write_bytes(b"altered")
+    with pytest.raises(SmolfastError, match=r"kept\.parquet was altered since it was made; .* or add --overwrite"):
+        deduplicate([parquet], output, keep="longest")
+    assert (output / "kept.parquet").read_bytes() == b"altered"
+    deduplicate([parquet], output, keep="longest", overwrite=True)
+    assert len(read(output, "kept")) == 200
+    (output / "kept.parquet").unlink()
     deduplicate([parquet], output, keep="longest")
     assert len(read(output, "kept")) == 200
 
 
-def test_a_foreign_file_is_not_overwritten(parquet: Path, tmp_path: Path) -> None:
-    (tmp_path / "kept.parquet").write_text("mine")
-    with pytest.raises(SmolfastError, match="isn't of this run"):
-        deduplicate([parquet], tmp_path)
-    assert (tmp_path / "kept.parquet").read_text() == "mine"
+@pytest.mark.parametrize("name", ["kept.parquet", "removed.parquet", "dedup.json", ".work", ".work/notes"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_foreign_file_is_not_overwritten(parquet: Path, tmp_path: Path, name: str, overwrite: bool) -> None:
+    precious = tmp_path / "out" / name
+    precious.parent.mkdir(parents=True)
+    precious.write_text('{"mine": 1}')
+    with pytest.raises(SmolfastError, match="choose another output, or move") as error:
+        deduplicate([parquet], tmp_path / "out", overwrite=overwrite)
+    assert str(tmp_path / "out" / name.split("/")[0]) in str(error.value)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [precious]
+    assert precious.read_text() == '{"mine": 1}'
 
 
 KILLED_RUN = """

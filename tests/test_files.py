@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import xxhash
 
 from smolfast import SmolfastError
-from smolfast.files import atomic_path, fingerprint, read_json, write_json, write_text
+from smolfast.files import atomic_path, fingerprint, names_below, read_json, remove_names, write_json, write_text
 
 
 def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -31,24 +32,89 @@ def test_error_in_the_block_keeps_what_stood(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_folder_is_replaced_whole(tmp_path: Path) -> None:
+def make(target: Path, *names: str, replaces: Collection[str] | None = None) -> None:
+    with atomic_path(target, replaces) as temporary:
+        for name in names:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_text("new")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {name: (folder / name).read_text() for name in names_below(folder)}
+
+
+def test_of_a_folder_goes_only_what_may_be_replaced(tmp_path: Path) -> None:
     target = tmp_path / "folder"
-    for name in ("first", "second"):
-        with atomic_path(target) as temporary:
-            (temporary / "deep").mkdir(parents=True)
-            (temporary / "deep" / name).write_text(name)
-    assert [p.name for p in (target / "deep").iterdir()] == ["second"]
+    make(target, "first", "deep/first")
+    make(target, "second", "deep/second", replaces=["first", "deep/first"])
+    assert contents(target) == {"second": "new", "deep/second": "new"}
+    (target / "deep" / "notes").write_text("precious")
+    make(target, "third", replaces=["second", "deep/second"])
+    assert contents(target) == {"third": "new", "deep/notes": "precious"}
+    make(target, "fourth")
+    assert contents(target) == {"third": "new", "fourth": "new", "deep/notes": "precious"}
+    for name in ("deep", "deep/notes", "deep/notes/below"):
+        with pytest.raises(SmolfastError, match=r"deep/notes is in the way.*move it, or choose another output"):
+            make(target, "third", name, replaces=["third", "fourth"])
+    assert contents(target) == {"third": "new", "fourth": "new", "deep/notes": "precious"}
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_became_a_link_leads_to_nothing_that_is_deleted(tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    make(target, "model/weights")
+    (target / "model").rename(elsewhere)
+    (target / "model").symlink_to(elsewhere)
+    remove_names(target, ["model/weights"])
+    with pytest.raises(SmolfastError, match="model is in the way"):
+        make(target, "model/weights", "config", replaces=["model/weights"])
+    assert (elsewhere / "weights").read_text() == "new"
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for name in ("file", "folder"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    write_text(tmp_path / "file", "one")
+    make(tmp_path / "folder", "a")
+    make(tmp_path / "folder", "b", replaces=["a"])
+    assert contents(tmp_path / "disk") == {"file": "one", "folder/b": "new"}
+    assert (tmp_path / "file").is_symlink() and (tmp_path / "folder").is_symlink()
 
 
 def test_folder_killed_between_the_renames_comes_back(tmp_path: Path) -> None:
     target = tmp_path / "folder"
-    old = tmp_path / "folder.old"
+    old = tmp_path / ".folder.smolfast-old"
     old.mkdir()
     (old / "kept").write_text("kept")
     with pytest.raises(RuntimeError), atomic_path(target):
         raise RuntimeError
     assert (target / "kept").read_text() == "kept"
+
+
+def test_names_of_others_that_look_like_temporary_ones_are_left_alone(tmp_path: Path) -> None:
+    for name in ("folder.old", "folder.partial", "folder.old.old"):
+        make(tmp_path / name, "precious")
+    make(tmp_path / "folder", "a")
+    make(tmp_path / "folder", "b", replaces=["a"])
+    assert names_below(tmp_path) == {
+        "folder/b", "folder.old/precious", "folder.partial/precious", "folder.old.old/precious"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "x" * 243 + ".jsonl.gz"])
+def test_names_as_long_as_the_system_allows(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "text")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("x" * 256, "the name is too long; choose a shorter one"), ("a\0b", "choose another path")]
+)
+def test_names_that_no_file_can_have(tmp_path: Path, name: str, what: str) -> None:
+    with pytest.raises(SmolfastError, match=what) as error:
+        write_text(tmp_path / name, "text")
+    assert "\n" not in str(error.value) and "partial" not in str(error.value)
 
 
 def test_disk_full_names_file_and_remedy_and_keeps_the_old(tmp_path: Path) -> None:

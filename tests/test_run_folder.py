@@ -35,7 +35,7 @@ def test_another_configuration_is_refused_by_name_and_nothing_is_touched(tmp_pat
         pass
     assert (folder / "result").read_text() == "precious"
     with open_run(folder, other, {}, overwrite=True):
-        assert not (folder / "result").exists()
+        assert (folder / "result").read_text() == "precious"
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -65,11 +65,25 @@ def test_refuse_keeps_an_output_made_otherwise(copy: Copy) -> None:
     assert (copy.folder / "out.txt").read_text() == "ABC"
 
 
-def test_refuse_keeps_a_file_of_unknown_origin(copy: Copy) -> None:
+@pytest.mark.parametrize("on_change", ["refuse", "redo"])
+def test_a_file_of_unknown_origin_stays_whatever_is_asked(copy: Copy, on_change: str) -> None:
     (copy.folder / "out.txt").write_text("precious")
-    with pytest.raises(SmolfastError, match="add --overwrite"):
-        copy.run("refuse")
+    with pytest.raises(SmolfastError, match="no record of having written it; choose another output, or move it"):
+        copy.run(on_change)
     assert (copy.folder / "out.txt").read_text() == "precious"
+    (copy.folder / "out.txt").rename(copy.folder / "moved.txt")  # the remedy
+    copy.run(on_change)
+    assert (copy.folder / "out.txt").read_text() == "ABC"
+
+
+def test_an_altered_output_is_made_again_only_when_asked(copy: Copy) -> None:
+    copy.run("refuse")
+    (copy.folder / "out.txt").write_text("by hand")
+    with pytest.raises(SmolfastError, match=r"out\.txt was altered since it was made; .* or add --overwrite"):
+        copy.run("refuse")
+    assert (copy.folder / "out.txt").read_text() == "by hand"
+    copy.run("redo")
+    assert (copy.folder / "out.txt").read_text() == "ABC"
 
 
 def test_failure_leaves_the_old_output_and_no_manifest_for_it(copy: Copy) -> None:

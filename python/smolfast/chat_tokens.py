@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smolfast.apart import check_apart
 from smolfast.chat import encode_conversation
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json
@@ -43,6 +44,7 @@ def tokenize_conversations(
     Raises:
         SmolfastError: input that can't be read or has another form; nothing of the assistant's in it.
     """
+    check_apart(output_folder, [*conversations.values(), tokenizer_folder])
     tokenizer = load_tokenizer(tokenizer_folder)
     end, vocab_size = end_of_document(tokenizer), tokenizer.get_vocab_size()
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")

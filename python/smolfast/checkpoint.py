@@ -32,6 +32,18 @@ from smolfast.files import atomic_path, fingerprint, naming, read_json, remove, 
 
 KEEP = 2
 LATEST = "latest"
+RUN_FILES = (
+    "run.json",
+    "metrics.jsonl",
+    "events.jsonl",
+    "tensorboard/*",
+    "checkpoints/latest",
+    "checkpoints/step-*/*.safetensors",
+    "checkpoints/step-*/state.json",
+    "model/*.safetensors",
+    "model/*.json",
+)
+"""What a training run writes in its folder, as patterns."""
 _FORMAT = 2
 _FILES = ("model.safetensors", "optimizer.safetensors")
 _log = logging.getLogger(__name__)

@@ -13,11 +13,19 @@ from typing import Any, NoReturn
 
 from smolfast import __version__
 from smolfast.bench.command import add_bench
-from smolfast.command_line import add_config_options, add_reading, add_threads, load_config, local_inputs, run_stage
+from smolfast.command_line import (
+    add_config_options,
+    add_reading,
+    add_threads,
+    load_config,
+    local_inputs,
+    local_sources,
+    run_stage,
+)
 from smolfast.dedup.command import add_dedup
 from smolfast.errors import SmolfastError
 from smolfast.model_commands import add_evaluate, add_export, add_generate, add_train
-from smolfast.options import CommandParser, add_output, at_least, command, minutes
+from smolfast.options import CommandParser, add_output, at_least, command, minutes, output_path
 from smolfast.progress import Console
 
 _EXIT_BAD_INPUT = 2
@@ -121,7 +129,7 @@ def _add_quickstart(commands: Any) -> None:
         "documentation of this installation",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
+        "--out", type=output_path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
     )
     parser.add_argument("--minutes", type=minutes, metavar="M", help="fit the whole run into about M minutes")
     parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings in --out")
@@ -162,7 +170,9 @@ def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast import collect
 
     config = load_config(arguments)
-    sources = collect.list_inputs(arguments.input)
+    if arguments.input:
+        local_sources(arguments, arguments.input)
+    sources = collect.list_inputs(arguments.input, without=arguments.output)
     return run_stage(
         arguments,
         "collect",
@@ -194,7 +204,7 @@ def _add_normalize(commands: Any) -> None:
     output_help = (
         "a .parquet or .jsonl[.gz|.zst] file, or a folder: a file for each input file, where a killed run goes on"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help=output_help)
+    parser.add_argument("-o", "--output", type=output_path, metavar="OUTPUT", help=output_help)
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
     forms = ("NFC", "NFD", "NFKC", "NFKD")
     parser.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
@@ -206,23 +216,25 @@ def _add_normalize(commands: Any) -> None:
 
 
 def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.normalize import normalize_documents, writes_a_file
+    from smolfast.normalize import normalize_documents, output_names, writes_a_file
 
     inputs = list(arguments.input)
     if arguments.output is None:
         if len(inputs) < 2:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
         arguments.output = Path(inputs.pop())
+    resumable = not writes_a_file(arguments.output)
     options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
     return run_stage(
         arguments,
         "normalize",
-        inputs=local_inputs(inputs),
+        inputs=local_sources(arguments, inputs),
         parameters={"input": inputs, **options},
         work=lambda path, progress: normalize_documents(
             inputs, path, **options, threads=arguments.threads, progress=progress
         ),
-        resumable=not writes_a_file(arguments.output),
+        resumable=resumable,
+        writes=output_names(inputs, arguments.output) if resumable else (),
     )
 
 
@@ -314,7 +326,7 @@ def _add_distill_cache(commands: Any) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_path,
         metavar="PATH",
         help="folder for the parquet parts (DIR-teacher, beside the tokens)",
     )
@@ -328,7 +340,7 @@ def _add_distill_cache(commands: Any) -> None:
 
 
 def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.distill_cache import write_cache
+    from smolfast.distill_cache import INDEX_FILE, write_cache
 
     if arguments.output is None:
         arguments.output = arguments.tokens.with_name(arguments.tokens.name + "-teacher")
@@ -343,13 +355,14 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
             arguments.teacher, arguments.tokens, path, **options, progress=progress
         ),
         resumable=True,
+        writes=(INDEX_FILE, f"{arguments.name}.*.parquet"),
     )
 
 
 def _add_report(commands: Any) -> None:
     parser = command(commands, "report", _report, "Write the report page of a quickstart run again.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="HTML file (DIR/report.html)")
+    parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (DIR/report.html)")
 
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:

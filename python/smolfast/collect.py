@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from smolfast.apart import check_apart, leave_out
 from smolfast.batch_writer import is_string
 from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
@@ -48,7 +49,9 @@ class Input:
     modified: int
 
 
-def list_inputs(inputs: Sequence[str | os.PathLike[str]]) -> list[Input]:
+def list_inputs(
+    inputs: Sequence[str | os.PathLike[str]], *, without: str | os.PathLike[str] | None = None
+) -> list[Input]:
     """The files that `inputs` name, in order; for no inputs the text of this Python installation, in drawing order.
 
     The installation's text is the `.py`, `.md`, `.rst` and `.txt` files of the standard library and of the installed
@@ -57,11 +60,17 @@ def list_inputs(inputs: Sequence[str | os.PathLike[str]]) -> list[Input]:
     every machine with the same packages, in which copies of a file in several packages (vendored modules, licences)
     come together, so that a sample keeps its near-duplicates.
 
+    Args:
+        without: an output that may lie in a folder of the inputs, and is not read.
+
     Raises:
         SmolfastError: as `find_sources`, or an installation without such files.
     """
     if inputs:
-        return [Input(source, None, *stat_source(source.path)) for source in find_sources(inputs)]
+        sources = find_sources(inputs)
+        if without is not None:
+            sources, _ = leave_out(sources, without)
+        return [Input(source, None, *stat_source(source.path)) for source in sources]
     paths = sysconfig.get_paths()
     # On Windows and outside virtual environments the packages' folder lies below the library's; purelib is platlib.
     roots = {Path(paths["stdlib"]): "stdlib", Path(paths["purelib"]): "site-packages"}
@@ -109,6 +118,7 @@ def collect(
         SmolfastError: bad input, no documents left, a disk that can't be written.
     """
     inputs = list_inputs([]) if inputs is None else inputs
+    check_apart(output_folder, (file.source.path for file in inputs), writes=["documents.parquet"])
     of_installation = bool(inputs) and inputs[0].id is not None
     counts: Counter[str] = Counter()
     if of_installation:

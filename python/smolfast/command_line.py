@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.apart import check_apart, leave_out
+from smolfast.errors import SmolfastError
+from smolfast.files import RECORDS, check_path
 from smolfast.options import at_least
 from smolfast.progress import Console
+from smolfast.sources import find_sources
 from smolfast.stages import Runner, Stage, Work
 
 
@@ -66,18 +71,36 @@ def run_stage(
     parameters: Mapping[str, Any],
     work: Work,
     resumable: bool = False,
+    writes: Sequence[str] = ("*",),
 ) -> Mapping[str, Any]:
     """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way."""
-    output: Path = arguments.output
+    output = check_path(arguments.output)
+    place = Path(os.path.realpath(output))
     runner = Runner(
-        output.absolute().parent / ".smolfast",
+        place.parent / RECORDS,
         Console(quiet=arguments.quiet),
         on_change="redo" if arguments.overwrite else "refuse",
     )
-    stage = Stage(
-        name, inputs=inputs, output=output, parameters=parameters, work=work, resumable=resumable, manifest=output.name
-    )
+    stage = Stage(name, inputs, output, parameters, work, resumable, place.name, writes)
     return runner.run(stage)
+
+
+def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Path]:
+    """The local files that inputs name, for the stage engine to fingerprint, without those of the output.
+
+    Raises:
+        SmolfastError: as `find_sources`; or the output is or contains an input.
+    """
+    output = check_path(arguments.output)
+    check_apart(output, paths)
+    sources, inside = leave_out(find_sources(paths), output)
+    check_apart(output, (source.path for source in sources))
+    if inside:
+        note = f"{output} lies in the input; what it holds is not read"
+        Console(quiet=arguments.quiet).line(note)
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
+    return {source.path: Path(source.path) for source in sources if "://" not in source.path}
 
 
 def local_inputs(paths: Sequence[str]) -> dict[str, Path]:

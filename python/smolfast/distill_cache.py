@@ -29,6 +29,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from smolfast.apart import check_apart
 from smolfast.batch_writer import BatchWriter
 from smolfast.distill import StoredTeacher, sample_teacher
 from smolfast.errors import SmolfastError
@@ -82,6 +83,7 @@ def write_cache(
         raise SmolfastError(f"distill-cache: samples = {samples} is outside 1 to {MAX_SAMPLES}; counts take a byte")
     if temperature <= 0:
         raise SmolfastError(f"distill-cache: temperature = {temperature} must be above 0")
+    check_apart(output, [tokens, teacher])
     file = TokenFile.open(tokens, name)
     model = _load_teacher(teacher, file.vocab_size, device)
     limit = int(getattr(model.config, "max_position_embeddings", 0) or 2048)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import torch
 import xxhash
 
+from smolfast.apart import check_apart
 from smolfast.config import EvaluateConfig
 from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
@@ -69,6 +70,7 @@ def evaluate(
     Raises:
         SmolfastError: unreadable files, or documents, tokens and model that don't belong together.
     """
+    check_apart(output, [model, tokens, held_out_documents])
     file = TokenFile.open(tokens, "held_out")
     texts, origins = _texts(held_out_documents, text_column, source_column)
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from smolfast.apart import check_apart
 from smolfast.chat import TURN_END
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json, write_text
@@ -32,6 +33,7 @@ def export(
     Raises:
         SmolfastError: a file is missing or damaged, or model and tokenizer don't belong together.
     """
+    check_apart(output, [model, tokenizer])
     folder = Path(output)
     network = load_pretrained(Path(model))
     tokens = load_tokenizer(tokenizer)

@@ -6,54 +6,184 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import xxhash
 
 from smolfast.errors import SmolfastError
 
-TEMPORARY_SUFFIX = ".partial"
+RECORDS = ".smolfast"
+"""The folder beside an output that holds what its stage says of it."""
+_SUFFIX = ".smolfast-partial"
+_OLD_SUFFIX = ".smolfast-old"
+_NAME_BYTES = 200  # of 255, so that a temporary name of a long one isn't too long
+
+
+def temporary_path(path: Path) -> Path:
+    """Where `path` is made, beside it: a hidden name, so that what a kill leaves is never read as documents."""
+    return _beside(path, _SUFFIX)
+
+
+def final_path(path: Path) -> Path:
+    """The path that a temporary one is made for; any other path as it is."""
+    if path.name.startswith(".") and path.name.endswith(_SUFFIX):
+        return path.with_name(path.name.removesuffix(_SUFFIX)[1:])
+    return path
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name, or one below a folder of it, is left over from a process that was killed."""
+    return any(part.startswith(".") and part.endswith((_SUFFIX, _OLD_SUFFIX)) for part in name.split("/"))
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    name = path.name
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        stem, kind = name[:40], "".join(Path(name).suffixes[-2:])[-20:]
+        name = f"{stem}-{xxhash.xxh3_64_hexdigest(os.fsencode(name))}{kind}"
+    return path.with_name(f".{name}{suffix}")
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """A path that something may be written to; `.` and what ends in `..` by the folder's own name.
+
+    Raises:
+        SmolfastError: no file can have that name or stand there.
+    """
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        problem = "holds a zero byte" if os.fspath(path) else "is empty"
+        raise SmolfastError(f"the path {os.fspath(path)!r} {problem}; choose another path")
+    found = Path(path)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            found.lstat()
+    except OSError as error:
+        raise SmolfastError(f"can't write {path}: {describe_os_error(error)}") from error
+    if found.name in ("", os.pardir):
+        found = Path(os.path.realpath(found))
+    if not found.name:
+        raise SmolfastError(f"can't write {path}: it is the root of all folders; choose another path")
+    return found
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, fsync it and rename it to `path`.
 
-    The block may make a file or a folder. On an error the temporary is removed and what stood at `path` stays.
+    The block may make a file or a folder. On an error the temporary is removed and what stood at `path` stays. A link
+    at `path` stays a link: what it points to is written. Of a folder that stands there, files that the new one lacks
+    stay too.
+
+    Args:
+        replaces: names below a folder that stands there, as of `names_below`: these go, all others stay, and a new file
+            where another stands is an error. None: all that have the name of a new file.
 
     Raises:
         SmolfastError: the folder can't be written or the disk is full; names the path and the remedy.
     """
-    final = Path(path)
-    temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
-    old = final.with_name(final.name + ".old")
+    final = check_path(path)
+    if final.is_symlink():
+        final = Path(os.path.realpath(final))
+    temporary, old = temporary_path(final), _beside(final, _OLD_SUFFIX)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         remove(temporary)
         if old.exists() and not final.exists():
-            old.rename(final)  # killed between the two renames below
+            old.rename(final)  # killed between the two renames of _install
         yield temporary
         _sync(temporary)
-        if final.is_dir():
-            # A folder can't be renamed over a full one: move the old one away first, the new one in, then delete.
-            remove(old)
-            final.rename(old)
-            temporary.rename(final)
-            remove(old)
-        else:
-            temporary.replace(final)
+        _install(temporary, final, old, replaces)
         _sync_entry(final.parent)
     except OSError as error:
         _remove_quietly(temporary)
         # An input that can't be read is not this file's fault: name the file that is.
         named = str(error.filename) if error.filename else ""
-        what = f"use {named}" if named and not named.startswith(str(final)) else f"write {final}"
+        ours = not named or named.startswith((str(final), str(temporary), str(old)))
+        what = f"write {path}" if ours else f"use {named}"
         raise SmolfastError(f"can't {what}: {describe_os_error(error)}") from error
     except BaseException:
         _remove_quietly(temporary)
         raise
+
+
+def _install(temporary: Path, final: Path, old: Path, replaces: Collection[str] | None) -> None:
+    if not final.is_dir():
+        if temporary.is_dir() and final.exists():
+            final.unlink()
+        temporary.replace(final)
+        return
+    standing, new = names_below(final), names_below(temporary)
+    stay = check_room(temporary, final, replaces)
+    if not stay and not _is_around(final, Path.cwd()):
+        # A folder can't be renamed over a full one: move the old one away first, the new one in, then delete.
+        remove(old)
+        final.rename(old)
+        temporary.rename(final)
+        remove(old)
+        return
+    remove_names(final, standing - stay - new)
+    for name in sorted(new):
+        (final / name).parent.mkdir(parents=True, exist_ok=True)
+        (temporary / name).replace(final / name)
+    remove(temporary)
+    _sync_entry(final)
+
+
+def check_room(new: Path, folder: Path, replaces: Collection[str] | None) -> set[str]:
+    """The files of a folder that stay when a new file or folder comes to its place (see `atomic_path`).
+
+    Raises:
+        SmolfastError: one of them is where a new one goes.
+    """
+    names = names_below(new) if new.is_dir() else set()
+    stay = {name for name in names_below(folder) if not is_temporary(name)}
+    stay -= names if replaces is None else set(replaces)
+    if new.is_dir():
+        needed = names | {parent for name in names for parent in _parents(name)}
+        in_the_way = {name for name in stay if name in needed or not names.isdisjoint(_parents(name))}
+    else:
+        in_the_way = stay
+    if in_the_way:
+        raise SmolfastError(
+            f"{folder / min(in_the_way)} is in the way, and smolfast has no record of having written it; move it, or "
+            "choose another output"
+        )
+    return stay
+
+
+def _parents(name: str) -> list[str]:
+    return [parent.as_posix() for parent in PurePosixPath(name).parents[:-1]]
+
+
+def names_below(path: Path) -> set[str]:
+    """The files and links in a folder and its folders, as paths in it with slashes. Links are not followed."""
+    names = set()
+    for parent, folders, files in os.walk(path):
+        entries = [*files, *(name for name in folders if Path(parent, name).is_symlink())]
+        names |= {Path(parent, name).relative_to(path).as_posix() for name in entries}
+    return names
+
+
+def remove_names(folder: Path, names: Collection[str]) -> None:
+    """Delete these files of a folder, and the folders in it that become empty."""
+    parents = set()
+    for name in names:
+        within = [folder / parent for parent in _parents(name)]
+        if any(parent.is_symlink() for parent in within):
+            continue  # it would lead out of the folder
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (folder / name).unlink()
+        parents |= set(within)
+    for parent in sorted(parents, key=lambda parent: -len(parent.parts)):
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _is_around(folder: Path, path: Path) -> bool:
+    """Whether a folder is a path or one of its parents."""
+    return any(folder.samefile(parent) for parent in (path, *path.parents))
 
 
 def describe_os_error(error: OSError) -> str:
@@ -69,6 +199,10 @@ def describe_os_error(error: OSError) -> str:
         errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
         errno.EEXIST: "a file of that name is in the way; choose another path",
         errno.ENOENT: "no such file or folder; check the path",
+        errno.EISDIR: "a folder of that name is in the way; choose another path",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+        errno.ELOOP: "links lead in a circle; choose another path",
+        errno.EXDEV: "it is the root of another disk; choose a folder in it",
     }
     return remedies.get(error.errno or 0, error.strerror or str(error))
 
@@ -115,14 +249,16 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and Path(name).name == name and not name.startswith(".") and "\0" not in name
 
 
-def fingerprint(path: str | os.PathLike[str]) -> str:
-    """xxh3-128 of a file's bytes, or of the names and fingerprints of a folder's files, as hex."""
+def fingerprint(path: str | os.PathLike[str], *, without: Path | None = None) -> str:
+    """xxh3-128 of a file's bytes, or of the names and fingerprints of a folder's files, as hex.
+
+    Args:
+        without: an output that may lie in the folder: it, what it is made from and its records don't count.
+    """
     path = Path(path)
-    digest = xxhash.xxh3_128()
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0" + fingerprint(file).encode() + b"\0")
-        return digest.hexdigest()
+        return fingerprint_files(path, _files_below(path, without))
+    digest = xxhash.xxh3_128()
     try:
         with path.open("rb") as handle:
             while block := handle.read(1 << 20):
@@ -130,6 +266,26 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
     return digest.hexdigest()
+
+
+def fingerprint_files(folder: Path, names: Iterable[str]) -> str:
+    """xxh3-128 of the names and fingerprints of these files of a folder."""
+    digest = xxhash.xxh3_128()
+    for name in sorted(names, key=lambda name: Path(name).parts):
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + fingerprint(folder / name).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _files_below(folder: Path, without: Path | None) -> Iterator[str]:
+    def counts(path: Path) -> bool:
+        is_output = without is not None and without.exists() and path.exists() and path.samefile(without)
+        return not is_output and path.name != RECORDS and not is_temporary(path.name)
+
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if counts(Path(parent, name))]
+        for path in (Path(parent, name) for name in files):
+            if path.is_file() and counts(path):
+                yield path.relative_to(folder).as_posix()
 
 
 def remove(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from smolfast.apart import check_apart
 from smolfast.chat import encode_conversation, turn_tokens
 from smolfast.config import GenerateConfig
 from smolfast.errors import SmolfastError
@@ -25,6 +26,7 @@ def generate(
     export: str | os.PathLike[str], output: str | os.PathLike[str], config: GenerateConfig, *, seed: int = 0
 ) -> dict[str, Any]:
     """`complete` a prompt and write the result into a folder as `sample.json`."""
+    check_apart(output, [export])
     result = complete(export, config, seed=seed)
     del result["tokens_per_second"]  # equal runs write equal files
     write_json(Path(output) / "sample.json", result)

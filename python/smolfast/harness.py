@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from smolfast.apart import check_apart
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
 
@@ -42,6 +43,7 @@ def run_harness(
         ) from error
     if not (Path(export) / "tokenizer.json").is_file():
         raise SmolfastError(f"{export} holds no tokenizer.json; give a folder from smolfast export")
+    check_apart(output, [export, *(() if task_folder is None else (task_folder,))])
     manager = TaskManager(include_path=None if task_folder is None else str(task_folder))
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown:

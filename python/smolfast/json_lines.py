@@ -14,7 +14,7 @@ from typing import Self
 import pyarrow as pa
 
 from smolfast.errors import SmolfastError
-from smolfast.files import TEMPORARY_SUFFIX, atomic_path
+from smolfast.files import atomic_path, final_path
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 
@@ -66,7 +66,7 @@ class JsonLinesWriter:
     def __enter__(self) -> Self:
         temporary = self._stack.enter_context(atomic_path(self.path))
         stream = self._stack.enter_context(pa.OSFile(os.fsencode(temporary), "wb"))
-        codec = CODECS.get(Path(self.path.name.removesuffix(TEMPORARY_SUFFIX)).suffix)
+        codec = CODECS.get(final_path(self.path).suffix)
         if codec is not None:
             stream = self._stack.enter_context(pa.CompressedOutputStream(stream, codec))
         self._stream = stream

@@ -13,21 +13,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast import text
+from smolfast.apart import check_apart, leave_out
 from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
-from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
+from smolfast.files import final_path, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
 
 FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out", "documents_changed")
 # The summaries of finished files, kept in the output folder until all are.
-FINISHED = ".finished"
+FINISHED = ".smolfast-finished"
 
 
 def writes_a_file(output: str | os.PathLike[str]) -> bool:
     """Whether `normalize_documents` writes one file there, by its suffix, and not a folder."""
-    return Path(output).name.removesuffix(TEMPORARY_SUFFIX).endswith(FILE_SUFFIXES)
+    return final_path(Path(output)).name.endswith(FILE_SUFFIXES)
 
 
 def normalize_documents(
@@ -48,7 +49,8 @@ def normalize_documents(
         inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
         output: with the suffix .parquet, .jsonl, .jsonl.gz or .jsonl.zst one file; else a folder with a file for each
             input file, of its kind (parquet for text files) and in the same folders below. In a folder, what an earlier
-            call with the same arguments finished before it was killed is kept.
+            call with the same arguments finished before it was killed is kept. It may lie in a folder of the inputs,
+            and isn't read then.
         form: NFC, NFD, NFKC or NFKD (Unicode Standard Annex 15).
         clean: apply `smolfast.text.clean` with its default rules (and `form`).
         simplify: then apply `smolfast.text.simplify`.
@@ -60,11 +62,11 @@ def normalize_documents(
         `clean`, cleaned_RULE: characters that each of its rules changed (cleaned_form: documents).
 
     Raises:
-        SmolfastError: as `smolfast.documents.read_batches` and the writers do.
+        SmolfastError: as `smolfast.documents.read_batches` and the writers do; the output is or contains an input.
     """
-    sources = find_sources(inputs)
-    job = _Job(form, clean, simplify, text_column, errors, threads)
     output = Path(output)
+    sources = _sources(inputs, output)
+    job = _Job(form, clean, simplify, text_column, errors, threads)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
     def report(index: int, note: str) -> None:
@@ -80,6 +82,7 @@ def normalize_documents(
         return dict(counts)
 
     names = _names(sources)
+    check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
     for index, (source, name) in enumerate(zip(sources, names, strict=True)):
         record = finished / f"{name}.json"
@@ -95,6 +98,28 @@ def normalize_documents(
         report(index + 1, f"{counts['documents_in']:,} documents")
     shutil.rmtree(finished, ignore_errors=True)
     return dict(counts)
+
+
+def output_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> list[str]:
+    """What `normalize_documents` writes in a folder, as patterns."""
+    names = _names(_sources(inputs, Path(output)))
+    return [*("".join(f"[{c}]" if c in "*?[" else c for c in name) for name in names), f"{FINISHED}/*"]
+
+
+def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path) -> list[Source]:
+    """The sources that don't lie in the output.
+
+    Raises:
+        SmolfastError: the output is or contains one.
+    """
+    check_apart(final_path(output), inputs)
+    sources, inside = leave_out(find_sources(inputs), final_path(output))
+    check_apart(final_path(output), (source.path for source in sources))
+    if inside and output == final_path(output) and not output.is_dir():
+        raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
+    return sources
 
 
 class _Job:
@@ -141,7 +166,7 @@ class _Job:
 
 
 def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLinesWriter:
-    name = path.name.removesuffix(TEMPORARY_SUFFIX)
+    name = final_path(path).name
     return BatchWriter(path, schema) if name.endswith(".parquet") else JsonLinesWriter(path)
 
 

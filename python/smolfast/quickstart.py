@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smolfast.apart import check_apart, leave_out
 from smolfast.config import Config
 from smolfast.progress import Console, ProgressCallback
-from smolfast.run_folder import open_run
+from smolfast.run_folder import STAGES, open_run
+from smolfast.sources import find_sources
 from smolfast.stages import Runner, Stage
 
 # What the stages after training take of a time budget: evaluation, export, sample and report on two cores.
@@ -43,6 +45,7 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
         SmolfastError: bad input, too little text, an output folder of another run, a full disk.
     """
     started = time.monotonic()
+    _check_inputs(options, console)
     identity = {
         "config": config.model_dump(mode="json"),
         "input": [str(path) for path in options.inputs],
@@ -52,7 +55,7 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
     }
     notes = {"seed": config.seed, "threads": options.threads}
     with open_run(options.out, identity, notes, overwrite=options.overwrite):
-        runner = Runner(options.out / "stages", console)
+        runner = Runner(options.out / STAGES, console, own_folder=True)
         summaries = {stage.name: runner.run(stage) for stage in _stages(config, options, started)}
     found = summaries["evaluate"]
     return {
@@ -70,6 +73,16 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
     }
 
 
+def _check_inputs(options: Options, console: Console) -> None:
+    """Refuse a run folder that is or contains an input; name it if it lies in one and so isn't read."""
+    check_apart(options.out, options.inputs)
+    if options.inputs:
+        sources, inside = leave_out(find_sources(options.inputs), options.out)
+        check_apart(options.out, (source.path for source in sources))
+        if inside:
+            console.line(f"{options.out} lies in the input; its {len(inside)} files are not read")
+
+
 def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]:
     """The stages, made one at a time: each is made when those before it have run."""
     from smolfast import collect, normalize, split, tokenizer, tokens
@@ -79,7 +92,7 @@ def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]
         name: getattr(config, name).model_dump(mode="json") for name in type(config).model_fields if name != "seed"
     }
 
-    sources = collect.list_inputs(options.inputs)
+    sources = collect.list_inputs(options.inputs, without=out)
     yield Stage(
         "collect",
         inputs={},
@@ -170,7 +183,7 @@ def _model_stages(
     section: Mapping[str, Any],
     held_out_documents: Path,
 ) -> Iterator[Stage]:
-    from smolfast import evaluate, export, generate, train
+    from smolfast import checkpoint, evaluate, export, generate, train
     from smolfast.report import write_report
 
     out = options.out
@@ -202,6 +215,7 @@ def _model_stages(
         },
         work=train_work,
         resumable=True,
+        writes=checkpoint.RUN_FILES,
     )
     model = out / "train" / "model"
     yield Stage(

@@ -12,9 +12,13 @@ from typing import Any
 
 from smolfast import __version__
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, naming, read_json, remove, write_json
+from smolfast.files import check_path, describe_os_error, is_temporary, naming, read_json, write_json
+from smolfast.locks import hold
+from smolfast.stages import remove_made
 
 RUN_FILE = "run.json"
+STAGES = "stages"
+"""The folder of the stages' manifests."""
 _LOCK_FILE = ".lock"
 _PACKAGES = ("smolfast", "torch", "triton", "numpy", "pyarrow", "tokenizers", "safetensors", "pydantic", "xxhash")
 
@@ -26,21 +30,22 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
     Args:
         identity: what a run is: two runs with equal identities may share a folder.
         notes: recorded in `run.json` but not compared.
-        overwrite: delete a run with another identity instead of refusing.
+        overwrite: delete what a run with another identity has made instead of refusing. What else lies there stays.
 
     Raises:
         SmolfastError: the folder holds something else or another run, is in use, or can't be written.
     """
+    folder = check_path(folder)
     run_file = folder / RUN_FILE
     if folder.exists() and not folder.is_dir():
         raise SmolfastError(f"{folder} is a file; choose a folder for --out")
-    if folder.is_dir() and not run_file.exists() and any(p.name != _LOCK_FILE for p in folder.iterdir()):
+    if folder.is_dir() and not run_file.exists() and not all(_is_ours(p.name) for p in folder.iterdir()):
         raise SmolfastError(f"{folder} is not empty and holds no smolfast run; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SmolfastError(f"can't make {folder}: {describe_os_error(error)}") from error
-    with _lock(folder):
+    with hold(folder / _LOCK_FILE, folder, "choose another --out"):
         if run_file.exists():
             with naming(run_file, "choose another --out"):
                 before = read_json(run_file).get("identity", {})
@@ -50,9 +55,14 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
                     f"{folder} holds a run with {different}; choose another --out, or add --overwrite to replace it"
                 )
             if different:
-                _empty(folder)
+                remove_made(folder / STAGES, folder)
         write_json(run_file, {"identity": identity, **notes, "versions": versions(), "hardware": hardware()})
         yield
+
+
+def _is_ours(name: str) -> bool:
+    """Of a process that was killed before it wrote `run.json`."""
+    return name == _LOCK_FILE or is_temporary(name)
 
 
 def versions() -> dict[str, str]:
@@ -99,31 +109,3 @@ def _first_difference(before: Any, now: Any, key: str = "") -> str:
     before = list(before) if isinstance(before, tuple) else before
     now = list(now) if isinstance(now, tuple) else now
     return "" if before == now else f"{key.removeprefix('config.')} = {before}, not {now}"
-
-
-def _empty(folder: Path) -> None:
-    for child in folder.iterdir():
-        if child.name != _LOCK_FILE:
-            remove(child)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second process; the system lets go when the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock, so don't run two at once.
-        yield
-        return
-    try:
-        handle = (folder / _LOCK_FILE).open("w")
-    except OSError as error:
-        raise SmolfastError(f"can't write in {folder}: {describe_os_error(error)}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SmolfastError(
-                f"{folder} is in use by another smolfast process; wait for it or choose another --out"
-            ) from error
-        yield

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from smolfast.apart import check_apart
 from smolfast.documents import BatchWriter, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
 
@@ -47,6 +48,7 @@ def split_documents(
     total = 0
     folder = Path(output_folder)
     sources = find_sources([documents])
+    check_apart(folder, [documents, *(source.path for source in sources)], writes=[f"{side}.parquet" for side in SIDES])
     with BatchWriter(folder / "train.parquet") as train, BatchWriter(folder / "held_out.parquet") as held_out:
         for index, source in enumerate(sources):
             for batch in read_batches(source, text_column=text_column):

@@ -2,24 +2,43 @@
 
 A stage is a function from input files to one output file or folder. Its key is a hash of its name, its parameters,
 the version of smolfast and the contents of its inputs; its manifest records the key and the hash of what came out.
-Equal key and intact output: nothing to do.
+Equal key and intact output: nothing to do. The manifest also lists the files that the stage wrote: these alone are ever
+replaced or removed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import xxhash
 
 from smolfast import __version__
+from smolfast.apart import check_apart
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path, describe_os_error, fingerprint, naming, read_json, remove, write_json
+from smolfast.files import (
+    atomic_path,
+    check_path,
+    check_room,
+    describe_os_error,
+    fingerprint,
+    fingerprint_files,
+    is_plain_name,
+    is_temporary,
+    names_below,
+    naming,
+    read_json,
+    remove_names,
+    write_json,
+)
+from smolfast.locks import hold
 from smolfast.progress import Console, ProgressCallback, format_bytes, format_seconds
 
 Work = Callable[[Path, ProgressCallback], Mapping[str, Any]]
@@ -39,6 +58,8 @@ class Stage:
     """The work writes `output` itself, bit by bit, and goes on from what it finds there."""
     manifest: str = ""
     """The manifest's file name without suffix; the stage's name when empty."""
+    writes: Sequence[str] = ("*",)
+    """Of a resumable stage: what it writes in its folder, as patterns of `fnmatch` (a star goes through folders)."""
 
 
 class Runner:
@@ -48,13 +69,23 @@ class Runner:
         manifests: the folder for `<stage>.json`.
         console: where progress goes.
         on_change: what to do when the output stands but was made from other inputs or settings: "redo" replaces it,
-            "refuse" raises.
+            "refuse" raises. Either replaces nothing but what a manifest says that a stage wrote, and leaves alone what
+            else lies in a folder.
+        own_folder: the outputs lie in a folder of this run alone: folders there may hold other files from the start.
     """
 
-    def __init__(self, manifests: Path, console: Console, on_change: Literal["redo", "refuse"] = "redo") -> None:
+    def __init__(
+        self,
+        manifests: Path,
+        console: Console,
+        on_change: Literal["redo", "refuse"] = "redo",
+        *,
+        own_folder: bool = False,
+    ) -> None:
         self._manifests = manifests
         self._console = console
         self._on_change = on_change
+        self._own_folder = own_folder
         self._known: dict[Path, str] = {}
 
     def run(self, stage: Stage) -> dict[str, Any]:
@@ -63,44 +94,64 @@ class Runner:
         Raises:
             SmolfastError: an input is missing, the output stands in the way, or the work failed for the user's reasons.
         """
+        stage = replace(stage, output=check_path(stage.output))
         for path in stage.inputs.values():
             if not path.exists():
                 raise SmolfastError(
                     f"{stage.name}: {path} does not exist; check the path or run the stage that makes it"
                 )
+        check_apart(stage.output, stage.inputs.values())
+        name = stage.manifest or stage.name
+        with hold(self._manifests / f"{name}.lock", stage.output):
+            return self._run(stage, self._manifests / f"{name}.json", self._manifests / f"{name}.started.json")
+
+    def _run(self, stage: Stage, manifest_path: Path, started_path: Path) -> dict[str, Any]:
         key = self._key(stage)
-        manifest_name = stage.manifest or stage.name
-        manifest_path = self._manifests / f"{manifest_name}.json"
-        manifest = _read_manifest(manifest_path)
-        if stage.output.exists() and manifest is not None and manifest["key"] == key:
-            if self._fingerprint(stage.output) == manifest["output"]["xxh3_128"]:
+        manifest, started = _read_manifest(manifest_path), _read_started(started_path)
+        unchanged = manifest is not None and manifest["key"] == key
+        if manifest is not None and unchanged and os.path.lexists(stage.output):
+            if _fingerprint_of(stage.output, manifest["output"]["files"]) == manifest["output"]["xxh3_128"]:
                 self._console.line(f"{stage.name:<11} unchanged, skipped")
                 summary: dict[str, Any] = manifest["summary"]
                 return summary
-            self._console.line(f"{stage.name:<11} output was altered since it was made; running again")
-        started_path = self._manifests / f"{manifest_name}.started.json"
-        resuming = stage.resumable and started_path.exists() and _read_started(started_path) == key
-        if stage.output.exists() and not resuming:
-            if self._on_change == "refuse" and not (manifest is not None and manifest["key"] == key):
+            if self._on_change == "refuse":
                 raise SmolfastError(
-                    f"{stage.output} exists and was made from other input or settings; "
-                    "choose another output or add --overwrite"
+                    f"{stage.output} was altered since it was made; choose another output, or add --overwrite to make "
+                    "it again"
                 )
-            if stage.resumable:
-                _remove(stage.output)
-        if stage.resumable and not resuming:
-            write_json(started_path, {"stage": stage.name, "key": key})
+            self._console.line(f"{stage.name:<11} output was altered since it was made; running again")
+        going_on = started is not None and started["key"] == key
+        owned = self._owned(stage, manifest, started)
+        if self._on_change == "refuse" and owned is not None and not unchanged and not going_on:
+            raise SmolfastError(
+                f"{stage.output} exists and was made from other input or settings; "
+                "choose another output or add --overwrite"
+            )
+        owned = owned or set()
+        record: dict[str, Any] = {"stage": stage.name, "key": key, "output": stage.output.name}
+        if stage.resumable and not going_on:
+            _make_room(stage, owned)
+            write_json(started_path, {**record, "files": [], "writes": list(stage.writes)})
 
         _reset_peak_rss()
-        started = time.monotonic()
+        began = time.monotonic()
         progress = self._console.progress(stage.name)
         progress(0, 1, "")
         if stage.resumable:
             summary = dict(stage.work(stage.output, progress))
+            files = sorted(name for name in names_below(stage.output) if _is_of(name, stage.writes))
+            made = _fingerprint_of(stage.output, files)
         else:
-            with atomic_path(stage.output) as temporary:
+            with atomic_path(stage.output, owned) as temporary:
                 summary = dict(stage.work(temporary, progress))
-        seconds = time.monotonic() - started
+                files = sorted(names_below(temporary))
+                made = _fingerprint_of(temporary, files)
+                if stage.output.is_dir():
+                    check_room(temporary, stage.output, owned)
+                # From here on a kill may leave the new output without its manifest, or some new files among old ones.
+                record |= {"files": sorted(owned.union(files)), "xxh3_128": made}
+                write_json(started_path, record)
+        seconds = time.monotonic() - began
         self._known.pop(stage.output, None)
         write_json(
             manifest_path,
@@ -111,8 +162,8 @@ class Runner:
                 "peak_rss_bytes": _peak_rss(),
                 "summary": summary,
                 "parameters": dict(stage.parameters),
-                "inputs": {name: self._fingerprint(path) for name, path in stage.inputs.items()},
-                "output": {"path": stage.output.name, "xxh3_128": self._fingerprint(stage.output)},
+                "inputs": {name: self._fingerprint(path, stage.output) for name, path in stage.inputs.items()},
+                "output": {"path": stage.output.name, "xxh3_128": made, "files": files},
                 "smolfast": __version__,
             },
         )
@@ -120,19 +171,111 @@ class Runner:
         self._console.line(f"{stage.name:<11} done in {format_seconds(seconds)}{_describe(summary)}")
         return summary
 
+    def _owned(
+        self, stage: Stage, manifest: Mapping[str, Any] | None, started: Mapping[str, Any] | None
+    ) -> set[str] | None:
+        """The files below the output that may be replaced; None if nothing stands there.
+
+        Raises:
+            SmolfastError: something stands there that no manifest knows.
+        """
+        output = stage.output
+        if not output.exists():  # a link that leads nowhere stands in nobody's way
+            return None
+        if not output.is_dir():
+            # A manifest of a folder says nothing of a file, nor one of a run that was killed before it wrote this one.
+            known = manifest is not None and not manifest["output"]["files"]
+            if not known and not (started is not None and started["xxh3_128"] == fingerprint(output)):
+                raise SmolfastError(
+                    f"{output} exists, and smolfast has no record of having written it; choose another output, or move "
+                    "it"
+                )
+            return set()
+        standing = names_below(output)
+        if not standing:
+            return None
+        if manifest is None and started is None and not self._own_folder:
+            raise SmolfastError(
+                f"{output} holds files that smolfast has no record of having written ({min(standing)}); choose another "
+                "output, or move them"
+            )
+        owned = set() if manifest is None else set(manifest["output"]["files"])
+        if started is not None:
+            owned |= {name for name in standing if name in started["files"] or _is_of(name, started["writes"])}
+        return owned
+
     def _key(self, stage: Stage) -> str:
         parts = {
             "stage": stage.name,
             "smolfast": __version__,
             "parameters": stage.parameters,
-            "inputs": {name: self._fingerprint(path) for name, path in stage.inputs.items()},
+            "inputs": {name: self._fingerprint(path, stage.output) for name, path in stage.inputs.items()},
         }
         return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode())
 
-    def _fingerprint(self, path: Path) -> str:
+    def _fingerprint(self, path: Path, output: Path) -> str:
         if path not in self._known:
-            self._known[path] = fingerprint(path)
+            self._known[path] = fingerprint(path, without=output)
         return self._known[path]
+
+
+def remove_made(manifests: Path, outputs: Path) -> None:
+    """Delete what the stages with manifests in a folder have made in the folder `outputs`, and these manifests."""
+    for path in sorted(manifests.glob("*.json")):
+        if path.name.endswith(".started.json"):
+            found = _read_started(path)
+            made = found and {"path": found["output"], "files": set(found["files"]), "writes": found["writes"]}
+        else:
+            found = _read_manifest(path)
+            made = found and {"path": found["output"]["path"], "files": set(found["output"]["files"]), "writes": ()}
+        if not made or not is_plain_name(made["path"]):
+            continue
+        output, files = outputs / made["path"], made["files"]
+        try:
+            if output.is_dir():
+                files |= {name for name in names_below(output) if _is_of(name, made["writes"])}
+            _remove_files(output, files)
+            path.unlink()
+            with contextlib.suppress(OSError):  # other files in it, or none
+                output.rmdir()
+        except OSError as error:
+            raise SmolfastError(f"can't replace {output}: {describe_os_error(error)}") from error
+
+
+def _make_room(stage: Stage, owned: Collection[str]) -> None:
+    """Remove what an earlier run of a resumable stage left; refuse to write over anything else."""
+    try:
+        _remove_files(stage.output, owned)
+        left = names_below(stage.output) if stage.output.is_dir() else set()
+    except OSError as error:
+        raise SmolfastError(f"can't replace {stage.output}: {describe_os_error(error)}") from error
+    in_the_way = {name for name in left if _is_of(name, stage.writes)}
+    if in_the_way:
+        raise SmolfastError(
+            f"{stage.output / min(in_the_way)} is in the way, and smolfast has no record of having written it; "
+            "move it, or choose another output"
+        )
+
+
+def _remove_files(output: Path, files: Collection[str]) -> None:
+    """Remove files below a folder; or the output itself if it is a file."""
+    if output.is_dir():
+        remove_names(output, files)
+    elif os.path.lexists(output):
+        output.unlink()
+
+
+def _is_of(name: str, patterns: Sequence[str]) -> bool:
+    return is_temporary(name) or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _fingerprint_of(output: Path, files: Sequence[str]) -> str:
+    """Of a file, or of those files of a folder that a stage wrote; empty if one is missing."""
+    if not output.is_dir():
+        return fingerprint(output) if output.is_file() else ""
+    if not all((output / name).is_file() for name in files):
+        return ""
+    return fingerprint_files(output, files)
 
 
 def _describe(summary: Mapping[str, Any]) -> str:
@@ -149,21 +292,34 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
         return None
     with naming(path, "delete it and run again"):
         manifest = read_json(path)
-        found = {"key": manifest["key"], "output": dict(manifest["output"]), "summary": dict(manifest["summary"])}
-        found["output"]["xxh3_128"]
+        output = dict(manifest["output"])
+        output["files"] = _checked_names(output["files"])
+        found = {"key": manifest["key"], "output": output, "summary": dict(manifest["summary"])}
+        found["output"]["xxh3_128"], found["output"]["path"]
         return found
 
 
-def _read_started(path: Path) -> Any:
+def _read_started(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
     with naming(path, "delete it and run again"):
-        return read_json(path)["key"]
+        started = read_json(path)
+        return {
+            "key": started["key"],
+            "output": started["output"],
+            "files": _checked_names(started["files"]),
+            "writes": [str(pattern) for pattern in started.get("writes", ())],
+            "xxh3_128": started.get("xxh3_128", ""),
+        }
 
 
-def _remove(path: Path) -> None:
-    try:
-        remove(path)
-    except OSError as error:
-        raise SmolfastError(f"can't replace {path}: {describe_os_error(error)}") from error
+def _checked_names(names: Any) -> list[str]:
+    """Names of files below a folder, none of which leads out of it: they may be deleted."""
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\0" in name or not path.name:
+            raise ValueError(f"{name[:80]!r} is no file of the output")
+    return list(names)
 
 
 def _reset_peak_rss() -> None:

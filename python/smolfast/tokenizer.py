@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smolfast.apart import check_apart
 from smolfast.chat import CHAT_TEMPLATE, TURN_END, TURN_START
 from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
@@ -56,6 +57,7 @@ def train_tokenizer(
 
     counts = {"documents_in": 0, "bytes_in": 0}
     sources = find_sources(inputs)
+    check_apart(output_folder, [*inputs, *(source.path for source in sources)])
 
     def texts() -> Iterator[list[str]]:
         for index, source in enumerate(sources):

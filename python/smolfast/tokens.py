@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from smolfast.apart import check_apart
 from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
@@ -49,6 +50,7 @@ def tokenize(
     Raises:
         SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
     """
+    check_apart(output_folder, [*documents.values(), tokenizer_folder])
     tokenizer = load_tokenizer(tokenizer_folder)
     end = end_of_document(tokenizer)
     vocab_size = tokenizer.get_vocab_size()

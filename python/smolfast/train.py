@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smolfast import checkpoint
+from smolfast import apart, checkpoint
 from smolfast.allocator import keep_freed_memory
 from smolfast.attention_logits import LargestLogits
 from smolfast.background import Background
@@ -111,6 +111,8 @@ def train(
     if ranks.world > 1 and threads == 0:
         threads = 1  # torchrun starts a process for each share of the CPUs
     sources = {name: Path(path) for name, path in tokens.items()} if isinstance(tokens, Mapping) else Path(tokens)
+    read = sources.values() if isinstance(sources, dict) else [sources]
+    apart.check_apart(output, filter(None, [*read, teacher, teacher_cache, init]))
     keep_freed_memory()
     with Workers(threads, chosen) as workers:
         run = _Run(sources, Path(output), model, config, seed, chosen, workers, ranks)
@@ -154,14 +156,13 @@ class _Run:
     ) -> None:
         self.output, self.config, self.seed, self.device = output, config, seed, device
         self.workers, self.ranks, self.model_config = workers, ranks, model
-        folders = {"text": tokens} if isinstance(tokens, Path) else tokens
+        folders = tokens if isinstance(tokens, dict) else {"text": tokens}
+        fingerprints = {name: fingerprint(path, without=output) for name, path in folders.items()}
         self.identity = {
             "model": model.model_dump(mode="json"),
             "train": config.model_dump(mode="json"),
             "seed": seed,
-            "tokens": fingerprint(tokens)
-            if isinstance(tokens, Path)
-            else {name: fingerprint(path) for name, path in tokens.items()},
+            "tokens": fingerprints if isinstance(tokens, dict) else fingerprints["text"],
         }
         self.sources = {name: TokenFile.open(path, "train") for name, path in folders.items()}
         held_out = {name: TokenFile.open(path, "held_out") for name, path in folders.items()}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.checkpoint import RUN_FILES
 from smolfast.config import Config
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
@@ -69,6 +70,7 @@ def train_command(
                 },
                 work=work,
                 resumable=True,
+                writes=RUN_FILES,
             )
         finally:
             if not told:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import functools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from smolfast.dedup.explain import explain
 from smolfast.dedup.index import INDEX
-from smolfast.dedup.job import deduplicate
+from smolfast.dedup.job import KEPT, REMOVED, deduplicate
 from smolfast.dedup.minhash import SCHEMES, TOKENS
+from smolfast.dedup.output import DedupSummary
 from smolfast.errors import SmolfastError
 from smolfast.options import add_common, add_output, command, output_path
-from smolfast.progress import Console
+from smolfast.progress import Console, format_bytes, format_seconds
 
 _FORMS = """\
 smolfast dedup explain ID -o DIR                     say why a document went, with the two texts
@@ -102,8 +104,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping[str, Any]:
     """Run `smolfast dedup` as its options say; returns the summary."""
     console = Console(quiet=arguments.quiet)
+    show = console.progress("dedup")
+    began, worked = time.monotonic(), False
+
+    def progress(done: float, total: float, note: str) -> None:
+        nonlocal worked
+        worked = True
+        show(done, total, note)
+
     try:
-        return deduplicate(
+        summary = deduplicate(
             arguments.input,
             arguments.output,
             text_column=arguments.text_column,
@@ -129,10 +139,25 @@ def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping
             index=arguments.index,
             update_index=update_index,
             overwrite=arguments.overwrite,
-            progress=console.progress("dedup"),
-        ).as_dict()
+            progress=progress,
+        )
     finally:
         console.clear()
+    console.line(_report(summary, arguments.output, time.monotonic() - began if worked else None))
+    return summary.as_dict()
+
+
+def _report(summary: DedupSummary, output: Path, seconds: float | None) -> str:
+    """What was done, in how long, and where it lies; `seconds` is None if it was done already."""
+    if seconds is None:
+        return f"{'dedup':<11} unchanged, skipped; {output} holds the result"
+    speed = f"{format_bytes(summary.bytes_in / max(seconds, 1e-3))}/s"
+    counts = f"{summary.documents_in:,} → {summary.documents_out:,} documents"
+    size = f"{format_bytes(summary.bytes_in)} → {format_bytes(summary.bytes_out)}"
+    return (
+        f"{'dedup':<11} done in {format_seconds(seconds)}, {speed}: {counts}, {size}; "
+        f"{output / KEPT}, {output / REMOVED}"
+    )
 
 
 def _explain(arguments: argparse.Namespace) -> Mapping[str, Any] | None:

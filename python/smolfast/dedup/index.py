@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from smolfast.dedup.store import Column, DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, naming, read_json, write_json
+from smolfast.locks import LOCK_FILE
 from smolfast.sources import one_line
 
 INDEX = "index.json"
@@ -51,7 +52,7 @@ class Index:
                         "use the same, or build another index"
                     )
             self.additions = found["additions"]
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and any(child.name != LOCK_FILE for child in folder.iterdir()):
             raise SmolfastError(f"{folder} is not an index: it has no {INDEX}; give another folder")
 
     @property

@@ -13,6 +13,7 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__
+from smolfast.apart import check_apart, leave_out
 from smolfast.dedup.banding import choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.index import Index, JoinedStore
@@ -23,13 +24,25 @@ from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all
 from smolfast.dedup.store import DocumentStore
 from smolfast.documents import ErrorPolicy, Source, find_sources
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, fingerprint, naming, read_json, remove, write_json
+from smolfast.files import (
+    check_path,
+    describe_os_error,
+    fingerprint,
+    is_temporary,
+    names_below,
+    naming,
+    read_json,
+    remove,
+    write_json,
+)
+from smolfast.locks import LOCK_FILE, hold
 from smolfast.progress import ProgressCallback
 
 KEPT = "kept.parquet"
 REMOVED = "removed.parquet"
 MANIFEST = "dedup.json"
 WORK = ".work"
+OUTPUTS = (KEPT, REMOVED, MANIFEST, WORK)
 
 DEFAULT_BANDS = 14
 DEFAULT_ROWS = 8
@@ -99,11 +112,13 @@ def deduplicate(
             documents are numbered before those of `inputs`.
         index: the folder of an index of documents, compared with in the same way.
         update_index: add the kept documents to the index (made if it isn't there).
-        overwrite: replace an output made from other inputs or parameters.
+        overwrite: replace an output made from other inputs or parameters. Files of these names that no manifest in
+            the folder knows of are never replaced.
         progress: called with bytes of input done, bytes in all, and a note.
 
     Raises:
-        SmolfastError: bad options or input, an output of another run, a full disk; earlier output stays as it was.
+        SmolfastError: bad options or input; an output of another run, one that is or contains an input, or that another
+            process writes; a full disk. Earlier output stays as it was.
     """
     if threshold is None:
         if verify not in (None, "none"):
@@ -132,11 +147,12 @@ def deduplicate(
         raise SmolfastError("update_index needs an index; give index = a folder")
     if index is not None and verify == "exact":
         raise SmolfastError("an index keeps no shingle sets, which verify = 'exact' compares; use 'signature'")
-    compared = find_sources(against) if against else []
+    folder = check_path(output)
+    compared = _read_from(against, folder, index) if against else []
     job = Job(
-        sources=compared + find_sources(inputs),
+        sources=compared + _read_from(inputs, folder, index),
         against=len(compared),
-        output=Path(output),
+        output=folder,
         hasher=hasher,
         text_column=text_column,
         id_column=id_column,
@@ -165,13 +181,42 @@ def deduplicate(
         "lines": lines,
         "errors": errors,
     }
-    opened = None
+    if folder.exists() and not folder.is_dir():
+        raise SmolfastError(f"{folder} is a file; give a folder to write {KEPT} and {REMOVED} into")
+    with contextlib.ExitStack() as held:
+        held.enter_context(hold(folder / LOCK_FILE, folder))
+        opened = None
+        if index is not None:
+            if update_index:
+                held.enter_context(hold(check_path(index) / LOCK_FILE, f"the index {index}", "use another index"))
+            signed_by = {**hasher.parameters(), "bands": bands, "rows": rows, "exact": exact}
+            opened = Index(Path(index), signed_by, job.layout())
+            if not opened.additions and not update_index:
+                raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
+        return _run_or_skip(job, parameters, opened, update_index, overwrite)
+
+
+def _read_from(
+    given: Sequence[str | os.PathLike[str]], output: Path, index: str | os.PathLike[str] | None
+) -> list[Source]:
+    """The sources that inputs name, without what an earlier run wrote into `output` and without an index.
+
+    Raises:
+        SmolfastError: as `find_sources`; or the output is or contains one of them.
+    """
+    check_apart(output, given, writes=OUTPUTS)
+    sources = find_sources(given)
     if index is not None:
-        signed_by = {**hasher.parameters(), "bands": bands, "rows": rows, "exact": exact}
-        opened = Index(Path(index), signed_by, job.layout())
-        if not opened.additions and not update_index:
-            raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
-    return _run_or_skip(job, parameters, opened, update_index, overwrite)
+        sources, _ = leave_out(sources, index)
+    sources, inside = leave_out(sources, output)
+    for source in inside:
+        # It may be told from an input by its name alone: replacing it still takes a manifest.
+        if Path(source.path).name not in OUTPUTS or not Path(source.path).parent.samefile(output):
+            raise SmolfastError(f"the output {output} contains the input {source.path}; choose another output")
+    check_apart(output, (source.path for source in sources), writes=OUTPUTS)
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
+    return sources
 
 
 def _run_or_skip(
@@ -185,30 +230,33 @@ def _run_or_skip(
     }
     index, key = _resolve_index(index, update, made_from)
     output, manifest, work = job.output, job.output / MANIFEST, job.output / WORK
-    if output.exists() and not output.is_dir():
-        raise SmolfastError(f"{output} is a file; give a folder to write {KEPT} and {REMOVED} into")
-    if manifest.exists():
+    found, begun = _record(manifest), _record(work / MANIFEST)
+    made = {} if found is None else dict(found["outputs"])
+    altered = [name for name in (KEPT, REMOVED) if not _is_as_made(output / name, made.get(name))]
+    if found is not None and found["key"] == key and not altered:
         with naming(manifest, "choose another output or add --overwrite"):
-            found = dict(read_json(manifest)) if not overwrite else _or_nothing(manifest)
-            if found.get("key") == key and all(
-                (output / name).exists() and fingerprint(output / name) == found["outputs"][name]
-                for name in (KEPT, REMOVED)
-            ):
-                return DedupSummary(**found["summary"])
-        if found.get("key") != key and not overwrite:
+            return DedupSummary(**found["summary"])
+    _check_ownership(output, found, begun)
+    if found is not None and not overwrite:
+        if found["key"] != key:
             raise SmolfastError(
                 f"{output} holds the result of other input or settings; choose another output or add --overwrite"
             )
-    elif (output / KEPT).exists() and not overwrite and _work_key(work) != key:
-        raise SmolfastError(f"{output / KEPT} exists and isn't of this run; choose another output or add --overwrite")
-    if _work_key(work) != key:
+        if standing := [name for name in altered if (output / name).exists()]:
+            raise SmolfastError(
+                f"{output / standing[0]} was altered since it was made; choose another output, or add --overwrite to "
+                "make it again"
+            )
+    if begun is None or begun["key"] != key:
         _clear(work)
-        write_json(work / MANIFEST, {"key": key})
+        write_json(work / MANIFEST, {"key": key, "outputs": {}})
     summary = _run(job, work, index, key if update else None)
     try:
-        # The manifest goes first and comes last: without it, a kill between the renames only means another run.
-        manifest.unlink(missing_ok=True)
+        # The manifest goes first and comes last: without it, a kill between the renames only means another run. Until
+        # then the work folder says which files are this run's.
         outputs = {name: fingerprint(work / name) for name in (KEPT, REMOVED)}
+        write_json(work / MANIFEST, {"key": key, "outputs": outputs, "replaces": made})
+        manifest.unlink(missing_ok=True)
         for name in (KEPT, REMOVED):
             (work / name).replace(output / name)
     except OSError as error:
@@ -216,6 +264,41 @@ def _run_or_skip(
     write_json(manifest, {"key": key, **made_from, "outputs": outputs, "summary": summary.as_dict()})
     _clear(work)
     return summary
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """What a manifest says; None if there is none, an error if the file isn't one of deduplicate's."""
+    if not os.path.lexists(path):
+        return None
+    with naming(path, "choose another output, or move that file"):
+        found = read_json(path)
+        return {
+            "key": str(found["key"]),
+            "outputs": dict(found.get("outputs", {})),
+            "replaces": dict(found.get("replaces", {})),
+            "summary": found.get("summary"),
+        }
+
+
+def _is_as_made(path: Path, made: str | None) -> bool:
+    return path.is_file() and fingerprint(path) == made
+
+
+def _check_ownership(output: Path, found: Mapping[str, Any] | None, begun: Mapping[str, Any] | None) -> None:
+    """Refuse to replace what no manifest knows of."""
+    for name in (KEPT, REMOVED):
+        path = output / name
+        known = found is not None
+        if begun is not None and not known:  # a run that was killed between the renames
+            known = any(_is_as_made(path, begun[files].get(name)) for files in ("outputs", "replaces"))
+        if os.path.lexists(path) and (not known or path.is_dir()):
+            raise SmolfastError(
+                f"{path} exists, and smolfast has no record of having written it; choose another output, or move it"
+            )
+    work = output / WORK
+    ours = not work.is_symlink() and work.is_dir() and all(is_temporary(name) for name in names_below(work))
+    if begun is None and os.path.lexists(work) and not ours:
+        raise SmolfastError(f"{work} exists, and smolfast didn't make it; choose another output, or move it")
 
 
 def _resolve_index(index: Index | None, update: bool, made_from: dict[str, Any]) -> tuple[Index | None, str]:
@@ -237,11 +320,18 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
     store = DocumentStore(job.layout(), work / "columns", job.memory // 4)
     try:
         sign_all(job, store)
-    except BaseException:
+        store.finish()
+        return _join(job, store, work, index, add_as)
+    except BaseException as error:
         with contextlib.suppress(SmolfastError):  # the first error is the one to report
-            store.close()
+            if isinstance(error, Exception):
+                store.close()
+            else:  # a signal: the next run goes on from here
+                store.save()
         raise
-    store.finish()
+
+
+def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_as: str | None) -> DedupSummary:
     if store.documents == 0:
         raise SmolfastError(f"no documents in {', '.join(source.path for source in job.sources[:3])}; give other input")
     total = total_size(job)
@@ -317,19 +407,6 @@ def _described(source: Source) -> dict[str, str]:
 
 def _fingerprint(source: Source) -> str:
     return source.path if "://" in source.path else fingerprint(source.path)
-
-
-def _work_key(work: Path) -> str | None:
-    return None if (found := _or_nothing(work / MANIFEST).get("key")) is None else str(found)
-
-
-def _or_nothing(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one in the place of a missing or damaged file."""
-    try:
-        found = read_json(path)
-    except SmolfastError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _clear(work: Path) -> None:

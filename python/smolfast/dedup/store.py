@@ -61,6 +61,8 @@ class DocumentStore:
         self.on_disk = False
         self._pieces: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in self.layout}
         self._held = 0
+        self._appending = False
+        self._appended: dict[str, int] = {}  # the totals when the last batch was added
         self._writing: Future[None] | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._resume()
@@ -69,6 +71,7 @@ class DocumentStore:
         self, columns: Mapping[str, npt.NDArray[Any]], documents: int, position: Position, extra: Mapping[str, int]
     ) -> None:
         """Add a batch; `position` and `extra` hold after it."""
+        self._appending = True
         for name, column in self.layout.items():
             values = np.ascontiguousarray(columns[name], dtype=column.dtype)
             if column.width and values.size != documents * column.width:
@@ -77,7 +80,8 @@ class DocumentStore:
             self._held += values.nbytes
         self.documents += documents
         self.position = position
-        self.extra = dict(extra)
+        self.extra, self._appended = dict(extra), dict(extra)
+        self._appending = False
         # Once on disk, small commits lose little to a kill; at most 64 MiB are held, and as much is being written.
         if self._held > (min(self.memory, 64 << 20) if self.on_disk else self.memory):
             self._spill()
@@ -85,6 +89,12 @@ class DocumentStore:
     def finish(self) -> None:
         """The last batch is in."""
         if self.on_disk and self._held:
+            self._spill()
+        self.close()
+
+    def save(self) -> None:
+        """Commit what is held, for another run to go on from: this one ends before its time."""
+        if not self._appending and self._held:
             self._spill()
         self.close()
 
@@ -124,7 +134,7 @@ class DocumentStore:
             "documents": self.documents,
             "source": self.position.source,
             "row": self.position.row,
-            "extra": self.extra,
+            "extra": self._appended,
         }
         self._writer = self._writer or ThreadPoolExecutor(1, "smolfast-spill")
         self._writing = self._writer.submit(self._write, self._pieces, commit)
@@ -183,5 +193,5 @@ class DocumentStore:
             os.truncate(self._path(name), size)
         self.documents = last["documents"]
         self.position = Position(last["source"], last["row"])
-        self.extra = last["extra"]
+        self.extra, self._appended = last["extra"], dict(last["extra"])
         self.on_disk = True

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from smolfast import __version__
-from smolfast.files import write_text
+from smolfast.errors import SmolfastError
+from smolfast.files import check_path, write_text
 from smolfast.progress import ProgressCallback
 from smolfast.report.data_sections import funnel, near_duplicates
 from smolfast.report.headline import headline
@@ -32,7 +33,7 @@ def write_report(
 
     Args:
         run_folder: the output folder of `smolfast quickstart`.
-        output_html: where the page goes; replaced atomically.
+        output_html: where the page goes; an earlier page is replaced, no other file.
         progress: called with sections done, sections in all and a note.
 
     Returns:
@@ -41,6 +42,9 @@ def write_report(
     Raises:
         SmolfastError: the folder is missing, holds no run or has a broken file, or the page can't be written.
     """
+    page_path = check_path(output_html)
+    if page_path.exists() and not _is_page(page_path):
+        raise SmolfastError(f"{output_html} exists, and is no page of smolfast's; choose another output, or move it")
     run = read_run(run_folder)
     makers = (headline, funnel, near_duplicates, training, stages, model, sample, provenance)
     sections: list[Section] = []
@@ -58,6 +62,15 @@ def write_report(
         "near_duplicate_examples": sum(section.examples for section in sections),
         "missing": [section.title for section in sections if section.missing],
     }
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is such a page already, and may be replaced."""
+    try:
+        with path.open("rb") as file:
+            return b'<meta name="generator" content="smolfast ' in file.read(4096)
+    except OSError:
+        return False
 
 
 def document(title: str, sections: Sequence[Section], source: str) -> str:

@@ -1,0 +1,107 @@
+"""Outputs kept apart from inputs: none is, contains or replaces one, under whatever name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from smolfast.errors import SmolfastError
+from smolfast.sources import Source
+
+PathLike = str | os.PathLike[str]
+_Identity = tuple[int, int]
+_MOST_LINKS = 40
+
+
+def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequence[str] = ()) -> None:
+    """Refuse an output that is or contains an input, or what an input's path leads through.
+
+    Files are told by their numbers on disk, so that links (symbolic or hard), `..`, and upper case where the disk
+    doesn't tell it from lower can't hide one behind another. URLs are passed over.
+
+    Args:
+        writes: names of the files that will be written in the folder `output`; none of them may be an input either.
+
+    Raises:
+        SmolfastError: names the output and the input.
+    """
+    targets = [(path, identity) for name in ("", *writes) if (identity := _identity(path := Path(output, name)))]
+    if not targets:
+        return
+    ways = _Ways()
+    for given in inputs:
+        source = os.fspath(given)
+        if "://" in source:
+            continue
+        passed = ways.of(source)
+        for target, identity in targets:
+            if identity in passed:
+                same = identity == _identity(Path(source))
+                raise SmolfastError(
+                    f"the output {target} {'is' if same else 'contains'} the input {source}; choose another output"
+                )
+
+
+def leave_out(sources: Sequence[Source], output: PathLike) -> tuple[list[Source], list[Source]]:
+    """Sources that don't lie in `output` (and aren't it), and those that do."""
+    identity = _identity(Path(output))
+    if identity is None:
+        return list(sources), []
+    known: dict[Path, bool] = {}
+
+    def inside(folder: Path) -> bool:
+        if folder not in known:
+            known[folder] = _identity(folder) == identity or (folder.parent != folder and inside(folder.parent))
+        return known[folder]
+
+    verdicts = [
+        "://" not in source.path
+        and (_identity(Path(source.path)) == identity or inside(Path(os.path.realpath(Path(source.path).parent))))
+        for source in sources
+    ]
+    apart = [source for source, verdict in zip(sources, verdicts, strict=True) if not verdict]
+    return apart, [source for source, verdict in zip(sources, verdicts, strict=True) if verdict]
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+class _Ways:
+    """Which folders and links the paths of many inputs lead through."""
+
+    def __init__(self) -> None:
+        self._of_folder: dict[Path, tuple[Path, set[_Identity]]] = {}
+
+    def of(self, path: str) -> set[_Identity]:
+        """The file itself and every folder that it or a link on the way to it lies in."""
+        return self._follow(Path.cwd() / path, 0)[1]
+
+    def _follow(self, path: Path, links: int) -> tuple[Path, set[_Identity]]:
+        """Where an absolute path leads, and what it passes."""
+        if path.parent == path:
+            return path, _identities(path)
+        folder, passed = self._folder(path.parent, links)
+        if path.name == os.pardir:
+            return folder.parent, (passed - _identities(folder)) | self._folder(folder.parent, links)[1]
+        place = folder / path.name
+        passed = passed | _identities(place)
+        if place.is_symlink() and links < _MOST_LINKS:
+            target, others = self._follow(folder / place.readlink(), links + 1)
+            return target, passed | others
+        return place, passed
+
+    def _folder(self, path: Path, links: int) -> tuple[Path, set[_Identity]]:
+        if path not in self._of_folder:
+            self._of_folder[path] = self._follow(path, links)
+        return self._of_folder[path]
+
+
+def _identities(path: Path) -> set[_Identity]:
+    identity = _identity(path)
+    return set() if identity is None else {identity}

@@ -1,0 +1,295 @@
+"""Whatever is asked, inputs and files of others stay byte for byte as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smolfast import SmolfastError
+from smolfast.apart import check_apart, leave_out
+from smolfast.cli import main
+from smolfast.dedup import deduplicate
+from smolfast.normalize import normalize_documents
+from smolfast.progress import Console
+from smolfast.sources import find_sources
+from smolfast.split import split_documents
+from smolfast.stages import Runner, Stage
+
+
+def lines(name: str) -> str:
+    return "".join(
+        json.dumps({"id": f"{name}-{i}", "text": f"Document {i} of {name}, cafe\u0301."}) + "\n" for i in range(30)
+    )
+
+
+def lay_out(folder: Path) -> None:
+    """Documents, files of others with names that outputs have, and links to all of them."""
+    (folder / "data" / "deep").mkdir(parents=True)
+    for name in ("data/a", "data/deep/b", "data/out", "elsewhere/c", "foreign/a"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.jsonl").write_text(lines(name))
+    table = pa.table({"id": [str(i) for i in range(40)], "text": [f"Row {i} of the table." for i in range(40)]})
+    for name in ("data/d", "foreign/kept", "foreign/train", "other/removed", "other/deep/documents"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        pq.write_table(table, folder / f"{name}.parquet")
+    for name in ("foreign/dedup.json", "foreign/notes", "other/.work/notes", "data.old", "out.partial", "out.old/a"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text('{"precious": 1}')
+    (folder / "hard.jsonl").hardlink_to(folder / "data" / "a.jsonl")
+    (folder / "empty").mkdir()
+    for link, target in {
+        "link": "data",
+        "link.jsonl": "data/a.jsonl",
+        "data/link.jsonl": "../elsewhere/c.jsonl",
+        "chain.jsonl": "data/link.jsonl",
+        "to-out": "elsewhere/out",
+        "to-empty": "empty",
+        "circle": "circle",
+    }.items():
+        (folder / link).symlink_to(target)
+
+
+PLACES = [
+    "data",
+    "data/",
+    "./data",
+    "data/deep/..",
+    "link",
+    "link/deep",
+    "data/a.jsonl",
+    "link/a.jsonl",
+    "hard.jsonl",
+    "link.jsonl",
+    "chain.jsonl",
+    "data/d.parquet",
+    "data/../data/d.parquet",
+    "elsewhere",
+    "elsewhere/c.jsonl",
+    "foreign",
+    "other",
+    ".",
+    "data/deep/b.jsonl",
+]
+OUTPUTS = [
+    *PLACES,
+    *[
+        "out",
+        "out.jsonl",
+        "out.parquet",
+        "data/new",
+        "data/new.jsonl",
+        "data/out.jsonl",
+        "link/new",
+        "data/deep/new/deep",
+        "to-out",
+        "to-empty",
+        "empty",
+        "circle",
+        "circle/a",
+        "foreign/new",
+        "foreign/a.jsonl",
+        "foreign/kept.parquet",
+        "foreign/notes",
+        "..",
+        "new/../data",
+        "data/a.jsonl/below",
+        "other/deep",
+        "elsewhere/../out",
+        "empty/..",
+        "data.old",
+        "out.partial",
+    ],
+]
+
+
+def standing(folder: Path) -> dict[str, bytes | str]:
+    """Every file by name, and where every link leads."""
+    found: dict[str, bytes | str] = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = str(path.readlink())
+        elif path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
+@contextlib.contextmanager
+def workplace() -> Iterator[Path]:
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve() / "around" / "here"
+        lay_out(folder)
+        os.chdir(folder)
+        try:
+            yield folder
+        finally:
+            os.chdir(before)
+
+
+def command(*arguments: str) -> None:
+    """Ends well, or with one line."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = main(arguments)
+    assert code in (0, 2), said.getvalue()
+    if code == 2:
+        (line,) = [line for line in said.getvalue().splitlines() if line.startswith("smolfast: error: ")]
+        assert ".smolfast-partial" not in line
+
+
+def stage(source: str, output: str, folder: bool, content: str, on_change: str) -> None:
+    def work(path: Path, progress: object) -> dict[str, object]:
+        target = path / "train.parquet" if folder else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+        return {}
+
+    made = Stage("made", {"in": Path(source)}, Path(output), {"content": content}, work)
+    Runner(Path("stages"), Console(io.StringIO()), on_change).run(made)  # type: ignore[arg-type]
+
+
+COMMANDS: dict[str, Callable[[str, str, bool, int], None]] = {
+    "normalize": lambda source, output, overwrite, turn: command(
+        "normalize", source, "-o", output, "--form", ("NFC", "NFD")[turn], *(["--overwrite"] * overwrite)
+    ),
+    "dedup": lambda source, output, overwrite, turn: command(
+        "dedup", source, "-o", output, "--seed", str(turn), "--threads", "1", *(["--overwrite"] * overwrite)
+    ),
+    "split": lambda source, output, overwrite, turn: command(
+        "split", source, "-o", output, "--seed", str(turn), "--set", "split.held_out_fraction=0.4",
+        *(["--overwrite"] * overwrite),
+    ),
+    "collect": lambda source, output, overwrite, turn: command(
+        "collect", source, "-o", output, "--set", "collect.min_document_bytes=1",
+        "--set", f"collect.max_bytes={10**6 + turn}", *(["--overwrite"] * overwrite),
+    ),
+    "stage": lambda source, output, overwrite, turn: stage(
+        source, output, True, str(turn), "redo" if overwrite else "refuse"
+    ),
+    "stage of a file": lambda source, output, overwrite, turn: stage(
+        source, output, False, str(turn), "redo" if overwrite else "refuse"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@settings(max_examples=25)
+@given(
+    source=st.sampled_from(PLACES),
+    output=st.sampled_from(OUTPUTS),
+    overwrite=st.lists(st.booleans(), min_size=2, max_size=3),
+    absolute=st.tuples(st.booleans(), st.booleans()),
+)
+def test_inputs_and_files_of_others_stay(
+    name: str, source: str, output: str, overwrite: list[bool], absolute: tuple[bool, bool]
+) -> None:
+    with workplace() as folder:
+        paths = [str(folder / path) if whole else path for path, whole in zip((source, output), absolute, strict=True)]
+        before = standing(folder.parent)
+        for turn, with_overwrite in enumerate(overwrite):
+            with contextlib.suppress(SmolfastError):
+                COMMANDS[name](paths[0], paths[1], with_overwrite, turn % 2)
+            found = standing(folder.parent)
+            assert before.items() <= found.items()
+            made = Path(output)
+            if made.is_dir() and turn == 0:  # a note left among what was made
+                (made / "note.txt").write_text("precious")
+                before[os.path.relpath(os.path.realpath(made / "note.txt"), folder.parent)] = b"precious"
+
+
+@settings(max_examples=40)
+@given(source=st.sampled_from(PLACES), output=st.sampled_from(OUTPUTS), function=st.integers(0, 2))
+def test_functions_leave_inputs_as_they_are(source: str, output: str, function: int) -> None:
+    with workplace() as folder:
+        with contextlib.suppress(SmolfastError):
+            inputs = [found.path for found in find_sources([source])]
+        before = {path: Path(path).read_bytes() for path in inputs}
+        with contextlib.suppress(SmolfastError):
+            if function == 0:
+                normalize_documents([source], output, threads=1)
+            elif function == 1:
+                deduplicate([source], output, threads=1, overwrite=True)
+            else:
+                split_documents(source, output, held_out_fraction=0.4, seed=0)
+        assert {path: Path(path).read_bytes() for path in inputs} == before, folder
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "apart"),
+    [
+        ("data", "data/a.jsonl", False),
+        (".", "data", False),
+        ("data", "data", False),
+        ("data/new", "data", True),
+        (".", "../beside", True),
+        ("data/deep", "data/deep/../a.jsonl", True),
+        ("link", "data/a.jsonl", False),
+        ("data", "link/a.jsonl", False),
+        ("data", "chain.jsonl", False),
+        ("elsewhere", "chain.jsonl", False),
+        ("hard.jsonl", "data/a.jsonl", False),
+        ("foreign", "data/a.jsonl", True),
+        ("data", "s3://data/a.jsonl", True),
+        ("circle", "data", True),
+    ],
+)
+def test_what_is_apart(output: str, given: str, apart: bool) -> None:
+    with workplace() as folder:
+        (folder.parent / "beside").mkdir()
+        if apart:
+            check_apart(output, [given])
+        else:
+            with pytest.raises(SmolfastError, match=r"(is|contains) the input .*; choose another output"):
+                check_apart(output, [given])
+
+
+def test_an_output_inside_an_input_is_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with workplace() as folder:
+        before = standing(folder)
+        for _ in range(2):
+            assert main(["normalize", "data", "-o", "link/new", "--json"]) == 0
+            said = capsys.readouterr()
+            assert json.loads(said.out)["documents_in"] == 3 * 30 + 40 + 30
+        assert "link/new lies in the input; what it holds is not read" in said.err and "unchanged, skipped" in said.err
+        sources, inside = leave_out(find_sources(["data"]), "data/new")
+        assert len(sources) == 5 and len(inside) == 5
+        for _ in range(2):
+            assert main(["dedup", "data/deep", "-o", "data/deep/new", "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["documents_in"] == 30
+        assert before.items() <= standing(folder).items()
+
+
+@pytest.mark.parametrize("output", ["", " ", "..", "/", "a\0b", "x" * 300, "data/a.jsonl/below", "/proc/none/out"])
+@pytest.mark.parametrize("verb", ["normalize", "dedup", "split", "collect", "quickstart"])
+def test_outputs_that_cannot_be(verb: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with workplace() as folder:
+        before = standing(folder.parent)
+        source = ["--input", "elsewhere"] if verb == "quickstart" else ["elsewhere/c.jsonl"]
+        try:
+            code = main([verb, *source, "--out" if verb == "quickstart" else "-o", output])
+        except SystemExit as end:  # argparse's own
+            code = int(str(end.code))
+        error = capsys.readouterr().err
+        assert code == 2 and "Traceback" not in error and "error: " in error.splitlines()[-1]
+        assert standing(folder.parent) == before
+
+
+@pytest.mark.parametrize("verb", ["normalize", "dedup", "split", "collect"])
+def test_here_as_an_output(verb: str) -> None:
+    with workplace() as folder:
+        os.chdir(folder / "empty")
+        extra = ["--set", "collect.min_document_bytes=1"] if verb == "collect" else []
+        for _ in range(2):
+            assert main([verb, "../data", "-o", ".", "--quiet", *extra]) == 0
+        assert Path.cwd() == folder / "empty" and list(Path().iterdir())
