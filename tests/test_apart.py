@@ -60,57 +60,19 @@ def lay_out(folder: Path) -> None:
         (folder / link).symlink_to(target)
 
 
-PLACES = [
-    "data",
-    "data/",
-    "./data",
-    "data/deep/..",
-    "link",
-    "link/deep",
-    "data/a.jsonl",
-    "link/a.jsonl",
-    "hard.jsonl",
-    "link.jsonl",
-    "chain.jsonl",
-    "data/d.parquet",
-    "data/../data/d.parquet",
-    "elsewhere",
-    "elsewhere/c.jsonl",
-    "foreign",
-    "other",
-    ".",
-    "data/deep/b.jsonl",
-]
-OUTPUTS = [
-    *PLACES,
-    *[
-        "out",
-        "out.jsonl",
-        "out.parquet",
-        "data/new",
-        "data/new.jsonl",
-        "data/out.jsonl",
-        "link/new",
-        "data/deep/new/deep",
-        "to-out",
-        "to-empty",
-        "empty",
-        "circle",
-        "circle/a",
-        "foreign/new",
-        "foreign/a.jsonl",
-        "foreign/kept.parquet",
-        "foreign/notes",
-        "..",
-        "new/../data",
-        "data/a.jsonl/below",
-        "other/deep",
-        "elsewhere/../out",
-        "empty/..",
-        "data.old",
-        "out.partial",
-    ],
-]
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+PLACES = words("""
+data data/ ./data data/deep/.. link link/deep data/a.jsonl link/a.jsonl hard.jsonl link.jsonl chain.jsonl data/d.parquet
+data/../data/d.parquet elsewhere elsewhere/c.jsonl foreign other . data/deep/b.jsonl
+""")
+OUTPUTS = PLACES + words("""
+out out.jsonl out.parquet data/new data/new.jsonl data/out.jsonl link/new data/deep/new/deep to-out to-empty empty
+circle circle/a foreign/new foreign/a.jsonl foreign/kept.parquet foreign/notes .. new/../data data/a.jsonl/below other/deep
+elsewhere/../out empty/.. data.old out.partial
+""")
 
 
 def standing(folder: Path) -> dict[str, bytes | str]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast import SmolfastError, _native
+from smolfast import SmolfastError, _native, cli
 from smolfast.dedup import band_probability, choose_bands, deduplicate
 
 
@@ -283,6 +284,62 @@ def test_a_signal_stops_a_run_which_then_goes_on(parquet: Path, tmp_path: Path, 
     done = subprocess.run(command, check=True, capture_output=True)
     assert json.loads(done.stdout.splitlines()[-1])["documents_out"] == 200
     assert content(output) == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("where", ["signing", 1, 2, 3, "joining", "writing", "the last"])
+def test_an_interrupted_run_in_memory_keeps_what_it_did(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: int | str
+) -> None:
+    from smolfast.dedup import job, signing
+
+    read_batches, sign = signing.read_batches, signing._sign
+    signed: list[int] = []
+    inputs = [tmp_path / "first.jsonl", parquet, tmp_path / "last.jsonl"]
+    for path in (inputs[0], inputs[2]):
+        row = b'{"id": "x", "text": "%s", "score": 1, "kind": "own"}\n'
+        path.write_bytes(row % b"\xff" + row % b"good" + row % b"\xfe")
+
+    def sign_or_stop(job_: Any, batch: pa.RecordBatch, *rest: Any) -> Any:
+        if stopping and len(signed) == {"signing": 0, "the last": 100}.get(str(where), where):
+            raise KeyboardInterrupt
+        signed.append(batch.num_rows)
+        return sign(job_, batch, *rest)
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **k, batch_bytes=20_000))
+    monkeypatch.setattr(signing, "_sign", sign_or_stop)
+    stopping = False
+    whole = deduplicate(inputs, tmp_path / "whole", errors="skip")
+    batches, stopping = len(signed), True
+    assert batches > 4 and whole.skipped == 4
+    signed.clear()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        for name in {"joining": ["find_clusters"], "writing": ["write_kept"], "the last": ["write_removed"]}.get(
+            str(where), []
+        ):
+            patch.setattr(job, name, stop)
+        deduplicate(inputs, tmp_path / "out", errors="skip")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".work"]
+    before, stopping = len(signed), False
+    signed.clear()
+    assert deduplicate(inputs, tmp_path / "out", errors="skip") == whole
+    assert len(signed) == batches - before
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_the_command_says_what_it_did(parquet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for said in (
+        r"dedup +done in .*B/s: 400 → 200 documents, .* → .*; .*kept\.parquet, ",
+        r"dedup +unchanged, skipped",
+    ):
+        assert cli.main(["dedup", str(parquet), "-o", str(tmp_path / "out"), "--json"]) == 0
+        shown = capsys.readouterr()
+        assert re.search(said, shown.err)
+        assert json.loads(shown.out)["documents_out"] == 200
+    assert cli.main(["dedup", str(parquet), "-o", str(tmp_path / "out"), "--json", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_goes_on_after_any_commit(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,20 +29,23 @@ from smolfast.options import CommandParser, add_output, at_least, command, minut
 from smolfast.progress import Console
 
 _EXIT_BAD_INPUT = 2
-_EXIT_INTERRUPTED = 130
-_EXIT_TERMINATED = 143
+_EXIT_SIGNAL = 128
 _TRAIN_PACKAGES = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised where the main thread is, so that files are left whole and work can be resumed."""
+    """A signal, raised where the main thread is, so that files are left whole and work can be resumed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = _parser().parse_args(argv)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    arguments = argparse.Namespace(goes_on=False)
+    before = {number: signal.signal(number, _terminate) for number in _terminating()}
     try:
+        _parser().parse_args(argv, arguments)
         run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
         result = run(arguments)
         if result is not None:
@@ -59,18 +62,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("\nsmolfast: interrupted; run the same command again to go on from here", file=sys.stderr)
-        return _EXIT_INTERRUPTED
-    except _Terminated:
-        print("smolfast: terminated; run the same command again to go on from here", file=sys.stderr)
-        return _EXIT_TERMINATED
+        print(f"\nsmolfast: interrupted; {_what_next(arguments)}", file=sys.stderr)
+        return _EXIT_SIGNAL + signal.SIGINT
+    except _Terminated as end:
+        print(f"smolfast: terminated; {_what_next(arguments)}", file=sys.stderr)
+        return _EXIT_SIGNAL + end.number
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
+def _what_next(arguments: argparse.Namespace) -> str:
+    if arguments.goes_on:
+        return "run the same command again to go on from here"
+    return "what was unfinished is not kept; the same command does it anew"
+
+
+def _terminating() -> list[int]:
+    """SIGTERM, and the terminal's end unless someone (nohup) ignores it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return [signal.SIGTERM, *([hangup] if hangup and signal.getsignal(hangup) == signal.SIG_DFL else [])]
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+    raise _Terminated(number)
 
 
 def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
@@ -120,6 +136,7 @@ def _add_quickstart(commands: Any) -> None:
     parser = command(
         commands, "quickstart", _quickstart, "From real text to a trained, exported small model and a report."
     )
+    parser.set_defaults(goes_on=True)
     parser.add_argument(
         "--input",
         nargs="+",
@@ -223,7 +240,7 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
         if len(inputs) < 2:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
         arguments.output = Path(inputs.pop())
-    resumable = not writes_a_file(arguments.output)
+    resumable = arguments.goes_on = not writes_a_file(arguments.output)
     options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
     return run_stage(
         arguments,
@@ -320,6 +337,7 @@ def _add_distill_cache(commands: Any) -> None:
         _distill_cache,
         "Store draws from a teacher's next-token distributions over token files; goes on where it was stopped.",
     )
+    parser.set_defaults(goes_on=True)
     parser.add_argument("teacher", metavar="TEACHER", help="folder or hub name of a transformers causal language model")
     parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="folder that tokenize wrote")
     parser.add_argument("--name", default="train", help="which token file (train)")

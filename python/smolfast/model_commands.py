@@ -18,6 +18,7 @@ def add_train(commands: Any) -> None:
     parser = command(
         commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
     )
+    parser.set_defaults(goes_on=True)
     parser.add_argument(
         "tokens",
         nargs="*",

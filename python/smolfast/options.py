@@ -36,10 +36,10 @@ def command(commands: Any, name: str, run: Callable[[argparse.Namespace], Any], 
 
 
 def add_common(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], Any]) -> None:
-    """`--json` and `--quiet`, and what to run."""
+    """`--json` and `--quiet`, what to run, and whether a run that was stopped goes on (`goes_on`)."""
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, goes_on=False)
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:

@@ -63,6 +63,7 @@ def add_dedup(commands: Any) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `smolfast dedup` and `dedup index` have in common."""
     parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
+    parser.set_defaults(goes_on=True)
     add_output(parser, "folder for kept.parquet and removed.parquet")
     parser.add_argument("--against", nargs="+", default=[], metavar="PATH", help="documents to compare with, that stay")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column of text (text)")
