@@ -306,7 +306,7 @@ def test_installation_file_that_can_not_be_read(installation: Path, monkeypatch:
 def test_no_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = str(tmp_path / "nowhere")
     monkeypatch.setattr(sysconfig, "get_paths", lambda: dict.fromkeys(("stdlib", "purelib", "platlib"), nowhere))
-    with pytest.raises(SmolfastError, match="holds no source files or documentation; give --input"):
+    with pytest.raises(SmolfastError, match="holds no source files or documentation; name files to read"):
         list_inputs([])
 
 

@@ -91,7 +91,7 @@ def test_an_empty_side(tmp_path: Path, fraction: float, side: str, remedy: str) 
     file = write(tmp_path / "a.parquet", ["a", "b"])
     with pytest.raises(SmolfastError, match=f"the {side} side is empty: 2 documents") as error:
         split_documents(file, tmp_path / "out", held_out_fraction=fraction, seed=0)
-    assert f"give more --input or {remedy} split.held_out_fraction" in str(error.value)
+    assert f"give more documents or {remedy} split.held_out_fraction" in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -132,7 +132,7 @@ def test_too_little_text(tmp_path: Path, texts: list[str]) -> None:
     pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), tmp_path / "a.parquet")
     with pytest.raises(SmolfastError, match=r"too little text for tokenizer\.vocab_size = 700") as error:
         train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=700))
-    assert "give more --input or --set tokenizer.vocab_size=258" in str(error.value)
+    assert "give more text or --set tokenizer.vocab_size=258" in str(error.value)
     assert not (tmp_path / "tokenizer").exists()
 
 

@@ -394,7 +394,7 @@ def test_too_little_text(count: int, enough: bool) -> None:
         SmolfastError, match=f"too little text to train on: x has {count} tokens, need at least 33"
     ) as error:
         PackedWindows(file, 8, 4, seed=0)
-    assert "give more --input or lower train.sequence_length (8) × train.batch_size (4)" in str(error.value)
+    assert "give more text or lower train.sequence_length (8) × train.batch_size (4)" in str(error.value)
 
 
 def test_negative_step() -> None:

@@ -132,7 +132,7 @@ def turn_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
     start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
     if start is None or end is None:
         raise SmolfastError(
-            f"the tokenizer has no {TURN_START} and {TURN_END}; train one with --set tokenizer.chat=true, or take the "
+            f"the tokenizer has no {TURN_START} and {TURN_END}; train one with tokenizer.chat = true, or take the "
             "tokenizer of a chat model"
         )
     return start, end

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -20,6 +21,7 @@ from smolfast.command_line import (
     load_config,
     local_inputs,
     local_sources,
+    reading_of,
     run_stage,
 )
 from smolfast.dedup.command import add_dedup
@@ -261,6 +263,7 @@ def _add_split(commands: Any) -> None:
     )
     parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")
+    add_reading(parser)
     add_config_options(parser)
 
 
@@ -268,14 +271,14 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.split import split_documents
 
     config = load_config(arguments)
-    fraction = config.split.held_out_fraction
+    fraction, reading = config.split.held_out_fraction, reading_of(arguments)
     return run_stage(
         arguments,
         "split",
         inputs={"documents": arguments.input},
-        parameters={"held_out_fraction": fraction, "seed": config.seed},
+        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading},
         work=lambda path, progress: split_documents(
-            arguments.input, path, held_out_fraction=fraction, seed=config.seed, progress=progress
+            arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress
         ),
     )
 
@@ -296,6 +299,7 @@ def _add_tokenize(commands: Any) -> None:
         "will be learned; needs --tokenizer",
     )
     add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
+    add_reading(parser)
     add_config_options(parser)
 
 
@@ -304,6 +308,7 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     config = load_config(arguments)
     folder: Path | None = arguments.tokenizer
+    reading = reading_of(arguments)
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     if folder is None:
@@ -313,19 +318,19 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             trained,
             "tokenizer",
             inputs={"train": arguments.train},
-            parameters=config.tokenizer.model_dump(),
+            parameters={**config.tokenizer.model_dump(), **reading},
             work=lambda path, progress: tokenizer.train_tokenizer(
-                [arguments.train], path, config.tokenizer, progress=progress
+                [arguments.train], path, config.tokenizer, **reading, progress=progress
             ),
         )
     tokenizer_folder = folder
-    encode = chat_tokens.tokenize_conversations if arguments.chat else tokens.tokenize
+    encode = chat_tokens.tokenize_conversations if arguments.chat else partial(tokens.tokenize, **reading)
     documents = {"train": arguments.train, "held_out": arguments.held_out}
     return run_stage(
         arguments,
         "tokenize",
         inputs={**documents, "tokenizer": tokenizer_folder},
-        parameters={"chat": True} if arguments.chat else {},
+        parameters={"chat": True} if arguments.chat else reading,
         work=lambda path, progress: encode(documents, tokenizer_folder, path, progress=progress),
     )
 

@@ -77,7 +77,7 @@ def list_inputs(
     roots.setdefault(Path(paths["platlib"]), "site-packages")
     found = {file.id: file for root, name in roots.items() for file in _walk(root, name)}
     if not found:
-        raise SmolfastError("this Python installation holds no source files or documentation; give --input")
+        raise SmolfastError("this Python installation holds no source files or documentation; name files to read")
     return sorted(found.values(), key=lambda file: (_draw(file.id or ""), file.id))
 
 
@@ -133,7 +133,7 @@ def collect(
         if writer.rows == 0:
             raise SmolfastError(
                 f"no documents to collect: {counts['documents_in']} looked at, none of {config.min_document_bytes} to "
-                f"{config.max_document_bytes} bytes; give other --input or change collect.min_document_bytes or "
+                f"{config.max_document_bytes} bytes; give other input or change collect.min_document_bytes or "
                 "collect.max_document_bytes"
             )
     names = ("documents_in", "bytes_in", "documents_out", "bytes_out")

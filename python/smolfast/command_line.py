@@ -28,6 +28,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def reading_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """What `add_reading` asks for, as arguments of the functions that read documents."""
+    return {"text_column": arguments.text_column, "errors": arguments.errors}
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads`."""
     parser.add_argument(

@@ -51,6 +51,7 @@ def evaluate(
     held_out_documents: str | os.PathLike[str],
     threads: int = 0,
     text_column: str = "text",
+    errors: str = "fail",
     source_column: str | None = None,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def evaluate(
         tokens: the folder of token files; `held_out` is read.
         held_out_documents: the documents that `held_out` was made from.
         threads: units of work at once; the result doesn't depend on it.
+        text_column, errors: how the documents were read when they were tokenized.
         source_column: a column of the documents that names where they are from.
 
     Returns:
@@ -72,7 +74,7 @@ def evaluate(
     """
     check_apart(output, [model, tokens, held_out_documents])
     file = TokenFile.open(tokens, "held_out")
-    texts, origins = _texts(held_out_documents, text_column, source_column)
+    texts, origins = _texts(held_out_documents, text_column, errors, source_column)
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:
         raise SmolfastError(f"{tokens} was not made from {held_out_documents}; tokenize again")
     with Workers(threads) as workers:
@@ -203,16 +205,19 @@ def _document(file: TokenFile, index: int) -> npt.NDArray[np.int64]:
     return file.tokens[start:end].astype(np.int64)
 
 
-def _texts(path: str | os.PathLike[str], text_column: str, source_column: str | None) -> tuple[list[bytes], list[str]]:
+def _texts(
+    path: str | os.PathLike[str], text_column: str, errors: str, source_column: str | None
+) -> tuple[list[bytes], list[str]]:
     """Documents as UTF-8, and what a column says that they are from."""
     texts: list[bytes] = []
     origins: list[str] = []
     columns = [] if source_column is None else [source_column]
     for source in find_sources([path]):
-        for batch in read_batches(source, text_column=text_column, columns=columns):
+        for batch in read_batches(source, text_column=text_column, columns=columns, errors=errors):
             texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
             if source_column is not None:
                 if source_column not in batch.schema.names:
-                    raise SmolfastError(f"{path} has no column '{source_column}'; check --source-column")
+                    names = ", ".join(batch.schema.names)
+                    raise SmolfastError(f"{path} has no column '{source_column}' to take sources from; there are: {names}")
                 origins += [str(value) for value in batch.column(source_column).to_pylist()]
     return texts, origins

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.command_line import add_config_options, add_threads, load_config, run_stage
+from smolfast.command_line import add_config_options, add_reading, add_threads, load_config, run_stage
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS
 from smolfast.options import add_output, at_least, command, minutes
@@ -91,6 +91,7 @@ def add_evaluate(commands: Any) -> None:
         "--source-column", metavar="NAME", help="column of the documents that names their source: figures for each too"
     )
     add_output(parser, "folder for evaluation.json")
+    add_reading(parser)
     add_threads(parser)
     add_config_options(parser)
 
@@ -129,6 +130,8 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
         parameters={
             **config.evaluate.model_dump(),
             **({"source_column": arguments.source_column} if arguments.source_column else {}),
+            "text_column": arguments.text_column,
+            "errors": arguments.errors,
         },
         work=lambda path, progress: evaluate(
             arguments.model,
@@ -137,6 +140,8 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
             config.evaluate,
             held_out_documents=arguments.held_out,
             source_column=arguments.source_column,
+            text_column=arguments.text_column,
+            errors=arguments.errors,
             threads=arguments.threads,
             progress=progress,
         ),

@@ -28,6 +28,7 @@ def split_documents(
     held_out_fraction: float,
     seed: int,
     text_column: str = "text",
+    errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Write `train.parquet` and `held_out.parquet`, every column kept, the documents in their order.
@@ -35,6 +36,9 @@ def split_documents(
     A document is held out when the 64-bit xxh3 of its text, under `seed`, lies in the lowest `held_out_fraction` of
     its range. So its side depends on nothing but its text and the seed, and equal texts share a side. Split after
     deduplication, so that no near-duplicate crosses.
+
+    Args:
+        errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (UTF-8 bytes of text; out equals in), train_documents,
@@ -51,7 +55,7 @@ def split_documents(
     check_apart(folder, [documents, *(source.path for source in sources)], writes=[f"{side}.parquet" for side in SIDES])
     with BatchWriter(folder / "train.parquet") as train, BatchWriter(folder / "held_out.parquet") as held_out:
         for index, source in enumerate(sources):
-            for batch in read_batches(source, text_column=text_column):
+            for batch in read_batches(source, text_column=text_column, errors=errors):
                 texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
                 hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
                 is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
@@ -67,7 +71,7 @@ def split_documents(
             if not counts[f"{side}_documents"]:
                 raise SmolfastError(
                     f"the {side} side is empty: {total} documents at split.held_out_fraction = {held_out_fraction}; "
-                    f"give more --input or {remedy} split.held_out_fraction"
+                    f"give more documents or {remedy} split.held_out_fraction"
                 )
     bytes_in = counts["train_bytes"] + counts["held_out_bytes"]
     return {

@@ -40,6 +40,7 @@ def train_tokenizer(
     config: TokenizerConfig,
     *,
     text_column: str = "text",
+    errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Learn `config.vocab_size` tokens from documents and write the tokenizer's folder.
@@ -61,7 +62,7 @@ def train_tokenizer(
 
     def texts() -> Iterator[list[str]]:
         for index, source in enumerate(sources):
-            for batch in read_batches(source, text_column=text_column, columns=[]):
+            for batch in read_batches(source, text_column=text_column, columns=[], errors=errors):
                 counts["documents_in"] += batch.num_rows
                 counts["bytes_in"] += utf8_bytes(batch.column(text_column))
                 if progress is not None:
@@ -90,7 +91,7 @@ def train_tokenizer(
     if found < config.vocab_size:
         raise SmolfastError(
             f"too little text for tokenizer.vocab_size = {config.vocab_size}: {counts['bytes_in']} bytes give {found} "
-            f"tokens; give more --input or --set tokenizer.vocab_size={found}"
+            f"tokens; give more text or --set tokenizer.vocab_size={found}"
         )
     folder = Path(output_folder)
     write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))

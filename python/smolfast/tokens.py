@@ -32,6 +32,7 @@ def tokenize(
     output_folder: str | os.PathLike[str],
     *,
     text_column: str = "text",
+    errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Encode each input file of documents into a token file of that name, every document closed by `<|endoftext|>`.
@@ -62,7 +63,9 @@ def tokenize(
         tokens = text_bytes = 0
         with npy_file(folder / f"{name}.tokens.npy", dtype) as append:
             for source in find_sources([path]):
-                for batch in read_batches(source, text_column=text_column, columns=[], batch_bytes=_ENCODE_BYTES):
+                for batch in read_batches(
+                    source, text_column=text_column, columns=[], errors=errors, batch_bytes=_ENCODE_BYTES
+                ):
                     column = batch.column(text_column)
                     encodings = tokenizer.encode_batch_fast(column.to_pylist(), add_special_tokens=False)
                     ids = [np.array([*encoding.ids, end], dtype) for encoding in encodings]
@@ -74,7 +77,7 @@ def tokenize(
                         progress(position, len(documents), f"{name}: {tokens:,} tokens")
         starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
         if len(starts) == 1:
-            raise SmolfastError(f"{path} holds no documents to tokenize; give more --input")
+            raise SmolfastError(f"{path} holds no documents to tokenize; give another file")
         with npy_file(folder / f"{name}.documents.npy", np.dtype("<i8")) as append:
             append(starts)
         files[name] = {"documents": len(starts) - 1, "tokens": int(starts[-1]), "utf8_bytes": text_bytes}
@@ -181,7 +184,7 @@ class PackedWindows:
         if self.steps_per_epoch == 0:
             raise SmolfastError(
                 f"too little text to train on: {tokens.path} has {count} tokens, need at least "
-                f"{sequence_length * batch_size + 1}; give more --input or lower train.sequence_length "
+                f"{sequence_length * batch_size + 1}; give more text or lower train.sequence_length "
                 f"({sequence_length}) × train.batch_size ({batch_size})"
             )
         self._epoch = -1

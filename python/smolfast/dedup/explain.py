@@ -84,8 +84,12 @@ def explain(output: str | os.PathLike[str], document_id: str) -> Explanation:
 
 def _text_at(file: str, row: int, options: dict[str, Any]) -> str:
     first = 0
-    for batch in read_batches(find_sources([file])[0], columns=[], **options):
-        if row < first + batch.num_rows:
-            return str(batch.column(options["text_column"])[row - first].as_py())
-        first += batch.num_rows
+    (source,) = find_sources([file])
+    try:
+        for batch in read_batches(source, columns=[], **options):
+            if row < first + batch.num_rows:
+                return str(batch.column(options["text_column"])[row - first].as_py())
+            first += batch.num_rows
+    except SmolfastError as error:  # its remedies are dedup's options
+        raise SmolfastError(f"{file} can't be read as it was by dedup; it has changed since") from error
     raise SmolfastError(f"{file} has {first} rows, so no row {row}; it has changed since")

@@ -1,0 +1,171 @@
+"""Every option that an error message names is one that the command has."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from smolfast.cli import _parser, main
+from smolfast.options import CommandParser
+
+PACKAGE = Path(__file__).resolve().parent.parent / "python" / "smolfast"
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+# Where each command starts; what those modules import is its own too.
+ROOTS = {
+    "quickstart": "quickstart",
+    "collect": "collect",
+    "normalize": "normalize",
+    "dedup": "dedup/job dedup/command",
+    "dedup explain": "dedup/explain",
+    "dedup index build": "dedup/job dedup/index",
+    "split": "split",
+    "tokenize": "tokenizer tokens chat_tokens",
+    "distill-cache": "distill_cache",
+    "train": "train train_command",
+    "evaluate": "evaluate harness",
+    "export": "export",
+    "generate": "generate",
+    "report": "report/page",
+}
+READS_NO_DOCUMENTS = {"train", "export", "generate", "distill-cache", "report"}
+OF_DOCUMENTS = {"documents", "json_lines", "sources", "tokens", "tokenizer"}
+# Commands named in full in the message ("run `smolfast train --dry-run`") or options of other programs.
+OTHERS = {"dry_run"}
+
+
+def modules_of(command: str) -> set[str]:
+    found: set[str] = set()
+    waiting = ROOTS[command].split()
+    if command not in ("quickstart", "generate", "report") and not command.startswith("dedup"):
+        waiting.append("stages")
+    while waiting:
+        module = waiting.pop()
+        path = PACKAGE / f"{module}.py"
+        if module in found or not path.exists():
+            continue
+        found.add(module)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smolfast"):
+                inner = (node.module or "").removeprefix("smolfast").lstrip(".").replace(".", "/")
+                waiting += [inner, *(f"{inner}/{name.name}".lstrip("/") for name in node.names)]
+    found -= OTHERS
+    if command in READS_NO_DOCUMENTS:
+        found -= OF_DOCUMENTS
+    if command == "train":  # it takes only the versions from there
+        found -= {"run_folder"}
+    if command == "dedup explain":  # it turns what reading says into a message of its own
+        found -= {"documents", "dedup/job", "dedup/signing", "dedup/index"}
+    return found
+
+
+def advised(module: str) -> set[str]:
+    """Options in the texts of errors that a module raises, and in the constants that these are made of."""
+    found: set[str] = set()
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        raised = isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"SmolfastError", "naming"}
+        constant = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        if raised or constant:
+            for text in ast.walk(node):
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    found |= set(OPTION.findall(text.value))
+    return found
+
+
+def parser_of(command: str) -> CommandParser:
+    (commands,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    parser = commands.choices[command.split()[0]]
+    for word in command.split()[1:]:
+        if word in parser.verbs:
+            parser = parser.verbs[word]
+        else:
+            (inner,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+            parser = inner.choices[word]
+    assert isinstance(parser, CommandParser)
+    return parser
+
+
+@pytest.mark.parametrize("command", ROOTS)
+def test_every_option_advised_is_one_of_the_command(command: str) -> None:
+    has = set(parser_of(command)._option_string_actions)
+    for module in sorted(modules_of(command)):
+        missing = advised(module) - has
+        assert not missing, f"{module} advises {missing}, which smolfast {command} lacks"
+
+
+def test_remedies_are_seen() -> None:
+    assert {"--errors"} <= advised("documents") and "--overwrite" in advised("stages")
+    assert "documents" in modules_of("tokenize") and "stages" in modules_of("split")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = main([str(argument) for argument in arguments])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["split", "collect", "normalize", "dedup", "tokenize", "quickstart"])
+def test_what_reading_advises_works(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if command in ("tokenize", "quickstart"):
+        pytest.importorskip("tokenizers")
+    rows = [{"body": f"Document {i} has some words, and {i * 7919} of them are numbers."} for i in range(300)]
+    good = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    documents = tmp_path / "in.jsonl"
+    documents.write_bytes(good)
+    out: list[Any] = ["-o", tmp_path / "out"] if command != "quickstart" else ["--out", tmp_path / "out"]
+    given: list[Any] = [documents] if command != "quickstart" else ["--input", documents]
+    settings = {
+        "collect": ["--set", "collect.min_document_bytes=1"],
+        "quickstart": ["--set", "collect.min_document_bytes=1"],
+        "split": ["--set", "split.held_out_fraction=0.4"],
+        "tokenize": ["--held-out", documents, "--set", "tokenizer.vocab_size=270"],
+    }.get(command, [])
+    code, error = run(capsys, command, *given, *out, *settings)
+    assert code == 2 and "--text-column" in error and "body" in error
+    documents.write_bytes(good + b'{"body": "\xff\xfe not UTF-8"}\n')
+    out[1] = tmp_path / "other"
+    code, error = run(capsys, command, *given, *out, *settings, "--text-column", "body")
+    assert code == 2 and "--errors replace or --errors skip" in error
+    if command != "quickstart":  # which would go on to train
+        for index, errors in enumerate(("replace", "skip")):
+            out = ["-o", tmp_path / f"out{index}"]
+            reading = ["--text-column", "body", "--errors", errors]
+            assert run(capsys, command, *given, *out, *settings, *reading)[0] == 0
+
+
+def test_explain_of_an_input_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "text": ["the same text"] * 2}), documents)
+    assert run(capsys, "dedup", documents, "-o", tmp_path / "out")[0] == 0
+    pq.write_table(pa.table({"id": ["a", "b"], "body": ["another text"] * 2}), documents)
+    code, error = run(capsys, "dedup", "explain", "b", "-o", tmp_path / "out")
+    assert code == 2 and "changed since" in error and "--" not in error
+
+
+def test_dedup_of_files_called_as_its_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("explain", "index"):
+        Path(name).mkdir()
+        Path(name, "a.jsonl").write_text('{"text": "one"}\n')
+        assert run(capsys, "dedup", f"./{name}", "-o", f"out-{name}")[0] == 0
+    for words in (["index", "-o", "out"], ["explain", "-o", "out", "a", "b"], ["index", "add", "index", "-o", "out"]):
+        with pytest.raises(SystemExit) as end:
+            main(["dedup", *words])
+        assert end.value.code == 2
+    helps = []
+    for words in ([], ["explain"], ["index"], ["index", "build"], ["index", "query"]):
+        with pytest.raises(SystemExit):
+            main(["dedup", *words, "--help"])
+        helps.append(capsys.readouterr().out)
+    assert ["--num-perm" in text for text in helps] == [True, False, False, True, True]
+    assert len(set(helps)) == 5
