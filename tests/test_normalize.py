@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smolfast import SmolfastError, text
 from smolfast.cli import main
@@ -143,3 +145,94 @@ def test_killed_runs_go_on_to_the_same_bytes(tmp_path: Path, output: str) -> Non
     left = {name: data for name, data in tree(folder).items() if not name.startswith(".smolfast")}
     assert left.keys() == expected.keys()
     assert left == expected
+
+
+CHARACTERS = st.sampled_from("aé\u0301\u00a0\u200b\u00ad\r\n\t \u2028\x07Ã©ﬁ") | st.characters(codec="utf-8")
+PHRASES = ["mail someone@gmail.com", "at 8.8.4.4 and 10.0.0.1", "a \n\n\n\n b", "cafÃ© noir", "a" + "\u0301" * 40]
+MESSY = st.text(CHARACTERS, max_size=12) | st.sampled_from(PHRASES)
+SINGLE = ("line_endings", "control_characters", "zero_width", "spaces", "trailing_whitespace", "emails", "ips")
+
+
+@settings(max_examples=60)
+@given(
+    texts=st.lists(MESSY, min_size=1, max_size=8),
+    on=st.sets(st.sampled_from(["fix_mojibake", "clean", "redact", "lower", "casefold", "simplify", "stream_safe"])),
+    single=st.dictionaries(st.sampled_from(SINGLE), st.booleans()),
+    blank_lines=st.sampled_from([None, 0, 1, 3, "all"]),
+    form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD", "none"]),
+    public_only=st.booleans(),
+    replacements=st.lists(st.sampled_from(["[mail]", "<x>"]), max_size=2),
+)
+def test_options_do_what_the_functions_do(
+    tmp_path_factory: pytest.TempPathFactory,
+    texts: list[str],
+    on: set[str],
+    single: dict[str, bool],
+    blank_lines: int | str | None,
+    form: str,
+    public_only: bool,
+    replacements: list[str],
+) -> None:
+    redacts = {kind: single.get(kind, "redact" in on) for kind in ("emails", "ips")}
+    options = [f"--{name.replace('_', '-')}" for name in on]
+    options += [f"--{'' if value else 'no-'}{name.replace('_', '-')}" for name, value in single.items()]
+    options += ["--form", form, *([] if public_only else ["--no-public-only"])]
+    options += [] if blank_lines is None else ["--blank-lines", str(blank_lines)]
+    options += ["--email-replacements", *replacements] if replacements else []
+    folder = tmp_path_factory.mktemp("rules")
+    pq.write_table(pa.table({"text": texts}), folder / "in.parquet")
+    code = main(["normalize", str(folder / "in.parquet"), "-o", str(folder / "out.parquet"), "--quiet", *options])
+    if (form == "none" and "stream_safe" in on) or (replacements and not redacts["emails"]):
+        assert code == 2
+        return
+    assert code == 0
+    column: pa.Array = pa.array(texts)
+    if "fix_mojibake" in on:
+        column = text.fix_mojibake(column)
+    most = (1 if "clean" in on else None) if blank_lines is None else None if blank_lines == "all" else blank_lines
+    switches = {name: single.get(name, "clean" in on) for name in SINGLE[:5]}
+    column = text.clean(column, form=None, blank_lines=most, **switches).strings  # type: ignore[arg-type]
+    if form != "none":
+        column = text.normalize(column, form, stream_safe="stream_safe" in on)  # type: ignore[arg-type]
+    if any(redacts.values()):
+        column = text.redact(
+            column, **redacts, public_only=public_only, email_replacements=replacements or text.EMAIL_REPLACEMENTS
+        )
+    for name in ("lower", "casefold", "simplify"):
+        column = getattr(text, name)(column) if name in on else column
+    assert [row["text"] for row in read(folder / "out.parquet")] == column.to_pylist()
+
+
+def test_rules_count_what_they_changed_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"text": "a\r\nb\u200b  "}) + "\n")
+    without_line_endings = {
+        "cleaned_control_characters": 1,
+        "cleaned_zero_width": 1,
+        "cleaned_spaces": 0,
+        "cleaned_trailing_whitespace": 2,
+    }
+    for options, counts in (
+        (["--line-endings"], {"cleaned_line_endings": 1, "cleaned_form": 0}),
+        (["--line-endings", "--form", "none"], {"cleaned_line_endings": 1}),
+        (["--clean", "--no-line-endings", "--blank-lines", "all", "--form", "none"], without_line_endings),
+        (["--form", "none"], {}),
+    ):
+        out = str(tmp_path / f"{len(options)}{options[-1]}.jsonl")
+        assert main(["normalize", str(source), out, "--json", *options]) == 0
+        summary = json.loads(capsys.readouterr().out)
+        assert {name: value for name, value in summary.items() if name.startswith("cleaned_")} == counts
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_words_are_a_column(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": value}) + "\n" for value in ["Ünï córn, two", "", "漢字"]))
+    out = tmp_path / f"out{suffix}"
+    assert main(["normalize", str(source), str(out), "--words", "--lower", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["words"] == 5
+    found = [[row["text"].encode()[a:b].decode() for a, b in row["words"]] for row in read(out)]
+    assert found == [["ünï", "córn", "two"], [], ["漢", "字"]]
+    assert main(["normalize", str(out), str(tmp_path / "again.parquet"), "--words"]) == 2
+    assert "has a column 'words' already; rename it" in capsys.readouterr().err
+    assert main(["normalize", str(out), str(tmp_path / "again.parquet"), "--form", "NFD"]) == 0

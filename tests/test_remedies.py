@@ -40,6 +40,8 @@ READS_NO_DOCUMENTS = {"train", "export", "generate", "distill-cache", "report"}
 OF_DOCUMENTS = {"documents", "json_lines", "sources", "tokens", "tokenizer"}
 # Commands named in full in the message ("run `smolfast train --dry-run`") or options of other programs.
 OTHERS = {"dry_run"}
+# Imported for something else than what raises these errors.
+UNUSED = {"quickstart": {"teaching"}, "distill-cache": {"config"}, "export": {"config"}, "train": {"run_folder"}}
 
 
 def modules_of(command: str) -> set[str]:
@@ -60,8 +62,7 @@ def modules_of(command: str) -> set[str]:
     found -= OTHERS
     if command in READS_NO_DOCUMENTS:
         found -= OF_DOCUMENTS
-    if command == "train":  # it takes only the versions from there
-        found -= {"run_folder"}
+    found -= UNUSED.get(command, set())
     if command == "dedup explain":  # it turns what reading says into a message of its own
         found -= {"documents", "dedup/job", "dedup/signing", "dedup/index"}
     return found

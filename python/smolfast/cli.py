@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -27,7 +28,7 @@ from smolfast.command_line import (
 from smolfast.dedup.command import add_dedup
 from smolfast.errors import SmolfastError
 from smolfast.model_commands import add_evaluate, add_export, add_generate, add_train
-from smolfast.options import CommandParser, add_output, at_least, command, minutes, output_path
+from smolfast.options import CommandParser, add_output, add_text_rules, at_least, command, minutes, output_path
 from smolfast.progress import Console
 
 _EXIT_BAD_INPUT = 2
@@ -225,13 +226,20 @@ def _add_normalize(commands: Any) -> None:
     )
     parser.add_argument("-o", "--output", type=output_path, metavar="OUTPUT", help=output_help)
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-    forms = ("NFC", "NFD", "NFKC", "NFKD")
-    parser.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
-    clean_help = "line ends, control and invisible characters, spaces, blank lines; prints what each rule changed"
-    parser.add_argument("--clean", action="store_true", help=clean_help)
-    parser.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
+    add_text_rules(parser)
     add_reading(parser)
     add_threads(parser)
+
+
+def _rules(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_text_rules` asks for, as fields of TextRules."""
+    from smolfast.text_rules import TextRules
+
+    rules: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(TextRules)}
+    rules["form"] = None if rules["form"] == "none" else rules["form"]
+    for name in ("email_replacements", "ip_replacements"):
+        rules[name] = tuple(rules[name])
+    return dataclasses.asdict(TextRules(**rules))
 
 
 def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -243,7 +251,7 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
         arguments.output = Path(inputs.pop())
     resumable = arguments.goes_on = not writes_a_file(arguments.output)
-    options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
+    options = {**_rules(arguments), **reading_of(arguments)}
     return run_stage(
         arguments,
         "normalize",
@@ -324,7 +332,9 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             ),
         )
     tokenizer_folder = folder
-    encode = chat_tokens.tokenize_conversations if arguments.chat else partial(tokens.tokenize, **reading)
+    encode: Callable[..., Mapping[str, Any]] = chat_tokens.tokenize_conversations
+    if not arguments.chat:
+        encode = partial(tokens.tokenize, **reading)
     documents = {"train": arguments.train, "held_out": arguments.held_out}
     return run_stage(
         arguments,

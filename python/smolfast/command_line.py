@@ -28,7 +28,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reading_of(arguments: argparse.Namespace) -> dict[str, str]:
+def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `add_reading` asks for, as arguments of the functions that read documents."""
     return {"text_column": arguments.text_column, "errors": arguments.errors}
 

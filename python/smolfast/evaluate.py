@@ -218,6 +218,6 @@ def _texts(
             if source_column is not None:
                 if source_column not in batch.schema.names:
                     names = ", ".join(batch.schema.names)
-                    raise SmolfastError(f"{path} has no column '{source_column}' to take sources from; there are: {names}")
+                    raise SmolfastError(f"{path} has no column '{source_column}'; there are: {names}")
                 origins += [str(value) for value in batch.column(source_column).to_pylist()]
     return texts, origins

@@ -19,9 +19,12 @@ from smolfast.errors import SmolfastError
 from smolfast.files import final_path, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
+from smolfast.text_rules import TextRules
 
 FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out", "documents_changed")
+WORDS = "words"
+WORDS_TYPE = pa.large_list(pa.list_(pa.uint32(), 2))
 # The summaries of finished files, kept in the output folder until all are.
 FINISHED = ".smolfast-finished"
 
@@ -35,15 +38,13 @@ def normalize_documents(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    form: text.Form = "NFC",
-    clean: bool = False,
-    simplify: bool = False,
     text_column: str = "text",
     errors: ErrorPolicy = "fail",
     threads: int = 0,
     progress: ProgressCallback | None = None,
+    **rules: Any,
 ) -> dict[str, Any]:
-    """Write `output` with the text column in Unicode normalisation form `form`, in bounded memory.
+    """Write `output` with the text column as the rules say (in Unicode normalisation form NFC), in bounded memory.
 
     Args:
         inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
@@ -51,22 +52,21 @@ def normalize_documents(
             input file, of its kind (parquet for text files) and in the same folders below. In a folder, what an earlier
             call with the same arguments finished before it was killed is kept. It may lie in a folder of the inputs,
             and isn't read then.
-        form: NFC, NFD, NFKC or NFKD (Unicode Standard Annex 15).
-        clean: apply `smolfast.text.clean` with its default rules (and `form`).
-        simplify: then apply `smolfast.text.simplify`.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
         threads: 0 for every CPU this process may use. The result does not depend on it.
+        rules: fields of `smolfast.text_rules.TextRules`, such as form="NFKC", clean=True, redact=True.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
-        `clean`, cleaned_RULE: characters that each of its rules changed (cleaned_form: documents).
+        `clean` or some of its rules, cleaned_RULE: characters that each changed (cleaned_form: documents). With
+        `words`, words.
 
     Raises:
         SmolfastError: as `smolfast.documents.read_batches` and the writers do; the output is or contains an input.
     """
     output = Path(output)
     sources = _sources(inputs, output)
-    job = _Job(form, clean, simplify, text_column, errors, threads)
+    job = _Job(TextRules(**rules), text_column, errors, threads)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
     def report(index: int, note: str) -> None:
@@ -125,12 +125,8 @@ def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path) -> list[Sou
 class _Job:
     """What is done to each batch."""
 
-    def __init__(
-        self, form: text.Form, clean: bool, simplify: bool, text_column: str, errors: ErrorPolicy, threads: int
-    ) -> None:
-        self.form = form
-        self.clean = clean
-        self.simplify = simplify
+    def __init__(self, rules: TextRules, text_column: str, errors: ErrorPolicy, threads: int) -> None:
+        self.rules = rules
         self.text_column = text_column
         self.errors = errors
         self.threads = threads
@@ -139,12 +135,13 @@ class _Job:
         """What to write if the source has no documents: None if it has."""
         if next(read_batches(source, text_column=self.text_column, errors=self.errors), None) is not None:
             return None
-        return pa.schema([(self.text_column, pa.large_string())])
+        fields = [(self.text_column, pa.large_string())]
+        return pa.schema([*fields, (WORDS, WORDS_TYPE)] if self.rules.words else fields)
 
     def batches(self, source: Source, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
         for batch in read_batches(source, text_column=self.text_column, errors=self.errors):
             before = batch.column(self.text_column)
-            after = self.apply(before, counts)
+            after = self.rules.apply(before, counts, threads=self.threads)
             position = batch.schema.get_field_index(self.text_column)
             counts["documents_in"] += batch.num_rows
             counts["documents_out"] += batch.num_rows
@@ -152,17 +149,17 @@ class _Job:
             counts["bytes_out"] += utf8_bytes(after)
             if after is not before:
                 counts["documents_changed"] += pc.sum(pc.not_equal(before, after)).as_py() or 0
-            yield batch.set_column(position, pa.field(self.text_column, after.type), after)
+            batch = batch.set_column(position, pa.field(self.text_column, after.type), after)
+            yield self.with_words(batch, after, source, counts) if self.rules.words else batch
 
-    def apply(self, column: pa.Array, counts: Counter[str]) -> pa.Array:
-        if self.clean:
-            column, by_rule = text.clean(column, form=self.form, threads=self.threads)
-            counts.update({f"cleaned_{rule}": changed for rule, changed in by_rule.items()})
-        else:
-            column = text.normalize(column, self.form, threads=self.threads)
-        if self.simplify:
-            column = text.simplify(column, threads=self.threads)
-        return column
+    def with_words(
+        self, batch: pa.RecordBatch, column: pa.Array, source: Source, counts: Counter[str]
+    ) -> pa.RecordBatch:
+        if WORDS in batch.schema.names:
+            raise SmolfastError(f"{source.path} has a column '{WORDS}' already; rename it, or ask for no words")
+        words = text.words(column, threads=self.threads)
+        counts["words"] += len(words.flatten())
+        return batch.append_column(pa.field(WORDS, WORDS_TYPE), words)
 
 
 def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLinesWriter:
