@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,14 +65,16 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
+pytest.importorskip("pydantic")
+
 PLACES = words("""
 data data/ ./data data/deep/.. link link/deep data/a.jsonl link/a.jsonl hard.jsonl link.jsonl chain.jsonl data/d.parquet
 data/../data/d.parquet elsewhere elsewhere/c.jsonl foreign other . data/deep/b.jsonl
 """)
 OUTPUTS = PLACES + words("""
 out out.jsonl out.parquet data/new data/new.jsonl data/out.jsonl link/new data/deep/new/deep to-out to-empty empty
-circle circle/a foreign/new foreign/a.jsonl foreign/kept.parquet foreign/notes .. new/../data data/a.jsonl/below other/deep
-elsewhere/../out empty/.. data.old out.partial
+circle circle/a foreign/new foreign/a.jsonl foreign/kept.parquet foreign/notes .. new/../data data/a.jsonl/below
+other/deep elsewhere/../out empty/.. data.old out.partial
 """)
 
 
@@ -146,7 +149,7 @@ COMMANDS: dict[str, Callable[[str, str, bool, int], None]] = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     source=st.sampled_from(PLACES),
     output=st.sampled_from(OUTPUTS),
@@ -170,7 +173,7 @@ def test_inputs_and_files_of_others_stay(
                 before[os.path.relpath(os.path.realpath(made / "note.txt"), folder.parent)] = b"precious"
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(source=st.sampled_from(PLACES), output=st.sampled_from(OUTPUTS), function=st.integers(0, 2))
 def test_functions_leave_inputs_as_they_are(source: str, output: str, function: int) -> None:
     with workplace() as folder:
@@ -255,3 +258,41 @@ def test_here_as_an_output(verb: str) -> None:
         for _ in range(2):
             assert main([verb, "../data", "-o", ".", "--quiet", *extra]) == 0
         assert Path.cwd() == folder / "empty" and list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "normalize data -o .",
+        "split unique/kept.parquet -o unique",
+        "collect data -o data",
+        "dedup data --against elsewhere -o elsewhere",
+        "dedup data -o data/deep",
+        "tokenize data/d.parquet --held-out data/d.parquet -o data",
+        "tokenize data/d.parquet --held-out elsewhere/c.jsonl --tokenizer elsewhere -o elsewhere",
+        "train run/tokens -o run",
+        "train run/tokens --init run/model -o run/model",
+        "evaluate run/model --tokens run/tokens --held-out data/d.parquet -o run",
+        "export run/model --tokenizer run/tokens -o run/model",
+        "export run/model --tokenizer run/tokens -o run",
+        "distill-cache run/model --tokens run/tokens -o run",
+        "quickstart --input data --out data",
+        "quickstart --input data/deep --out .",
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_every_command_refuses_an_output_around_its_input(
+    arguments: str, overwrite: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if arguments.split()[0] not in ("normalize", "split", "collect", "dedup"):
+        pytest.importorskip("torch")
+        pytest.importorskip("tokenizers")
+    with workplace() as folder:
+        for name in ("run/model/config.json", "run/tokens/tokens.json", "run/notes", "unique/kept.parquet"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((folder / "data" / "d.parquet").read_bytes())
+        before = standing(folder.parent)
+        assert main([*arguments.split(), *(["--overwrite"] if overwrite else [])]) == 2
+        error = capsys.readouterr().err
+        assert re.search(r"the output \S+ (is|contains) the input \S+; choose another output", error), error
+        assert standing(folder.parent) == before

@@ -51,8 +51,9 @@ def shape(folder: Path, **changes: Any) -> ModelConfig:
 
 
 def test_training_begins_with_the_folders_weights(corpus: SimpleNamespace, llama: Path, tmp_path: Path) -> None:
-    train(corpus.tokens, tmp_path, model=shape(llama), config=SETTINGS, seed=3, device="cpu", init=llama)
-    first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    run = tmp_path / "run"
+    train(corpus.tokens, run, model=shape(llama), config=SETTINGS, seed=3, device="cpu", init=llama)
+    first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
     windows = PackedWindows(TokenFile.open(corpus.tokens, "train"), 32, 4, seed=3)
     reference = transformers.AutoModelForCausalLM.from_pretrained(llama, attn_implementation="eager").eval()
     batch = PackedBatch.from_windows(*windows.batch(0))
@@ -60,12 +61,12 @@ def test_training_begins_with_the_folders_weights(corpus: SimpleNamespace, llama
         logits = reference(batch.tokens[None], position_ids=batch.position_ids[None], use_cache=False).logits[0]
     expected = torch.nn.functional.cross_entropy(logits, batch.targets)
     assert first["loss"] == pytest.approx(float(expected), rel=1e-5)
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = json.loads((run / "run.json").read_text())
     assert record["init"]["name"] == llama.name
     with pytest.raises(SmolfastError, match="holds a run with another init"):
         other = tmp_path / "other"
         save_pretrained(SmolLM(shape(llama), 512, seed=9), other, end_of_document=0)
-        train(corpus.tokens, tmp_path, model=shape(llama), config=SETTINGS, seed=3, device="cpu", init=other)
+        train(corpus.tokens, run, model=shape(llama), config=SETTINGS, seed=3, device="cpu", init=other)
 
 
 def test_longer_context_and_more_heads(llama: Path) -> None:

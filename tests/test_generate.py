@@ -120,8 +120,8 @@ def test_the_sample_file(corpus: SimpleNamespace, tmp_path: Path) -> None:
     save_pretrained(SmolLM(CONFIG, 512), tmp_path / "model", end_of_document=0)
     export(tmp_path / "model", corpus.tokenizer, tmp_path / "export")
     config = GenerateConfig(prompt="def f(x):", max_new_tokens=12, temperature=0.8)
-    result = generate(tmp_path / "export", tmp_path, config, seed=6)
-    assert json.loads((tmp_path / "sample.json").read_text(encoding="utf-8")) == result
+    result = generate(tmp_path / "export", tmp_path / "out", config, seed=6)
+    assert json.loads((tmp_path / "out" / "sample.json").read_text(encoding="utf-8")) == result
     assert "tokens_per_second" not in result
     assert (result["prompt"], result["seed"], result["temperature"]) == ("def f(x):", 6, 0.8)
     assert result["text"] and not result["text"].startswith("def f(x):")

@@ -94,6 +94,9 @@ def test_a_disk_without_locks_says_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_every_command_that_writes(
     command: str, lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if command.split()[0] not in ("normalize", "dedup"):
+        pytest.importorskip("tokenizers")
+        pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     Path("in.jsonl").write_text('{"text": "one"}\n')
     with hold(Path(lock), "out"):

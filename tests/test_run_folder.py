@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from smolfast import SmolfastError
 from smolfast.files import read_json
+from smolfast.progress import Console
 from smolfast.run_folder import open_run
+from smolfast.stages import Runner, Stage
 
 IDENTITY = {"config": {"train": {"steps": 100}, "weights": [1.0, 0.5]}, "input": ["a"]}
 
@@ -65,3 +68,32 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         open_run(tmp_path / "run", IDENTITY, {}, overwrite=False),
     ):
         pass
+
+
+def test_overwriting_removes_what_stages_made_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def work(path: Path, progress: object) -> dict[str, object]:
+        path.mkdir(exist_ok=True)
+        (path / "made").write_text("made")
+        if stop:
+            raise KeyboardInterrupt
+        return {}
+
+    with open_run(folder, IDENTITY, {}, overwrite=False):
+        runner = Runner(folder / "stages", Console(io.StringIO()), own_folder=True)
+        stop = False
+        runner.run(Stage("split", {}, folder / "split", {}, work))
+        (folder / "split" / "notes").write_text("precious")
+        stop = True
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(Stage("train", {}, folder / "train", {}, work, resumable=True, writes=("made",)))
+        (folder / "train" / "notes").write_text("precious")
+        (folder / "notes").write_text("precious")
+    with open_run(folder, {"config": {}}, {}, overwrite=True):
+        left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert left == {"run.json", ".lock", "notes", "split/notes", "train/notes"}
+        stop = False
+        for name in ("split", "train"):  # and the new run may use these folders
+            runner.run(Stage(name, {}, folder / name, {}, work))
+    assert (folder / "split" / "made").exists() and (folder / "split" / "notes").read_text() == "precious"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +136,100 @@ def test_resumable_goes_on_after_a_kill_but_not_with_other_settings(tmp_path: Pa
     assert [(tmp_path / "out" / str(part)).read_text() for part in range(4)] == ["++", "++", "+", "+"]
     run(rate=2)
     assert [(tmp_path / "out" / str(part)).read_text() for part in range(4)] == ["+"] * 4
+
+
+def make(folder: Path, files: dict[str, str], on_change: str = "redo", **options: Any) -> None:
+    """A stage that writes these files into `out`."""
+
+    def work(path: Path, progress: object) -> dict[str, object]:
+        for name, text in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text)
+        if options.get("then"):
+            options["then"]()
+        return {}
+
+    resumable = options.get("resumable", False)
+    writes = ("?", "deep/b")
+    stage = Stage("make", {}, folder / "out", {"files": files}, work, resumable=resumable, writes=writes)
+    Runner(folder / "stages", Console(io.StringIO()), on_change).run(stage)  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_of_a_folder_only_what_was_made_is_replaced(tmp_path: Path, resumable: bool) -> None:
+    make(tmp_path, {"a": "1", "deep/b": "1"}, resumable=resumable)
+    out = tmp_path / "out"
+    (out / "deep" / "notes").write_text("precious")
+    with pytest.raises(SmolfastError, match="made from other input or settings; choose another output or add"):
+        make(tmp_path, {"a": "2", "c": "2"}, "refuse", resumable=resumable)
+    make(tmp_path, {"a": "2", "c": "2"}, resumable=resumable)
+    assert contents(out) == {"a": "2", "c": "2", "deep/notes": "precious"}
+    make(tmp_path, {"a": "2", "c": "2"}, "refuse", resumable=resumable)  # what is beside doesn't count as altered
+    if not resumable:
+        for _ in range(2):  # a refusal gives no claim on what was in the way
+            with pytest.raises(SmolfastError, match=r"deep/notes is in the way.* move it, or choose another output"):
+                make(tmp_path, {"deep/notes": "3"})
+    assert contents(out) == {"a": "2", "c": "2", "deep/notes": "precious"}
+
+
+@pytest.mark.parametrize("on_change", ["refuse", "redo"])
+@pytest.mark.parametrize("resumable", [False, True])
+def test_a_folder_of_unknown_origin_stays(tmp_path: Path, on_change: str, resumable: bool) -> None:
+    (tmp_path / "out").mkdir()
+    make(tmp_path, {"a": "1"}, on_change, resumable=resumable)  # an empty one is taken
+    for path in (tmp_path / "stages").iterdir():
+        path.unlink()
+    with pytest.raises(SmolfastError, match=r"no record of having written \(a\); choose another output, or move"):
+        make(tmp_path, {"a": "2"}, on_change, resumable=resumable)
+    assert contents(tmp_path / "out") == {"a": "1"}
+
+
+def test_a_kill_at_any_rename_leaves_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops before each rename and each removal in turn; what others keep in the folder is there all the time."""
+    for beside in (False, True):
+        for stop in range(100):
+            folder = tmp_path / f"{beside}-{stop}"
+            make(folder, {"a": "1", "b": "1"})
+            if beside:
+                (folder / "out" / "notes").write_text("precious")
+            calls = 0
+
+            def counted(path: Path, *rest: Any, do: Any, **options: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls > stop:  # noqa: B023
+                    raise KeyboardInterrupt
+                return do(path, *rest, **options)
+
+            with monkeypatch.context() as patch:
+                for name in ("replace", "rename", "unlink"):
+                    patch.setattr(Path, name, functools.partialmethod(counted, do=getattr(Path, name)))
+                try:
+                    make(folder, {"b": "2", "c": "2"})
+                    done = True
+                except KeyboardInterrupt:
+                    done = False
+            make(folder, {"b": "2", "c": "2"}, "redo")
+            assert contents(folder / "out") == {"b": "2", "c": "2", **({"notes": "precious"} if beside else {})}
+            assert {path.name for path in folder.iterdir()} == {"out", "stages"}
+            if done:
+                assert stop > 4
+                break
+
+
+def test_a_file_that_came_after_a_kill_is_not_ours(tmp_path: Path, copy: Copy) -> None:
+    with pytest.raises(KeyboardInterrupt):
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        make(tmp_path, {"a": "1"}, then=stop)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("precious")
+    with pytest.raises(SmolfastError, match="no record"):
+        make(tmp_path, {"a": "1"})
+    assert contents(tmp_path / "out") == {"a": "precious"}

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from smolfast import __version__
+from smolfast.apart import check_apart
 from smolfast.bench.command import add_bench
 from smolfast.command_line import (
     add_config_options,
@@ -27,6 +28,7 @@ from smolfast.command_line import (
 )
 from smolfast.dedup.command import add_dedup
 from smolfast.errors import SmolfastError
+from smolfast.files import check_path
 from smolfast.model_commands import add_evaluate, add_export, add_generate, add_train
 from smolfast.options import CommandParser, add_output, add_text_rules, at_least, command, minutes, output_path
 from smolfast.progress import Console
@@ -320,7 +322,9 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     if folder is None:
-        folder = arguments.output.with_name(arguments.output.name + "-tokenizer")
+        output = check_path(arguments.output)
+        check_apart(output, [arguments.train, arguments.held_out])
+        folder = output.with_name(output.name + "-tokenizer")
         trained = argparse.Namespace(**{**vars(arguments), "output": folder})
         run_stage(
             trained,

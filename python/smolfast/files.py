@@ -58,7 +58,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     found = Path(path)
     try:
         with contextlib.suppress(FileNotFoundError):
-            found.lstat()
+            found.stat()
     except OSError as error:
         raise SmolfastError(f"can't write {path}: {describe_os_error(error)}") from error
     if found.name in ("", os.pardir):
@@ -90,8 +90,7 @@ def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None =
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         remove(temporary)
-        if old.exists() and not final.exists():
-            old.rename(final)  # killed between the two renames of _install
+        recover(final)
         yield temporary
         _sync(temporary)
         _install(temporary, final, old, replaces)
@@ -106,6 +105,13 @@ def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None =
     except BaseException:
         _remove_quietly(temporary)
         raise
+
+
+def recover(path: Path) -> None:
+    """Bring back a folder whose replacement was killed between its two renames."""
+    old = _beside(path, _OLD_SUFFIX)
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 def _install(temporary: Path, final: Path, old: Path, replaces: Collection[str] | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smolfast.apart import check_apart
 from smolfast.command_line import add_config_options, add_reading, add_threads, load_config, run_stage
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS
@@ -63,6 +64,8 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     if arguments.init is not None:
+        if arguments.output is not None:
+            check_apart(arguments.output, [arguments.init])
         from smolfast.pretrained import shape_settings
 
         arguments.set = [*shape_settings(arguments.init), *arguments.set]

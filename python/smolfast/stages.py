@@ -35,6 +35,7 @@ from smolfast.files import (
     names_below,
     naming,
     read_json,
+    recover,
     remove_names,
     write_json,
 )
@@ -106,6 +107,10 @@ class Runner:
             return self._run(stage, self._manifests / f"{name}.json", self._manifests / f"{name}.started.json")
 
     def _run(self, stage: Stage, manifest_path: Path, started_path: Path) -> dict[str, Any]:
+        try:
+            recover(Path(os.path.realpath(stage.output)))
+        except OSError as error:
+            raise SmolfastError(f"can't write {stage.output}: {describe_os_error(error)}") from error
         key = self._key(stage)
         manifest, started = _read_manifest(manifest_path), _read_started(started_path)
         unchanged = manifest is not None and manifest["key"] == key

@@ -95,10 +95,22 @@ def test_not_a_run_folder(tmp_path: Path, kind: str) -> None:
 def test_broken_files_are_named(own_run: Path, path: str, content: bytes) -> None:
     (own_run / path).write_bytes(content)
     output = own_run.parent / "out.html"
-    output.write_text("earlier")
+    earlier = '<!doctype html><meta name="generator" content="smolfast 0.0">'
+    output.write_text(earlier)
     with pytest.raises(SmolfastError, match=re.escape(str(own_run / path))) as caught:
         write_report(own_run, output)
-    assert "\n" not in str(caught.value) and output.read_text() == "earlier"
+    assert "\n" not in str(caught.value) and output.read_text() == earlier
+
+
+@pytest.mark.parametrize("content", [b"", b"precious", b"<!doctype html><title>mine</title>"])
+def test_only_a_page_is_replaced(own_run: Path, content: bytes) -> None:
+    for output in (own_run.parent / "out.html", own_run / "train" / "metrics.jsonl"):
+        if output.suffix == ".html":
+            output.write_bytes(content)
+        before = output.read_bytes()
+        with pytest.raises(SmolfastError, match="is no page of smolfast's; choose another output, or move it"):
+            write_report(own_run, output)
+        assert output.read_bytes() == before
 
 
 def test_removal_record_without_a_column(own_run: Path, report: Report) -> None:

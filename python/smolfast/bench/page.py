@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from smolfast.bench.results import Results, Row, Spread
-from smolfast.files import write_text
 from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, number
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
-from smolfast.report.page import document
+from smolfast.report.page import document, save_page
 from smolfast.report.section import Section, words
 
 Rated = Sequence[tuple[Row, Spread]]
@@ -38,7 +37,7 @@ def write_page(path: str | os.PathLike[str], results: Sequence[Results]) -> None
         SmolfastError: the page can't be written.
     """
     sections = [_overview(results), *(_section(one, index) for index, one in enumerate(results))]
-    write_text(path, document("smolfast beside its peers", sections, "the results of its benchmarks"))
+    save_page(path, document("smolfast beside its peers", sections, "the results of its benchmarks"))
 
 
 def _overview(results: Sequence[Results]) -> Section:

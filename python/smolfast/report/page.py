@@ -42,9 +42,6 @@ def write_report(
     Raises:
         SmolfastError: the folder is missing, holds no run or has a broken file, or the page can't be written.
     """
-    page_path = check_path(output_html)
-    if page_path.exists() and not _is_page(page_path):
-        raise SmolfastError(f"{output_html} exists, and is no page of smolfast's; choose another output, or move it")
     run = read_run(run_folder)
     makers = (headline, funnel, near_duplicates, training, stages, model, sample, provenance)
     sections: list[Section] = []
@@ -54,7 +51,7 @@ def write_report(
         sections.append(make(run))
     name = run.folder.resolve().name
     page = document(f"smolfast run {name}", sections, "the files of the run folder")
-    write_text(output_html, page)
+    save_page(output_html, page)
     if progress is not None:
         progress(len(makers), len(makers), "")
     return {
@@ -62,6 +59,18 @@ def write_report(
         "near_duplicate_examples": sum(section.examples for section in sections),
         "missing": [section.title for section in sections if section.missing],
     }
+
+
+def save_page(path: str | os.PathLike[str], page: str) -> None:
+    """Write a page, in the place of an earlier one but of no other file.
+
+    Raises:
+        SmolfastError: another file stands there, or the page can't be written.
+    """
+    found = check_path(path)
+    if found.exists() and not _is_page(found):
+        raise SmolfastError(f"{path} exists, and is no page of smolfast's; choose another output, or move it")
+    write_text(path, page)
 
 
 def _is_page(path: Path) -> bool:
