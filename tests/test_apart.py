@@ -207,6 +207,9 @@ def test_functions_leave_inputs_as_they_are(source: str, output: str, function: 
         ("foreign", "data/a.jsonl", True),
         ("data", "s3://data/a.jsonl", True),
         ("circle", "data", True),
+        ("new/../data", "data", False),
+        ("new/deep/../../data", "data/a.jsonl", False),
+        ("new/../out", "data", True),
     ],
 )
 def test_what_is_apart(output: str, given: str, apart: bool) -> None:

@@ -187,20 +187,34 @@ def one_error(result: subprocess.CompletedProcess[str]) -> str:
     return result.stderr.splitlines()[-1]
 
 
-def test_full_disk(tmp_path: Path) -> None:
+WRITING = {
+    "normalize to parquet": ("normalize", "out.parquet"),
+    "normalize to lines": ("normalize", "out.jsonl"),
+    "normalize to zstd": ("normalize", "out.jsonl.zst"),
+    "normalize to gzip": ("normalize", "out.jsonl.gz"),
+    "normalize to a folder": ("normalize", "out"),
+    "dedup": ("dedup", "out"),
+    "split": ("split", "out"),
+    "collect": ("collect", "out"),
+}
+
+
+@pytest.mark.parametrize(("command", "name"), WRITING.values(), ids=WRITING)
+def test_full_disk(command: str, name: str, tmp_path: Path) -> None:
     rng_like = "".join(json.dumps({"text": f"{i} " + hex(hash((i, "x")) ** 40)}) + "\n" for i in range(4000))
     (tmp_path / "a.jsonl").write_text(rng_like)
-    output = tmp_path / "disk" / "out.parquet"
-    result = run_on_small_disk(
-        tmp_path, "size=256k", "normalize", str(tmp_path / "a.jsonl"), "-o", str(output), "--quiet"
-    )
-    assert "the disk is full" in one_error(result)
+    output = tmp_path / "disk" / name
+    arguments = (command, str(tmp_path / "a.jsonl"), "-o", str(output), "--quiet")
+    error = one_error(run_on_small_disk(tmp_path, "size=256k", *arguments))
+    assert "the disk is full" in error and ".smolfast-partial" not in error
+    # The same command, given a disk with room, does it all.
+    (tmp_path / "disk").rmdir()
+    assert run_on_small_disk(tmp_path, "size=64m", *arguments).returncode == 0
 
 
-def test_unwritable_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "name"), WRITING.values(), ids=WRITING)
+def test_unwritable_folder(command: str, name: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(PROSE)
-    output = tmp_path / "disk" / "deep" / "out.parquet"
-    result = run_on_small_disk(
-        tmp_path, "ro,size=1m", "normalize", str(tmp_path / "a.txt"), "-o", str(output), "--quiet"
-    )
+    output = tmp_path / "disk" / "deep" / name
+    result = run_on_small_disk(tmp_path, "ro,size=1m", command, str(tmp_path / "a.txt"), "-o", str(output), "--quiet")
     assert "read-only" in one_error(result)

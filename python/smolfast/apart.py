@@ -26,7 +26,9 @@ def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequenc
     Raises:
         SmolfastError: names the output and the input.
     """
-    targets = [(path, identity) for name in ("", *writes) if (identity := _identity(path := Path(output, name)))]
+    # With `..` taken out: new/../data is data once new is made.
+    paths = [(Path(output, name), Path(os.path.realpath(output), name)) for name in ("", *writes)]
+    targets = [(path, identity) for path, real in paths if (identity := _identity(real))]
     if not targets:
         return
     ways = _Ways()
@@ -45,7 +47,7 @@ def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequenc
 
 def leave_out(sources: Sequence[Source], output: PathLike) -> tuple[list[Source], list[Source]]:
     """Sources that don't lie in `output` (and aren't it), and those that do."""
-    identity = _identity(Path(output))
+    identity = _identity(Path(os.path.realpath(output)))
     if identity is None:
         return list(sources), []
     known: dict[Path, bool] = {}

@@ -47,7 +47,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """A path that something may be written to; `.` and what ends in `..` by the folder's own name.
+    """A path that something may be written to; without `..`, `.` by the folder's name, a link by what it leads to.
 
     Raises:
         SmolfastError: no file can have that name or stand there.
@@ -61,7 +61,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
             found.stat()
     except OSError as error:
         raise SmolfastError(f"can't write {path}: {describe_os_error(error)}") from error
-    if found.name in ("", os.pardir):
+    if not found.name or os.pardir in found.parts or found.is_symlink():  # new/../data is data once new is made
         found = Path(os.path.realpath(found))
     if not found.name:
         raise SmolfastError(f"can't write {path}: it is the root of all folders; choose another path")
@@ -84,8 +84,6 @@ def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None =
         SmolfastError: the folder can't be written or the disk is full; names the path and the remedy.
     """
     final = check_path(path)
-    if final.is_symlink():
-        final = Path(os.path.realpath(final))
     temporary, old = temporary_path(final), _beside(final, _OLD_SUFFIX)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +100,11 @@ def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None =
         ours = not named or named.startswith((str(final), str(temporary), str(old)))
         what = f"write {path}" if ours else f"use {named}"
         raise SmolfastError(f"can't {what}: {describe_os_error(error)}") from error
+    except SmolfastError as error:
+        _remove_quietly(temporary)
+        if str(temporary) in str(error):  # users know the file by its own name
+            raise SmolfastError(str(error).replace(str(temporary), os.fspath(path))) from error
+        raise
     except BaseException:
         _remove_quietly(temporary)
         raise

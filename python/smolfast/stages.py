@@ -266,7 +266,7 @@ def _remove_files(output: Path, files: Collection[str]) -> None:
     """Remove files below a folder; or the output itself if it is a file."""
     if output.is_dir():
         remove_names(output, files)
-    elif os.path.lexists(output):
+    elif output.exists():
         output.unlink()
 
 
