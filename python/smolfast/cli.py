@@ -326,6 +326,7 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
     reading = {"text_column": column, "errors": arguments.errors}
     folder: Path | None = arguments.tokenizer
+    reading = reading_of(arguments)
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     if folder is None:
