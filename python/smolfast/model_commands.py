@@ -94,7 +94,6 @@ def add_evaluate(commands: Any) -> None:
         "--source-column", metavar="NAME", help="column of the documents that names their source: figures for each too"
     )
     add_output(parser, "folder for evaluation.json")
-    add_reading(parser)
     add_threads(parser)
     add_config_options(parser)
 
@@ -133,8 +132,6 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
         parameters={
             **config.evaluate.model_dump(),
             **({"source_column": arguments.source_column} if arguments.source_column else {}),
-            "text_column": arguments.text_column,
-            "errors": arguments.errors,
         },
         work=lambda path, progress: evaluate(
             arguments.model,
@@ -143,8 +140,6 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
             config.evaluate,
             held_out_documents=arguments.held_out,
             source_column=arguments.source_column,
-            text_column=arguments.text_column,
-            errors=arguments.errors,
             threads=arguments.threads,
             progress=progress,
         ),
