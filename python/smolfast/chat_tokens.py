@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smolfast.arrow_files import read_arrow
+from smolfast.batch_writer import column_names
+from smolfast.byte_streams import open_utf8, reading
 from smolfast.chat import encode_conversation
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, write_json
-from smolfast.json_lines import read_lines
+from smolfast.files import write_json
+from smolfast.json_lines import read_lines, read_values
+from smolfast.json_values import has_lone_surrogate
 from smolfast.progress import ProgressCallback
 from smolfast.sources import Source, find_sources, one_line, open_source
 from smolfast.tokenizer import end_of_document, load_tokenizer
@@ -89,38 +92,45 @@ def tokenize_conversations(
 def _conversations(path: str | os.PathLike[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Each conversation with where it stands."""
     for source in find_sources([path]):
-        if source.kind == "text":
-            raise SmolfastError(f"{source.path} is text; give .jsonl or .parquet with conversations")
-        for row, messages in enumerate(_json_rows(source) if source.kind == "jsonl" else _parquet_rows(source), 1):
-            where = f"{source.path}, row {row}"
-            if not isinstance(messages, list) or not messages:
-                raise SmolfastError(f"{where}: no list of messages under '{COLUMN}'")
-            yield where, messages
+        if source.kind not in ("jsonl", "json", "parquet", "arrow"):
+            raise SmolfastError(f"{source.path} is {source.kind}; give .jsonl or .parquet with conversations")
+        with reading(source.path):
+            rows = _json_rows(source) if source.kind in ("jsonl", "json") else _arrow_rows(source)
+            for row, messages in enumerate(rows, 1):
+                where = f"{source.path}, row {row}"
+                if not isinstance(messages, list) or not messages:
+                    raise SmolfastError(f"{where}: no list of messages under '{COLUMN}'")
+                yield where, messages
 
 
 def _json_rows(source: Source) -> Iterator[Any]:
-    try:
-        with open_source(source.path) as stream:
-            for number, line in read_lines(stream, source.path):
-                try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise SmolfastError(f"{source.path}, line {number}: not valid JSON ({one_line(error)})") from error
-                yield value.get(COLUMN) if isinstance(value, dict) else None
-    except (OSError, pa.ArrowException) as error:
-        raise SmolfastError(f"can't read {source.path}: {one_line(error)}") from error
-
-
-def _parquet_rows(source: Source) -> Iterator[Any]:
-    try:
-        with pq.ParquetFile(source.path) as file:
-            if COLUMN not in file.schema_arrow.names:
+    with open_utf8(source.path) as stream:
+        for number, line in (read_values if source.kind == "json" else read_lines)(stream, source.path):
+            where = f"{source.path}, line {number}"
+            try:
+                value = json.loads(line.decode())
+            except UnicodeDecodeError as error:
                 raise SmolfastError(
-                    f"{source.path} has no column '{COLUMN}'; it has {', '.join(file.schema_arrow.names)}"
-                )
-            for batch in file.iter_batches(batch_size=1024, columns=[COLUMN]):
-                yield from batch.column(0).to_pylist()
-    except OSError as error:
-        raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
-    except pa.ArrowException as error:
-        raise SmolfastError(f"{source.path} is not parquet, or damaged ({one_line(error)})") from error
+                    f"{where}: not UTF-8 at byte {error.start} (0x{line[error.start]:02x}); correct or remove the line"
+                ) from error
+            except (ValueError, RecursionError) as error:
+                raise SmolfastError(
+                    f"{where}: not valid JSON ({one_line(error)}); correct or remove the line"
+                ) from error
+            messages = value.get(COLUMN) if isinstance(value, dict) else None
+            if has_lone_surrogate(line, messages):
+                raise SmolfastError(f"{where}: a lone surrogate, so not UTF-8; correct or remove the line")
+            yield messages
+
+
+def _arrow_rows(source: Source) -> Iterator[Any]:
+    with open_source(source.path) as stream:
+        if source.kind == "parquet":
+            file = pq.ParquetFile(stream)
+            schema, batches = file.schema_arrow, None
+        else:
+            schema, batches = read_arrow(stream, 1 << 20)
+        if COLUMN not in schema.names:
+            raise SmolfastError(f"{source.path} has no column '{COLUMN}'; it has {column_names(schema.names)}")
+        for batch in batches or file.iter_batches(batch_size=1024, columns=[COLUMN]):
+            yield from batch.column(batch.schema.get_field_index(COLUMN)).to_pylist()

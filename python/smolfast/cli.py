@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from smolfast import __version__
 from smolfast.bench.command import add_bench
 from smolfast.command_line import (
+    add_column_types,
     add_config_options,
     add_output,
     add_reading,
@@ -126,8 +127,8 @@ def _add_quickstart(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="files, folders or URLs (.txt .md .rst .py .jsonl[.gz|.zst] .parquet); without it, the Python sources and "
-        "documentation of this installation",
+        help="files, folders, globs or URLs (.txt .md .rst .py .jsonl .json .csv .tsv, compressed too; .parquet "
+        ".arrow); without it, the Python sources and documentation of this installation",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
@@ -147,6 +148,7 @@ def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
         inputs=arguments.input,
         text_column=arguments.text_column,
         errors=arguments.errors,
+        strict=arguments.strict,
         minutes=arguments.minutes,
         threads=arguments.threads,
         overwrite=arguments.overwrite,
@@ -171,7 +173,7 @@ def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast import collect
 
     config = load_config(arguments)
-    sources = collect.list_inputs(arguments.input)
+    sources = collect.list_inputs(arguments.input, strict=arguments.strict)
     return run_stage(
         arguments,
         "collect",
@@ -211,10 +213,12 @@ def _add_normalize(commands: Any) -> None:
     parser.add_argument("--clean", action="store_true", help=clean_help)
     parser.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
     add_reading(parser)
+    add_column_types(parser)
     add_threads(parser)
 
 
 def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.documents import find_sources
     from smolfast.normalize import normalize_documents, writes_a_file
 
     inputs = list(arguments.input)
@@ -223,13 +227,22 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
         arguments.output = Path(inputs.pop())
     options = {name: getattr(arguments, name) for name in ("form", "clean", "simplify", "text_column", "errors")}
+    types = dict(arguments.column_type)
+    sources = find_sources(inputs, strict=arguments.strict)
     return run_stage(
         arguments,
         "normalize",
-        inputs=local_inputs(inputs),
-        parameters={"input": inputs, **options},
+        # Each file: a folder's fingerprint would leave out what links lead to.
+        inputs=local_inputs([source.path for source in sources]),
+        parameters={"input": inputs, **options, "types": types, **sources.summary()},
         work=lambda path, progress: normalize_documents(
-            inputs, path, **options, threads=arguments.threads, progress=progress
+            inputs,
+            path,
+            **options,
+            types=types,
+            strict=arguments.strict,
+            threads=arguments.threads,
+            progress=progress,
         ),
         resumable=not writes_a_file(arguments.output),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.json_values import TYPES
 from smolfast.progress import Console
 from smolfast.stages import Runner, Stage, Work
 
@@ -23,7 +24,7 @@ def command(
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """`--text-column` and `--errors`."""
+    """`--text-column`, `--errors` and `--strict`."""
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column or JSON key with the text (text)")
     parser.add_argument(
         "--errors",
@@ -31,6 +32,33 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         default="fail",
         help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out (fail)",
     )
+    add_strict(parser)
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """`--strict`."""
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if a file of a given folder is passed over; else they are listed"
+    )
+
+
+def add_column_types(parser: argparse.ArgumentParser) -> None:
+    """`--column-type`, a list of names and types."""
+    parser.add_argument(
+        "--column-type",
+        action="append",
+        type=_column_type,
+        default=[],
+        metavar="NAME=TYPE",
+        help="of a column of CSV (string) or JSON (what fits its values): string, int64, uint64, float64 or bool",
+    )
+
+
+def _column_type(text: str) -> tuple[str, str]:
+    name, equals, type_ = text.rpartition("=")
+    if not equals or type_ not in TYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TYPE with a TYPE of {', '.join(TYPES)}")
+    return name, type_
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,11 @@ from smolfast.errors import SmolfastError
 TEMPORARY_SUFFIX = ".partial"
 
 
+def shown(path: str | os.PathLike[str]) -> Path:
+    """A path as it will be called when it is done: no temporary names in it, for messages."""
+    return Path(*[part.removesuffix(TEMPORARY_SUFFIX) or part for part in Path(path).parts])
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, fsync it and rename it to `path`.
@@ -49,7 +54,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _remove_quietly(temporary)
         # An input that can't be read is not this file's fault: name the file that is.
         named = str(error.filename) if error.filename else ""
-        what = f"use {named}" if named and not named.startswith(str(final)) else f"write {final}"
+        what = f"use {named}" if named and not named.startswith(str(final)) else f"write {shown(final)}"
         raise SmolfastError(f"can't {what}: {describe_os_error(error)}") from error
     except BaseException:
         _remove_quietly(temporary)

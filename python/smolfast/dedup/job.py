@@ -21,7 +21,7 @@ from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import DedupSummary, Names, write_kept, write_removed
 from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
-from smolfast.documents import ErrorPolicy, Source, find_sources
+from smolfast.documents import ErrorPolicy, Source, Sources, find_sources
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, fingerprint, naming, read_json, remove, write_json
 from smolfast.progress import ProgressCallback
@@ -56,7 +56,9 @@ def deduplicate(
     simplify: bool = False,
     exact: Exact = "text",
     lines: int | None = None,
+    types: Mapping[str, str] | None = None,
     errors: ErrorPolicy = "fail",
+    strict: bool = False,
     threads: int = 0,
     memory: int | None = None,
     against: Sequence[str | os.PathLike[str]] = (),
@@ -92,7 +94,9 @@ def deduplicate(
         lines: also take out of the kept documents each line of at least so many UTF-8 bytes (without spaces around it)
             that stands earlier in a document that is kept or compared against, or in the same one. A document may lose
             all its lines. None takes out nothing.
+        types: of columns of JSON and CSV, as `smolfast.documents.read_batches` takes them: {"score": "float64"}.
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
+        strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use.
         memory: bytes to use; half of the machine's by default. What doesn't fit goes to disk, inside `output`.
         against: files, folders or URLs to compare with: what is like one of their documents goes, and they stay. Their
@@ -132,9 +136,10 @@ def deduplicate(
         raise SmolfastError("update_index needs an index; give index = a folder")
     if index is not None and verify == "exact":
         raise SmolfastError("an index keeps no shingle sets, which verify = 'exact' compares; use 'signature'")
-    compared = find_sources(against) if against else []
+    compared = find_sources(against, strict=strict) if against else Sources([])
+    own = find_sources(inputs, strict=strict)
     job = Job(
-        sources=compared + find_sources(inputs),
+        sources=[*compared, *own],
         against=len(compared),
         output=Path(output),
         hasher=hasher,
@@ -145,12 +150,14 @@ def deduplicate(
         threshold=threshold or 0.0,
         verify=verify,
         keep=keep,
+        types=dict(types or {}),
         errors=errors,
         threads=threads,
         memory=memory or _half_of_memory(),
         progress=progress or (lambda done, total, note: None),
         exact=exact,
         lines=lines,
+        passed_over=Sources([], compared.passed_over + own.passed_over).summary(),
     )
     parameters = {
         **hasher.parameters(),
@@ -163,6 +170,7 @@ def deduplicate(
         "keep": keep,
         "exact": exact,
         "lines": lines,
+        "types": job.types,
         "errors": errors,
     }
     opened = None
@@ -284,6 +292,7 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
         clusters=clusters.count,
         skipped=store.extra.get("skipped", 0),
         lines_removed=0 if repeated is None else repeated.count,
+        **job.passed_over,
     )
 
 

@@ -51,10 +51,14 @@ class DedupSummary:
     """Rows left out because their text was not UTF-8 or missing (`errors="skip"`)."""
     lines_removed: int = 0
     """Lines taken out of kept documents (`lines`)."""
+    passed_over: int = 0
+    """Files and folders of the given folders that weren't read."""
+    passed_over_files: str = ""
+    """Their names, by reason."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name; those on what was passed over only if something was."""
+        return {name: value for name, value in asdict(self).items() if value or not name.startswith("passed_over")}
 
 
 class Names:

@@ -19,7 +19,7 @@ from smolfast import _native
 from smolfast.dedup.clustering import Verify
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.store import Column, DocumentStore, Position
-from smolfast.documents import ErrorPolicy, Source, read_batches
+from smolfast.documents import ROW_KINDS, ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
 
@@ -53,6 +53,10 @@ class Job:
     exact: Exact = "text"
     lines: int | None = None
     """Drop lines of at least so many bytes that came before."""
+    types: dict[str, str] = field(default_factory=dict)
+    """Of columns of JSON and CSV."""
+    passed_over: dict[str, Any] = field(default_factory=dict)
+    """What the summary says of files that aren't read."""
     held: list[pa.RecordBatch] | None = field(default_factory=list)
     """The text of the first pass, for the second, while it fits."""
     held_bytes: int = 0
@@ -121,7 +125,9 @@ def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None,
     """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
     for index in range(first, len(job.sources)):
         counts: Counter[str] = Counter()
-        for batch in read_batches(job.sources[index], text_column=job.text_column, errors=job.errors, counts=counts):
+        for batch in read_batches(
+            job.sources[index], text_column=job.text_column, types=job.types, errors=job.errors, counts=counts
+        ):
             yield index, batch, counts["skipped"]
         yield index, None, counts["skipped"]
 
@@ -163,7 +169,8 @@ def _scores(batch: pa.RecordBatch, column: str, source: Source, against: bool) -
         )
     scores = batch.column(column)
     if not (pa.types.is_integer(scores.type) or pa.types.is_floating(scores.type)):
-        raise SmolfastError(f"{source.path}: column '{column}' holds {scores.type}, not numbers; name another")
+        remedy = f", or give --column-type {column}=float64" if source.kind in ROW_KINDS else ""
+        raise SmolfastError(f"{source.path}: column '{column}' holds {scores.type}, not numbers; name another{remedy}")
     values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return cast("npt.NDArray[np.float64]", np.where(np.isnan(values), -np.inf, values))
 
