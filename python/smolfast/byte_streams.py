@@ -137,20 +137,13 @@ def _zstd_window(head: bytes) -> int:
 
 
 def _unmarked(start: bytes) -> str | None:
-    """UTF-16 or UTF-32 that starts with plain letters: whole columns of its bytes are zero. 8 units settle it."""
-    units = len(start) // 4 * 4
-    if units < 16:
+    """UTF-16 or UTF-32 of mostly Latin letters, by which bytes of each four are often zero and which seldom."""
+    units = len(start) // 4
+    if units < 4:
         return None
-    empty = [not any(start[column:units:4]) for column in range(4)]
-    # At the other places nothing is zero, or this is no text.
-    full = [0 not in start[column:units:4] for column in range(4)]
-    for name, zeros in (
-        ("UTF-32LE", [False, True, True, True]),
-        ("UTF-32BE", [True, True, True, False]),
-        ("UTF-16LE", [False, True, False, True]),
-        ("UTF-16BE", [True, False, True, False]),
-    ):
-        if empty == zeros and full == [not zero for zero in zeros]:
+    zeros = [start[column : 4 * units : 4].count(0) / units for column in range(4)]
+    for name, often in (("UTF-32LE", "0111"), ("UTF-32BE", "1110"), ("UTF-16LE", "0101"), ("UTF-16BE", "1010")):
+        if all(share > 0.4 if zero == "1" else share < 0.1 for share, zero in zip(zeros, often, strict=True)):
             return name
     return None
 

@@ -18,6 +18,7 @@ from smolfast.command_line import (
     add_config_options,
     add_output,
     add_reading,
+    add_strict,
     add_threads,
     at_least,
     command,
@@ -253,6 +254,8 @@ def _add_dedup(commands: Any) -> None:
 
     parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
     add_arguments(parser)
+    add_strict(parser)
+    add_column_types(parser)
 
 
 def _add_split(commands: Any) -> None:
