@@ -184,8 +184,9 @@ def test_words_that_are_not_json_are_read_but_not_written(tmp_path: Path, word: 
     assert str(column(tmp_path / "a.jsonl")[1].as_py()) == str(float(word))
     normalize_documents([tmp_path / "a.jsonl"], tmp_path / "a.parquet")
     for source in ("a.jsonl", "a.parquet"):
-        with pytest.raises(SmolfastError, match=r"(line 2: 'v' is|row 1, column 'v' holds) .*(write|null)"):
-            normalize_documents([tmp_path / source], tmp_path / "b.jsonl.partial")
+        with pytest.raises(SmolfastError, match=r"(line 2: 'v' is|row 1, column 'v' holds) .*(write|null)") as error:
+            normalize_documents([tmp_path / source], tmp_path / "b.jsonl.partial")  # the name that a stage gives
+        assert ".partial" not in str(error.value)
         assert not (tmp_path / "b.jsonl").exists()
 
 
