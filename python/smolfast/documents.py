@@ -21,6 +21,7 @@ from smolfast.arrow_files import read_arrow
 from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
 from smolfast.byte_streams import codec, open_utf8, reading
 from smolfast.errors import SmolfastError
+from smolfast.json_lines import MOST_LINE_BYTES
 from smolfast.json_values import TYPES
 from smolfast.rows import RowReader, TextRule, no_text_column
 from smolfast.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
@@ -44,9 +45,6 @@ BATCH_BYTES = 8 << 20
 
 ROW_KINDS = ("jsonl", "json", "csv", "tsv")
 """Whose columns have no types of their own."""
-
-MOST_UNPACKED_BYTES = 1 << 30
-"""Of a compressed text file, which is one document; a few kB can hold many gigabytes."""
 
 
 def read_batches(
@@ -139,9 +137,11 @@ class _Reader:
 
     def text(self) -> Iterator[pa.RecordBatch]:
         with open_utf8(self.path) as stream:
-            data = stream.read() if codec(self.path) is None else stream.read(MOST_UNPACKED_BYTES + 1)
-        if codec(self.path) is not None and len(data) > MOST_UNPACKED_BYTES:
-            raise SmolfastError(f"{self.path} holds more than 1 GiB, as one document; unpack and split it")
+            data = stream.read() if codec(self.path) is None else stream.read(MOST_LINE_BYTES + 1)
+        if codec(self.path) is not None and len(data) > MOST_LINE_BYTES:
+            raise SmolfastError(
+                f"{self.path} holds more than {MOST_LINE_BYTES >> 20} MiB, as one document; unpack or split it"
+            )
         text = self.rule.decode(data, "")
         if text is None:
             self.counts["skipped"] += 1
