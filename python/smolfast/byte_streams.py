@@ -61,7 +61,8 @@ def _damage(path: str, error: BaseException) -> str:
     if _LONG_WINDOW in str(error):
         return (
             f"{path} is zstd with a window of more than 128 MiB (zstd --long=28 or more), which Arrow doesn't unpack; "
-            f"pack it again: zstd -d --long=31 -c {path} | zstd -o NEW.zst"
+            f"pack it again: zstd -d --long=31 -c {path} | zstd -o "
+            f"NEW{''.join(PurePosixPath(path).suffixes[-2:])}"
         )
     return f"{path} is corrupt or truncated ({one_line(error)}); make or download it again"
 
