@@ -108,7 +108,7 @@ def test_mistakes(messages: Any, message: str, folder: Path) -> None:
 
 
 def test_a_tokenizer_without_turns_is_refused(corpus: SimpleNamespace) -> None:
-    with pytest.raises(SmolfastError, match=r"no <\|im_start\|> and <\|im_end\|>; train one with --set tokenizer.chat"):
+    with pytest.raises(SmolfastError, match=r"no <\|im_start\|> and <\|im_end\|>; train one with tokenizer.chat"):
         encode_conversation(CONVERSATIONS[0], load_tokenizer(corpus.tokenizer))
 
 

@@ -195,7 +195,7 @@ def test_empty_documents(corpus: SimpleNamespace, model_folder: Path, tmp_path: 
             run(1)
     pq.write_table(pa.table({"text": ["", ""], "from": ["a", "b"]}), tmp_path / "held_out.parquet")
     tokenize({"held_out": tmp_path / "held_out.parquet"}, corpus.tokenizer, tmp_path / "tokens")
-    with pytest.raises(SmolfastError, match="are empty; give others to --held-out"):
+    with pytest.raises(SmolfastError, match="are empty; give other held-out documents"):
         run(100)
 
 
@@ -205,5 +205,5 @@ def test_conversations_are_refused(corpus: SimpleNamespace, model_folder: Path, 
     (tmp_path / "tokens.json").write_text(json.dumps({**index, "learned": True}))
     tokens = np.load(tmp_path / "held_out.tokens.npy")
     np.save(tmp_path / "held_out.learned.npy", np.ones(len(tokens), bool))
-    with pytest.raises(SmolfastError, match="holds conversations; evaluate takes documents"):
+    with pytest.raises(SmolfastError, match="holds conversations; evaluate takes token files of documents"):
         evaluate(model_folder, tmp_path, tmp_path / "e", EvaluateConfig(), held_out_documents=corpus.held_out)

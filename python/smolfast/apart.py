@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smolfast.errors import SmolfastError
-from smolfast.sources import Source
+from smolfast.sources import Sources
 
 PathLike = str | os.PathLike[str]
 _Identity = tuple[int, int]
@@ -45,11 +45,11 @@ def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequenc
                 )
 
 
-def leave_out(sources: Sequence[Source], output: PathLike) -> tuple[list[Source], list[Source]]:
+def leave_out(sources: Sources, output: PathLike) -> tuple[Sources, Sources]:
     """Sources that don't lie in `output` (and aren't it), and those that do."""
     identity = _identity(Path(os.path.realpath(output)))
     if identity is None:
-        return list(sources), []
+        return sources, Sources([])
     known: dict[Path, bool] = {}
 
     def inside(folder: Path) -> bool:
@@ -63,7 +63,8 @@ def leave_out(sources: Sequence[Source], output: PathLike) -> tuple[list[Source]
         for source in sources
     ]
     apart = [source for source, verdict in zip(sources, verdicts, strict=True) if not verdict]
-    return apart, [source for source, verdict in zip(sources, verdicts, strict=True) if verdict]
+    inside_it = [source for source, verdict in zip(sources, verdicts, strict=True) if verdict]
+    return Sources(apart, sources.passed_over), Sources(inside_it)
 
 
 def _identity(path: Path) -> _Identity | None:

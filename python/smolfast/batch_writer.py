@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from smolfast import _native
 from smolfast.background import Background
 from smolfast.errors import SmolfastError
-from smolfast.files import atomic_path
+from smolfast.files import atomic_path, shown
 from smolfast.long_values import MOST_PAGE_BYTES, encode_long_column
 from smolfast.row_groups import RowGroupFile
 from smolfast.sources import one_line
@@ -111,14 +111,15 @@ class BatchWriter:
             return batch
         if sorted(batch.schema.names) != sorted(self.schema.names):
             raise SmolfastError(
-                f"can't write {self.path}: the inputs have different columns ({column_names(self.schema.names)} and "
-                f"then {column_names(batch.schema.names)}); process them one by one"
+                f"can't write {shown(self.path)}: the inputs have different columns "
+                f"({column_names(self.schema.names)} and then {column_names(batch.schema.names)}); process them one "
+                "by one"
             )
         try:
             arrays = [batch.column(field.name).cast(field.type) for field in self.schema]
         except pa.ArrowException as error:
             raise SmolfastError(
-                f"can't write {self.path}: the inputs' columns have different types ({one_line(error)}); "
+                f"can't write {shown(self.path)}: the inputs' columns have different types ({one_line(error)}); "
                 "process them one by one"
             ) from error
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -155,7 +156,7 @@ class BatchWriter:
 
     def _finish(self) -> None:
         if self.schema is None:
-            raise SmolfastError(f"can't write {self.path}: the input holds no documents; give another input")
+            raise SmolfastError(f"can't write {shown(self.path)}: the input holds no documents; give another input")
         if self._pending:
             self._flush()
         self._write_encoded(0)

@@ -14,14 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast.apart import check_apart
+from smolfast.arrow_files import read_arrow
 from smolfast.batch_writer import column_names, is_string
+from smolfast.byte_streams import open_utf8, reading
 from smolfast.chat import encode_conversation, turn_tokens
 from smolfast.document_encoder import counted
-from smolfast.documents import REMEDY, ErrorPolicy
+from smolfast.documents import ErrorPolicy
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, write_json
-from smolfast.json_lines import read_lines
+from smolfast.files import write_json
+from smolfast.json_lines import read_lines, read_values
 from smolfast.progress import ProgressCallback
+from smolfast.rows import REMEDY
 from smolfast.sources import Source, find_sources, one_line, open_source
 from smolfast.tokenizer_folder import open_tokenizer
 from smolfast.tokens import INDEX_FILE, describe, npy_file, token_type
@@ -120,19 +123,20 @@ def _conversations(
 ) -> Iterator[tuple[str, Any]]:
     """Each conversation with where it stands; text as UTF-8, by the error rule."""
     for source in find_sources([path]):
-        if source.kind not in ("jsonl", "parquet"):
+        if source.kind not in ("jsonl", "json", "parquet", "arrow"):
             raise SmolfastError(f"{source.path} is {source.kind}; give .jsonl or .parquet with conversations")
-        rows = _json_rows if source.kind == "jsonl" else _parquet_rows
-        for row, messages in rows(source, column):
-            where = f"{source.path}, row {row}"
-            repaired = _as_utf8(messages)
-            if repaired != messages:
-                if errors == "fail":
-                    raise SmolfastError(f"{where}: not UTF-8, or a lone surrogate; {REMEDY}")
-                counts["skipped" if errors == "skip" else "replaced"] += 1
-                if errors == "skip":
-                    continue
-            yield where, repaired
+        with reading(source.path):
+            rows = _json_rows if source.kind in ("jsonl", "json") else _arrow_rows
+            for row, messages in rows(source, column):
+                where = f"{source.path}, row {row}"
+                repaired = _as_utf8(messages)
+                if repaired != messages:
+                    if errors == "fail":
+                        raise SmolfastError(f"{where}: not UTF-8, or a lone surrogate; {REMEDY}")
+                    counts["skipped" if errors == "skip" else "replaced"] += 1
+                    if errors == "skip":
+                        continue
+                yield where, repaired
 
 
 def _as_utf8(value: Any) -> Any:
@@ -147,37 +151,34 @@ def _as_utf8(value: Any) -> Any:
 
 
 def _json_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
-    try:
-        with open_source(source.path) as stream:
-            for number, line in read_lines(stream, source.path):
-                try:
-                    # Bytes that aren't UTF-8 become lone surrogates, which JSON's own escapes can make too.
-                    value = json.loads(line.decode("utf-8", "surrogateescape"))
-                except (ValueError, RecursionError) as error:
-                    raise SmolfastError(
-                        f"{source.path}, line {number}: not valid JSON ({one_line(error)}); correct or remove the line"
-                    ) from error
-                yield number, value.get(column) if isinstance(value, dict) else None
-    except (OSError, pa.ArrowException) as error:
-        raise SmolfastError(f"can't read {source.path}: {one_line(error)}") from error
-
-
-def _parquet_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
-    try:
-        with open_source(source.path) as stream, pq.ParquetFile(stream) as file:
-            if column not in file.schema_arrow.names:
+    with open_utf8(source.path) as stream:
+        for number, line in (read_values if source.kind == "json" else read_lines)(stream, source.path):
+            try:
+                # Bytes that aren't UTF-8 become lone surrogates, which JSON's own escapes can make too.
+                value = json.loads(line.decode("utf-8", "surrogateescape"))
+            except (ValueError, RecursionError) as error:
                 raise SmolfastError(
-                    f"{source.path} has no column '{column}'; give as --text-column one of those it has: "
-                    f"{column_names(file.schema_arrow.names)}"
-                )
-            row = 0
-            for batch in file.iter_batches(batch_size=1024, columns=[column]):
-                yield from enumerate(_values(batch.column(0)), row + 1)
-                row += batch.num_rows
-    except OSError as error:
-        raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
-    except pa.ArrowException as error:
-        raise SmolfastError(f"{source.path} is not parquet, or damaged ({one_line(error)})") from error
+                    f"{source.path}, line {number}: not valid JSON ({one_line(error)}); correct or remove the line"
+                ) from error
+            yield number, value.get(column) if isinstance(value, dict) else None
+
+
+def _arrow_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
+    with open_source(source.path) as stream:
+        if source.kind == "parquet":
+            file = pq.ParquetFile(stream)
+            schema, batches = file.schema_arrow, None
+        else:
+            schema, batches = read_arrow(stream, 1 << 20)
+        if column not in schema.names:
+            raise SmolfastError(
+                f"{source.path} has no column '{column}'; give as --text-column one of those it has: "
+                f"{column_names(schema.names)}"
+            )
+        row = 0
+        for batch in batches or file.iter_batches(batch_size=1024, columns=[column]):
+            yield from enumerate(_values(batch.column(batch.schema.get_field_index(column))), row + 1)
+            row += batch.num_rows
 
 
 def _values(column: pa.Array) -> list[Any]:

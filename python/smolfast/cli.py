@@ -17,6 +17,7 @@ from smolfast import __version__
 from smolfast.apart import check_apart
 from smolfast.bench.command import add_bench
 from smolfast.command_line import (
+    add_column_types,
     add_config_options,
     add_reading,
     add_threads,
@@ -152,8 +153,8 @@ def _add_quickstart(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="files, folders or URLs (.txt .md .rst .py .jsonl[.gz|.zst] .parquet); without it, the Python sources and "
-        "documentation of this installation",
+        help="files, folders, globs or URLs (.txt .md .rst .py .jsonl .json .csv .tsv, compressed too; .parquet "
+        ".arrow); without it, the Python sources and documentation of this installation",
     )
     parser.add_argument(
         "--out", type=output_path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
@@ -173,6 +174,7 @@ def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
         inputs=arguments.input,
         text_column=arguments.text_column,
         errors=arguments.errors,
+        strict=arguments.strict,
         minutes=arguments.minutes,
         threads=arguments.threads,
         overwrite=arguments.overwrite,
@@ -199,7 +201,7 @@ def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
     config = load_config(arguments)
     if arguments.input:
         local_sources(arguments, arguments.input)
-    sources = collect.list_inputs(arguments.input, without=arguments.output)
+    sources = collect.list_inputs(arguments.input, without=arguments.output, strict=arguments.strict)
     return run_stage(
         arguments,
         "collect",
@@ -235,6 +237,7 @@ def _add_normalize(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
     add_text_rules(parser)
     add_reading(parser)
+    add_column_types(parser)
     add_threads(parser)
 
 
@@ -259,13 +262,22 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
         arguments.output = Path(inputs.pop())
     resumable = arguments.goes_on = not writes_a_file(arguments.output)
     options = {**_rules(arguments), **reading_of(arguments)}
+    types = dict(arguments.column_type)
+    sources = local_sources(arguments, inputs)
     return run_stage(
         arguments,
         "normalize",
-        inputs=local_sources(arguments, inputs),
-        parameters={"input": inputs, **options},
+        # Each file: a folder's fingerprint would leave out what links lead to.
+        inputs=local_inputs([source.path for source in sources]),
+        parameters={"input": inputs, **options, "types": types, **sources.summary()},
         work=lambda path, progress: normalize_documents(
-            inputs, path, **options, threads=arguments.threads, progress=progress
+            inputs,
+            path,
+            **options,
+            types=types,
+            strict=arguments.strict,
+            threads=arguments.threads,
+            progress=progress,
         ),
         resumable=resumable,
         writes=output_names(inputs, arguments.output) if resumable else (),
@@ -326,7 +338,6 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
     reading = {"text_column": column, "errors": arguments.errors}
     folder: Path | None = arguments.tokenizer
-    reading = reading_of(arguments)
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     if folder is None:

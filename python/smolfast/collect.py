@@ -6,7 +6,7 @@ import os
 import string
 import sysconfig
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +49,20 @@ class Input:
     modified: int
 
 
+class Inputs(list[Input]):
+    """The files to collect from, and what was passed over beside them."""
+
+    def __init__(self, files: Iterable[Input], passed_over: Mapping[str, Any] | None = None) -> None:
+        super().__init__(files)
+        self.passed_over = dict(passed_over or {})
+
+
 def list_inputs(
-    inputs: Sequence[str | os.PathLike[str]], *, without: str | os.PathLike[str] | None = None
-) -> list[Input]:
+    inputs: Sequence[str | os.PathLike[str]],
+    *,
+    without: str | os.PathLike[str] | None = None,
+    strict: bool = False,
+) -> Inputs:
     """The files that `inputs` name, in order; for no inputs the text of this Python installation, in drawing order.
 
     The installation's text is the `.py`, `.md`, `.rst` and `.txt` files of the standard library and of the installed
@@ -67,10 +78,10 @@ def list_inputs(
         SmolfastError: as `find_sources`, or an installation without such files.
     """
     if inputs:
-        sources = find_sources(inputs)
+        sources = find_sources(inputs, strict=strict)
         if without is not None:
             sources, _ = leave_out(sources, without)
-        return [Input(source, None, *stat_source(source.path)) for source in sources]
+        return Inputs((Input(source, None, *stat_source(source.path)) for source in sources), sources.summary())
     paths = sysconfig.get_paths()
     # On Windows and outside virtual environments the packages' folder lies below the library's; purelib is platlib.
     roots = {Path(paths["stdlib"]): "stdlib", Path(paths["purelib"]): "site-packages"}
@@ -78,7 +89,7 @@ def list_inputs(
     found = {file.id: file for root, name in roots.items() for file in _walk(root, name)}
     if not found:
         raise SmolfastError("this Python installation holds no source files or documentation; name files to read")
-    return sorted(found.values(), key=lambda file: (_draw(file.id or ""), file.id))
+    return Inputs(sorted(found.values(), key=lambda file: (_draw(file.id or ""), file.id)))
 
 
 def signature(inputs: Sequence[Input]) -> str:
@@ -101,10 +112,11 @@ def collect(
 ) -> dict[str, Any]:
     """Write `documents.parquet` (id: string, text: large_string) with at most `config.max_bytes` bytes of text.
 
-    The user's files are read in order up to that size. A document's id is its own `id` (a string or whole number) if
-    it has one, else the path, with the row for formats of many rows. Of this installation's files (`inputs` from
-    `list_inputs([])`, or None), a top-level package gives at most an eighth of `max_bytes`, and files that aren't
-    UTF-8, can't be read or are tables of numbers are passed over, whatever `errors` says.
+    The user's files are read in order up to that size. A document's id is its own `id` (a string or whole number, and
+    in JSON whatever stands there) if it has one, else the path, with the row for formats of many rows. Of this
+    installation's files (`inputs` from `list_inputs([])`, or None), a top-level package gives at most an eighth of
+    `max_bytes`, and files that aren't UTF-8, can't be read or are tables of numbers are passed over, whatever `errors`
+    says.
 
     Args:
         inputs: from `list_inputs`.
@@ -112,7 +124,8 @@ def collect(
 
     Returns:
         documents_in, bytes_in (looked at), documents_out, bytes_out, full (whether `max_bytes` ended it), and
-        skipped_not_utf8, skipped_too_short, skipped_too_long, skipped_table, skipped_unreadable, skipped_package_cap.
+        skipped_not_utf8, skipped_too_short, skipped_too_long, skipped_table, skipped_unreadable, skipped_package_cap;
+        if files of a folder were passed over, passed_over and passed_over_files.
 
     Raises:
         SmolfastError: bad input, no documents left, a disk that can't be written.
@@ -142,6 +155,7 @@ def collect(
         **{name: counts[name] for name in names},
         "full": bool(counts["full"]),
         **{f"skipped_{reason}": counts[f"skipped_{reason}"] for reason in skips},
+        **(inputs.passed_over if isinstance(inputs, Inputs) else {}),
     }
 
 
@@ -240,7 +254,11 @@ def _read_inputs(
     skipped: Counter[str] = Counter()
     for file in inputs:
         row = 0
-        for batch in read_batches(file.source, text_column=text_column, columns=["id"], errors=errors, counts=skipped):
+        # As strings: to find one type for all ids of a large file would take reading it to its end.
+        reading = read_batches(
+            file.source, text_column=text_column, columns=["id"], types={"id": "string"}, errors=errors, counts=skipped
+        )
+        for batch in reading:
             text = batch.column(text_column)
             name = document_id(file.source.path)
             ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())

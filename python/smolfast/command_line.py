@@ -11,14 +11,15 @@ from typing import Any
 from smolfast.apart import check_apart, leave_out
 from smolfast.errors import SmolfastError
 from smolfast.files import RECORDS, check_path
+from smolfast.json_values import TYPES
 from smolfast.options import at_least
 from smolfast.progress import Console
-from smolfast.sources import find_sources
+from smolfast.sources import Sources, find_sources
 from smolfast.stages import Runner, Stage, Work
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """`--text-column` and `--errors`."""
+    """`--text-column`, `--errors` and `--strict`."""
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column or JSON key with the text (text)")
     parser.add_argument(
         "--errors",
@@ -26,6 +27,33 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         default="fail",
         help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out (fail)",
     )
+    add_strict(parser)
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """`--strict`."""
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if a file of a given folder is passed over; else they are listed"
+    )
+
+
+def add_column_types(parser: argparse.ArgumentParser) -> None:
+    """`--column-type`, a list of names and types."""
+    parser.add_argument(
+        "--column-type",
+        action="append",
+        type=_column_type,
+        default=[],
+        metavar="NAME=TYPE",
+        help="of a column of CSV (string) or JSON (what fits its values): string, int64, uint64, float64 or bool",
+    )
+
+
+def _column_type(text: str) -> tuple[str, str]:
+    name, equals, type_ = text.rpartition("=")
+    if not equals or type_ not in TYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TYPE with a TYPE of {', '.join(TYPES)}")
+    return name, type_
 
 
 def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -90,22 +118,22 @@ def run_stage(
     return runner.run(stage)
 
 
-def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Path]:
-    """The local files that inputs name, for the stage engine to fingerprint, without those of the output.
+def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> Sources:
+    """The files that inputs name, without those of the output.
 
     Raises:
         SmolfastError: as `find_sources`; or the output is or contains an input.
     """
     output = check_path(arguments.output)
     check_apart(output, paths)
-    sources, inside = leave_out(find_sources(paths), output)
+    sources, inside = leave_out(find_sources(paths, strict=arguments.strict), output)
     check_apart(output, (source.path for source in sources))
     if inside:
         note = f"{output} lies in the input; what it holds is not read"
         Console(quiet=arguments.quiet).line(note)
     if not sources:
         raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
-    return {source.path: Path(source.path) for source in sources if "://" not in source.path}
+    return sources
 
 
 def local_inputs(paths: Sequence[str]) -> dict[str, Path]:

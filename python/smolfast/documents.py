@@ -1,4 +1,4 @@
-"""Documents in and out: text files, JSON lines and parquet as Arrow record batches; parquet written atomically.
+"""Documents in and out: text, JSON, CSV, Arrow and parquet as Arrow record batches; parquet written atomically.
 
 Every stage reads text through `find_sources` and `read_batches` and writes tables through `BatchWriter`, so that
 what is a document, what is an error and what the bytes on disk look like is decided once.
@@ -6,10 +6,9 @@ what is a document, what is an error and what the bytes on disk look like is dec
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +17,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast import _native
+from smolfast.arrow_files import read_arrow
 from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
+from smolfast.byte_streams import codec, open_utf8, reading
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
-from smolfast.json_lines import read_lines
-from smolfast.sources import SUFFIXES, Kind, Source, document_id, find_sources, one_line, open_source
+from smolfast.json_lines import MOST_LINE_BYTES
+from smolfast.json_values import TYPES
+from smolfast.rows import RowReader, TextRule, no_text_column
+from smolfast.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
 
-__all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches", "utf8_bytes"]
+__all__ = [
+    "ROW_KINDS",
+    "SUFFIXES",
+    "BatchWriter",
+    "ErrorPolicy",
+    "Kind",
+    "Source",
+    "Sources",
+    "find_sources",
+    "read_batches",
+    "utf8_bytes",
+]
 
 ErrorPolicy = Literal["fail", "replace", "skip"]
 
 BATCH_BYTES = 8 << 20
-REMEDY = "give --errors replace or --errors skip"
+
+ROW_KINDS = ("jsonl", "json", "csv", "tsv")
+"""Whose columns have no types of their own."""
 
 
 def read_batches(
@@ -37,84 +52,97 @@ def read_batches(
     *,
     text_column: str = "text",
     columns: Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
     errors: str = "fail",
     batch_bytes: int = BATCH_BYTES,
     counts: Counter[str] | None = None,
+    templates: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Stream a source as record batches of about `batch_bytes` of input, in bounded memory.
 
     The text column comes as large_string without nulls, whatever string or binary type it was stored as. A text file
-    is one row, with columns `id` (the source's path) and `text_column`; a leading byte-order mark is dropped. Of JSON
-    lines, the first batch decides the other columns and their types (bool, int64, float64, else string, where values
-    that aren't strings are kept as JSON); blank lines are passed over. Line numbers count from 1, parquet rows and
-    byte offsets from 0.
+    is one row, with columns `id` (the source's path) and `text_column`. Line numbers count from 1, rows and byte
+    offsets from 0.
 
-    JSON lines are parsed with the standard library, since it can say which line is broken and read columns of mixed
-    type. It gives 360 MB of documents of 15 kB per CPU second, where pyarrow.json gives 520.
+    JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, or
+    a string of JSON where none of them does (`smolfast.json_values`). An absent key is a null. Cells of CSV are
+    strings, empty ones too. Blank lines are passed over. Compressed files, and UTF-16 and UTF-32 with a byte-order
+    mark, are read as what they hold.
+
+    JSON is parsed with the standard library, since it can say which line is broken and read columns of mixed type. It
+    gives 360 MB of documents of 15 kB per CPU second, where pyarrow.json gives 520.
 
     Args:
         source: one of `find_sources`.
-        text_column: the column that holds the text; it must be there in parquet and JSON lines.
+        text_column: the column that holds the text; it must be there but in text files.
         columns: the other columns to keep; None keeps all. Names that aren't there are ignored.
+        types: of columns of JSON and CSV, by name: "string", "int64", "uint64", "float64" or "bool". A value that the
+            type doesn't hold exactly is an error; an empty cell of CSV is null unless the type is "string".
         errors: what to do with a row whose text isn't UTF-8 (a lone surrogate in JSON is such text) or is missing
             (null): "fail", "replace" bad bytes by U+FFFD and null by the empty text, or "skip" the row. String
             columns beside the text follow the same rule, but may be null.
         batch_bytes: roughly how much a batch holds; a longer document makes a longer batch.
         counts: if given, its "replaced" and "skipped" grow by the rows that were.
+        templates: of JSON, give in the place of other columns each line as it stands, with a hole for the text, which
+            `JsonLinesWriter` fills. So nothing else of the line changes: absent keys, keys twice, digits, order.
 
     Raises:
-        SmolfastError: bad text under "fail", a corrupt or truncated file, a broken JSON line, no text column.
+        SmolfastError: bad text under "fail", a corrupt or truncated file, a broken line, no text column.
     """
     if errors not in get_args(ErrorPolicy):
         raise SmolfastError(f"errors = {errors!r} is unknown; choose one of {', '.join(get_args(ErrorPolicy))}")
+    asked = {}
+    for name, type_ in (types or {}).items():
+        if type_ not in TYPES:
+            raise SmolfastError(f"the type {type_!r} of column '{name}' is unknown; choose one of {', '.join(TYPES)}")
+        asked[name] = TYPES[type_]
     counts = Counter() if counts is None else counts
-    reader = _Reader(source.path, text_column, columns, errors, max(1, batch_bytes), counts)
-    try:
+    kept = None if columns is None else frozenset({*columns, text_column})
+    batch_bytes = max(1, batch_bytes)
+    with reading(source.path):
+        if source.kind in ROW_KINDS:
+            rows = RowReader(source.path, source.kind, text_column, kept, asked, errors, counts)
+            as_lines = templates and source.kind in ("jsonl", "json")
+            yield from rows.templates(batch_bytes) if as_lines else rows.batches(batch_bytes)
+            return
+        reader = _Reader(source.path, text_column, kept, errors, batch_bytes, counts)
+        if source.kind == "text":
+            yield from reader.text()
+            return
         with open_source(source.path) as stream:
-            if source.kind == "text":
-                yield from reader.text(stream)
-            elif source.kind == "jsonl":
-                yield from reader.json_lines(stream)
-            else:
-                yield from reader.parquet(stream)
-    except OSError as error:
-        if error.errno is not None:
-            raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
-        # Arrow's own findings (truncated stream, bad magic, corrupt page) are OSErrors without a number.
-        raise SmolfastError(_corrupt(source.path, error)) from error
-    except (pa.ArrowException, UnicodeDecodeError) as error:  # UnicodeDecodeError: a column's name in a parquet footer
-        raise SmolfastError(_corrupt(source.path, error)) from error
-
-
-def _corrupt(path: str, error: BaseException) -> str:
-    return f"{path} is corrupt or truncated ({one_line(error)}); make or download it again"
+            yield from reader.parquet(stream) if source.kind == "parquet" else reader.arrow(stream)
 
 
 class _Reader:
-    """The three formats, with the rules they share for bad text."""
+    """Text and Arrow's formats."""
 
     def __init__(
         self,
         path: str,
         text_column: str,
-        columns: Sequence[str] | None,
+        columns: frozenset[str] | None,
         errors: str,
         batch_bytes: int,
         counts: Counter[str],
     ) -> None:
         self.path = path
         self.text_column = text_column
-        self.columns = None if columns is None else {*columns, text_column}
-        self.errors = errors
+        self.columns = columns
         self.batch_bytes = batch_bytes
         self.counts = counts
+        self.rule = TextRule(path, errors, counts)
 
     def keeps(self, name: str) -> bool:
         return self.columns is None or name in self.columns
 
-    def text(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-        data = stream.read().removeprefix(b"\xef\xbb\xbf")
-        text = self.decode(data, "")
+    def text(self) -> Iterator[pa.RecordBatch]:
+        with open_utf8(self.path) as stream:
+            data = stream.read() if codec(self.path) is None else stream.read(MOST_LINE_BYTES + 1)
+        if codec(self.path) is not None and len(data) > MOST_LINE_BYTES:
+            raise SmolfastError(
+                f"{self.path} holds more than {MOST_LINE_BYTES >> 20} MiB, as one document; unpack or split it"
+            )
+        text = self.rule.decode(data, "")
         if text is None:
             self.counts["skipped"] += 1
             return
@@ -123,117 +151,14 @@ class _Reader:
             columns = {"id": pa.array([document_id(self.path)], pa.string()), **columns}
         yield pa.RecordBatch.from_pydict(columns)
 
-    # JSON lines
-
-    def json_lines(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-        schema: pa.Schema | None = None
-        rows: list[tuple[int, dict[str, Any]]] = []
-        size = 0
-        for number, line in read_lines(stream, self.path):
-            row = self.json_row(line, number)
-            if row is not None:
-                rows.append((number, row))
-            size += len(line)
-            if size >= self.batch_bytes and rows:
-                schema = schema or self.json_schema(rows)
-                yield self.json_batch(rows, schema)
-                rows, size = [], 0
-        if rows:
-            yield self.json_batch(rows, schema or self.json_schema(rows))
-
-    def json_row(self, line: bytes, number: int) -> dict[str, Any] | None:
-        text = self.decode(line, f", line {number}")
-        if text is None:
-            self.counts["skipped"] += 1
-            return None
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SmolfastError(
-                f"{self.path}, line {number}: not JSON ({error.msg} at character {error.pos}); "
-                "correct or remove the line"
-            ) from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-            raise SmolfastError(f"{self.path}, line {number}: {one_line(error)}; remove the line") from error
-        if not isinstance(row, dict):
-            raise SmolfastError(
-                f'{self.path}, line {number}: not a JSON object; each line must be like {{"{self.text_column}": "…"}}'
-            )
-        return row
-
-    def json_schema(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.Schema:
-        names = list(dict.fromkeys(name for _, row in rows for name in row))
-        if self.text_column not in names:
-            raise self.no_text_column(names)
-        fields = []
-        for name in names:
-            if name == self.text_column:
-                fields.append(pa.field(name, pa.large_string()))
-            elif self.keeps(name):
-                kinds = {type(value) for _, row in rows if (value := row.get(name)) is not None}
-                fields.append(pa.field(name, _json_type(kinds)))
-        return pa.schema(fields)
-
-    def json_batch(self, rows: list[tuple[int, dict[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
-        kept = []
-        for number, row in rows:
-            text = row.get(self.text_column)
-            if text is not None and not isinstance(text, str):
-                raise SmolfastError(
-                    f"{self.path}, line {number}: '{self.text_column}' is a {type(text).__name__}, not a string; "
-                    "correct the line or name another --text-column"
-                )
-            if text is None:
-                text = self.missing(f", line {number}")
-                if text is None:
-                    self.counts["skipped"] += 1
-                    continue
-                row = {**row, self.text_column: text}
-            kept.append((number, row))
-        try:
-            return self.json_arrays(kept, schema)
-        except UnicodeEncodeError:
-            return self.json_arrays(self.without_surrogates(kept), schema)
-
-    def json_arrays(self, rows: list[tuple[int, dict[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
-        known = set(schema.names)
-        for number, row in rows:
-            for name in row:
-                if name not in known and self.keeps(name):
-                    raise SmolfastError(
-                        f"{self.path}, line {number}: the key '{name}' is in no line of the first {self.batch_bytes} "
-                        "bytes; give it in the first line (null will do), or remove it"
-                    )
-        arrays = []
-        for field in schema:
-            values = [row.get(field.name) for _, row in rows]
-            if field.name != self.text_column and pa.types.is_string(field.type):
-                values = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
-            try:
-                arrays.append(pa.array(values, field.type))
-            except (pa.ArrowException, OverflowError, TypeError) as error:
-                raise SmolfastError(
-                    f"{self.path}, lines {rows[0][0]} to {rows[-1][0]}: '{field.name}' was {field.type} before, but "
-                    f"here: {one_line(error)}; give the column one type or remove it"
-                ) from error
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    def without_surrogates(self, rows: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
-        r"""Apply the error rule to rows with a lone surrogate (`"\ud800"`) anywhere."""
-        kept = []
-        for number, row in rows:
-            text = json.dumps(row, ensure_ascii=False)
-            clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            if clean == text:
-                kept.append((number, row))
-            elif self.errors == "fail":
-                raise SmolfastError(f"{self.path}, line {number}: a lone surrogate, so not UTF-8; {REMEDY}")
-            elif self.errors == "replace":
-                kept.append((number, json.loads(clean)))
-                self.counts["replaced"] += 1
-            else:
-                self.counts["skipped"] += 1
-        return kept
+    def arrow(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+        schema, batches = read_arrow(stream, self.batch_bytes)
+        self.check(schema)
+        kept = [name for name in schema.names if self.keeps(name)]
+        row = 0
+        for batch in batches:
+            yield self.checked(batch.select(kept), row)
+            row += batch.num_rows
 
     # Parquet
 
@@ -241,19 +166,8 @@ class _Reader:
         # Read pages as they are needed, not all of a row group's: both settings, or a group of 240 MB takes 277 MB
         # instead of 46.
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
-        names = file.schema_arrow.names
-        if self.text_column not in names:
-            raise self.no_text_column(names)
-        if len(set(names)) != len(names):
-            raise SmolfastError(f"{self.path} has two columns of the same name ({column_names(names)}); rename one")
-        stored = file.schema_arrow.field(self.text_column).type
-        value = stored.value_type if pa.types.is_dictionary(stored) else stored
-        if not is_bytes(value):
-            raise SmolfastError(
-                f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
-                f"(there are: {column_names(names)})"
-            )
-        kept = [name for name in names if self.keeps(name)]
+        self.check(file.schema_arrow)
+        kept = [name for name in file.schema_arrow.names if self.keeps(name)]
         row = 0
         for group in range(file.num_row_groups):
             meta = file.metadata.row_group(group)
@@ -261,6 +175,21 @@ class _Reader:
             for batch in file.iter_batches(min(rows, 1 << 20), row_groups=[group], columns=kept):
                 yield self.checked(batch, row)
                 row += batch.num_rows
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raise unless there is a text column, and no name twice."""
+        names = schema.names
+        if self.text_column not in names:
+            raise no_text_column(self.path, self.text_column, names)
+        if len(set(names)) != len(names):
+            raise SmolfastError(f"{self.path} has two columns of the same name ({column_names(names)}); rename one")
+        stored = schema.field(self.text_column).type
+        value = stored.value_type if pa.types.is_dictionary(stored) else stored
+        if not is_bytes(value):
+            raise SmolfastError(
+                f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
+                f"(there are: {column_names(names)})"
+            )
 
     def checked(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         arrays, keep = [], np.ones(batch.num_rows, bool)
@@ -293,52 +222,13 @@ class _Reader:
             where = f", row {first_row + index}, column '{name}'"
             text = None
             if raw is not None:
-                text = self.decode(raw, where)
+                text = self.rule.decode(raw, where)
             elif not nulls:
-                text = self.missing(where)
+                text = self.rule.missing(where)
             if text is None and (raw is not None or not nulls):
                 keep[index] = False
             texts.append(text)
         return pa.array(texts, column.type)
-
-    # The error rule
-
-    def decode(self, raw: bytes, where: str) -> str | None:
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if self.errors == "fail":
-                raise SmolfastError(
-                    f"{self.path}{where}: not UTF-8 at byte {error.start} (0x{raw[error.start]:02x}); {REMEDY}"
-                ) from error
-        if self.errors == "skip":
-            return None
-        self.counts["replaced"] += 1
-        return raw.decode("utf-8", "replace")
-
-    def missing(self, where: str) -> str | None:
-        if self.errors == "fail":
-            raise SmolfastError(f"{self.path}{where}: the text is missing (null); {REMEDY}")
-        if self.errors == "skip":
-            return None
-        self.counts["replaced"] += 1
-        return ""
-
-    def no_text_column(self, names: Sequence[str]) -> SmolfastError:
-        return SmolfastError(
-            f"{self.path} has no column '{self.text_column}'; give as --text-column one of those it has: "
-            f"{column_names(names) or '(none)'}"
-        )
-
-
-def _json_type(kinds: set[type]) -> pa.DataType:
-    types = {
-        frozenset({bool}): pa.bool_(),
-        frozenset({int}): pa.int64(),
-        frozenset({float}): pa.float64(),
-        frozenset({int, float}): pa.float64(),
-    }
-    return types.get(frozenset(kinds), pa.string())
 
 
 def _as_large_string(column: pa.Array) -> pa.Array:

@@ -52,6 +52,7 @@ def evaluate(
     held_out_documents: str | os.PathLike[str],
     threads: int = 0,
     text_column: str | None = None,
+    errors: str | None = None,
     source_column: str | None = None,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def evaluate(
         tokens: the folder of token files; `held_out` is read.
         held_out_documents: the documents that `held_out` was made from.
         threads: units of work at once; the result doesn't depend on it.
-        text_column: None for the one that `tokenize` read.
+        text_column, errors: how to read the documents; None for as `tokenize` read them.
         source_column: a column of the documents that names where they are from.
 
     Documents are read as `tokenize` read them. The model may have more rows than the tokens have ids: embeddings are
@@ -81,9 +82,11 @@ def evaluate(
     check_apart(output, [model, tokens, held_out_documents])
     file = TokenFile.open(tokens, "held_out")
     if file.learned is not None:
-        raise SmolfastError(f"{tokens} holds conversations; evaluate takes documents, tokenized without --chat")
+        raise SmolfastError(f"{tokens} holds conversations; evaluate takes token files of documents")
     refuse_another_vocabulary(Path(model), file.vocabulary, str(tokens))
-    texts, origins = _texts(held_out_documents, file, text_column or file.text_column, source_column)
+    texts, origins = _texts(
+        held_out_documents, file, text_column or file.text_column, errors or file.errors, source_column
+    )
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:
         raise SmolfastError(f"{tokens} was not made from {held_out_documents}; tokenize again")
     with Workers(threads) as workers:
@@ -96,7 +99,7 @@ def evaluate(
         chosen = choose_documents(texts, config.max_bytes)
         if not any(texts[index] for index in chosen):
             raise SmolfastError(
-                f"the documents chosen of {held_out_documents} are empty; give others to --held-out, or raise --set "
+                f"the documents chosen of {held_out_documents} are empty; give other held-out documents, or raise --set "
                 "evaluate.max_bytes"
             )
         documents = [_document(file, index) for index in chosen]
@@ -222,14 +225,14 @@ def _document(file: TokenFile, index: int) -> npt.NDArray[np.int64]:
 
 
 def _texts(
-    path: str | os.PathLike[str], tokens: TokenFile, text_column: str, source_column: str | None
+    path: str | os.PathLike[str], tokens: TokenFile, text_column: str, errors: str, source_column: str | None
 ) -> tuple[list[bytes], list[str]]:
     """Documents as UTF-8, read as their tokens were made, and what a column says that they are from."""
     texts: list[bytes] = []
     origins: list[str] = []
     columns = [] if source_column is None else [source_column]
     for source in find_sources([path]):
-        for batch in read_batches(source, text_column=text_column, columns=columns, errors=tokens.errors):
+        for batch in read_batches(source, text_column=text_column, columns=columns, errors=errors):
             texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
             if source_column is not None:
                 if source_column not in batch.schema.names:

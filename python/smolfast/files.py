@@ -68,6 +68,11 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     return found
 
 
+def shown(path: str | os.PathLike[str]) -> Path:
+    """A path as it will be called when it is done: no temporary names in it, for messages."""
+    return Path(*[final_path(Path(part)).name or part for part in Path(path).parts])
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, fsync it and rename it to `path`.
@@ -98,7 +103,7 @@ def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None =
         # An input that can't be read is not this file's fault: name the file that is.
         named = str(error.filename) if error.filename else ""
         ours = not named or named.startswith((str(final), str(temporary), str(old)))
-        what = f"write {path}" if ours else f"use {named}"
+        what = f"write {shown(final)}" if ours else f"use {named}"
         raise SmolfastError(f"can't {what}: {describe_os_error(error)}") from error
     except SmolfastError as error:
         _remove_quietly(temporary)

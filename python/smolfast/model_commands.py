@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.apart import check_apart
-from smolfast.command_line import add_config_options, add_threads, load_config, run_stage
+from smolfast.command_line import add_config_options, add_reading, add_threads, load_config, reading_of, run_stage
 from smolfast.errors import SmolfastError
 from smolfast.flops import GPUS
 from smolfast.options import add_output, at_least, command, minutes
@@ -94,6 +94,8 @@ def add_evaluate(commands: Any) -> None:
         "--source-column", metavar="NAME", help="column of the documents that names their source: figures for each too"
     )
     add_output(parser, "folder for evaluation.json")
+    add_reading(parser)
+    parser.set_defaults(text_column=None, errors=None)  # as the documents were tokenized
     add_threads(parser)
     add_config_options(parser)
 
@@ -132,6 +134,7 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
         parameters={
             **config.evaluate.model_dump(),
             **({"source_column": arguments.source_column} if arguments.source_column else {}),
+            **{name: value for name, value in reading_of(arguments).items() if value is not None},
         },
         work=lambda path, progress: evaluate(
             arguments.model,
@@ -140,6 +143,7 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
             config.evaluate,
             held_out_documents=arguments.held_out,
             source_column=arguments.source_column,
+            **reading_of(arguments),
             threads=arguments.threads,
             progress=progress,
         ),

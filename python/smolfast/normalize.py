@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -14,14 +14,17 @@ import pyarrow.compute as pc
 
 from smolfast import text
 from smolfast.apart import check_apart, leave_out
+from smolfast.byte_streams import CODECS
 from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import final_path, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
+from smolfast.sources import Sources
 from smolfast.text_rules import TextRules
 
-FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+LINES_SUFFIXES = tuple(f"{lines}{packed}" for lines in (".jsonl", ".ndjson") for packed in ("", *CODECS))
+FILE_SUFFIXES = (".parquet", *LINES_SUFFIXES)
 COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out", "documents_changed")
 WORDS = "words"
 WORDS_TYPE = pa.large_list(pa.list_(pa.uint32(), 2))
@@ -39,34 +42,41 @@ def normalize_documents(
     output: str | os.PathLike[str],
     *,
     text_column: str = "text",
+    types: Mapping[str, str] | None = None,
     errors: ErrorPolicy = "fail",
+    strict: bool = False,
     threads: int = 0,
     progress: ProgressCallback | None = None,
     **rules: Any,
 ) -> dict[str, Any]:
     """Write `output` with the text column as the rules say (in Unicode normalisation form NFC), in bounded memory.
 
+    JSON lines become JSON lines in which nothing but the text differs.
+
     Args:
         inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
-        output: with the suffix .parquet, .jsonl, .jsonl.gz or .jsonl.zst one file; else a folder with a file for each
-            input file, of its kind (parquet for text files) and in the same folders below. In a folder, what an earlier
-            call with the same arguments finished before it was killed is kept. It may lie in a folder of the inputs,
-            and isn't read then.
+        output: with the suffix .parquet or .jsonl (also with .gz, .zst, .bz2 or .xz) one file; else a folder with a
+            file for each input file, JSON lines for JSON and parquet for the rest, in the same folders below. In a
+            folder, what an earlier call with the same arguments finished before it was killed is kept. It may lie in a
+            folder of the inputs, and isn't read then.
+        types: of columns of JSON and CSV, as `smolfast.documents.read_batches` takes them; JSON lines that come out of
+            JSON keep their values as they stand.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
+        strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use. The result does not depend on it.
         rules: fields of `smolfast.text_rules.TextRules`, such as form="NFKC", clean=True, redact=True.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
         `clean` or some of its rules, cleaned_RULE: characters that each changed (cleaned_form: documents). With
-        `words`, words.
+        `words`, words. If files of a folder were passed over, passed_over and passed_over_files.
 
     Raises:
         SmolfastError: as `smolfast.documents.read_batches` and the writers do; the output is or contains an input.
     """
     output = Path(output)
-    sources = _sources(inputs, output)
-    job = _Job(TextRules(**rules), text_column, errors, threads)
+    sources = _sources(inputs, output, strict=strict)
+    job = _Job(TextRules(**rules), text_column, dict(types or {}), errors, threads)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
     def report(index: int, note: str) -> None:
@@ -76,10 +86,10 @@ def normalize_documents(
     if writes_a_file(output):
         with _writer(output) as writer:
             for index, source in enumerate(sources):
-                for batch in job.batches(source, counts):
+                for batch in job.batches(source, counts, templates=isinstance(writer, JsonLinesWriter)):
                     writer.write(batch)
                     report(index, f"{counts['documents_in']:,} documents")
-        return dict(counts)
+        return {**counts, **sources.summary()}
 
     names = _names(sources)
     check_apart(output, (source.path for source in sources), writes=names)
@@ -89,7 +99,7 @@ def normalize_documents(
         if not (record.exists() and (output / name).exists()):
             of_file = Counter(dict.fromkeys(COUNTS, 0))
             with _writer(output / name, job.empty_schema(source)) as writer:
-                for batch in job.batches(source, of_file):
+                for batch in job.batches(source, of_file, templates=isinstance(writer, JsonLinesWriter)):
                     writer.write(batch)
                     report(index, f"{counts['documents_in'] + of_file['documents_in']:,} documents")
             write_json(record, dict(of_file))
@@ -97,7 +107,7 @@ def normalize_documents(
             counts.update({str(name): int(count) for name, count in read_json(record).items()})
         report(index + 1, f"{counts['documents_in']:,} documents")
     shutil.rmtree(finished, ignore_errors=True)
-    return dict(counts)
+    return {**counts, **sources.summary()}
 
 
 def output_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> list[str]:
@@ -106,14 +116,14 @@ def output_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.Path
     return [*("".join(f"[{c}]" if c in "*?[" else c for c in name) for name in names), f"{FINISHED}/*"]
 
 
-def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path) -> list[Source]:
+def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path, *, strict: bool = False) -> Sources:
     """The sources that don't lie in the output.
 
     Raises:
         SmolfastError: the output is or contains one.
     """
     check_apart(final_path(output), inputs)
-    sources, inside = leave_out(find_sources(inputs), final_path(output))
+    sources, inside = leave_out(find_sources(inputs, strict=strict), final_path(output))
     check_apart(final_path(output), (source.path for source in sources))
     if inside and output == final_path(output) and not output.is_dir():
         raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
@@ -125,21 +135,26 @@ def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path) -> list[Sou
 class _Job:
     """What is done to each batch."""
 
-    def __init__(self, rules: TextRules, text_column: str, errors: ErrorPolicy, threads: int) -> None:
+    def __init__(
+        self, rules: TextRules, text_column: str, types: Mapping[str, str], errors: ErrorPolicy, threads: int
+    ) -> None:
         self.rules = rules
         self.text_column = text_column
+        self.types = types
         self.errors = errors
         self.threads = threads
 
     def empty_schema(self, source: Source) -> pa.Schema | None:
         """What to write if the source has no documents: None if it has."""
-        if next(read_batches(source, text_column=self.text_column, errors=self.errors), None) is not None:
+        if next(read_batches(source, text_column=self.text_column, columns=[], errors=self.errors), None) is not None:
             return None
         fields = [(self.text_column, pa.large_string())]
         return pa.schema([*fields, (WORDS, WORDS_TYPE)] if self.rules.words else fields)
 
-    def batches(self, source: Source, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
-        for batch in read_batches(source, text_column=self.text_column, errors=self.errors):
+    def batches(self, source: Source, counts: Counter[str], *, templates: bool) -> Iterator[pa.RecordBatch]:
+        for batch in read_batches(
+            source, text_column=self.text_column, types=self.types, errors=self.errors, templates=templates
+        ):
             before = batch.column(self.text_column)
             after = self.rules.apply(before, counts, threads=self.threads)
             position = batch.schema.get_field_index(self.text_column)
@@ -175,8 +190,23 @@ def _names(sources: Sequence[Source]) -> list[str]:
     ]
     common = os.path.commonpath([Path(path).parent for path in paths])
     names = [os.path.relpath(path, common) for path in paths]
-    names = [name if name.endswith(FILE_SUFFIXES) else f"{name}.parquet" for name in names]
+    names = [
+        _as_lines(name) if source.kind in ("jsonl", "json") else _as_parquet(name)
+        for source, name in zip(sources, names, strict=True)
+    ]
     for name, times in Counter(names).items():
         if times > 1:
             raise SmolfastError(f"two inputs would both become {name} in the output folder; rename one")
     return names
+
+
+def _as_lines(name: str) -> str:
+    """A file of JSON's name for JSON lines: .json, which may be a list, becomes .jsonl."""
+    path = PurePosixPath(name)
+    packed = path.suffix if path.suffix.lower() in CODECS else ""
+    plain = PurePosixPath(str(path).removesuffix(packed)) if packed else path
+    return str(plain.with_suffix(".jsonl") if plain.suffix.lower() == ".json" else plain) + packed.lower()
+
+
+def _as_parquet(name: str) -> str:
+    return name if name.endswith(".parquet") else f"{name}.parquet"

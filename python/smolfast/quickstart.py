@@ -24,7 +24,8 @@ class Options:
     """What a run is asked to do, beside its configuration.
 
     Attributes:
-        inputs: files, folders or URLs; empty for the documentation and sources of this Python installation.
+        inputs: files, folders, globs or URLs; empty for the documentation and sources of this Python installation.
+        strict: raise if a file of a folder is passed over.
         minutes: wall-clock budget of the whole run; None trains `train.steps` steps however long they take.
         threads: CPUs to use; 0 for all this process may use. Nothing that comes out depends on it.
     """
@@ -33,6 +34,7 @@ class Options:
     inputs: Sequence[str] = ()
     text_column: str = "text"
     errors: str = "fail"
+    strict: bool = False
     minutes: float | None = None
     threads: int = 0
     overwrite: bool = False
@@ -70,6 +72,7 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
         "seconds": round(time.monotonic() - started, 1),
         "export": str(options.out / "export"),
         "report": str(options.out / "report.html"),
+        **{name: value for name, value in summaries["collect"].items() if name.startswith("passed_over")},
     }
 
 
@@ -92,7 +95,7 @@ def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]
         name: getattr(config, name).model_dump(mode="json") for name in type(config).model_fields if name != "seed"
     }
 
-    sources = collect.list_inputs(options.inputs, without=out)
+    sources = collect.list_inputs(options.inputs, without=out, strict=options.strict)
     yield Stage(
         "collect",
         inputs={},

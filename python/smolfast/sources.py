@@ -1,32 +1,61 @@
-"""Find the files of documents that the user named: files, folders and fsspec URLs."""
+"""Find the files of documents that the user named: files, folders, globs and fsspec URLs."""
 
 from __future__ import annotations
 
 import errno
+import glob
+import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.fs
 
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
+from smolfast.files import describe_os_error, is_temporary
 
-Kind = Literal["parquet", "jsonl", "text"]
+Kind = Literal["parquet", "jsonl", "json", "csv", "tsv", "arrow", "text"]
 
-SUFFIXES: dict[str, Kind] = {
+_COMPRESSIONS = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
+_PLAIN: dict[str, Kind] = {
     ".txt": "text",
     ".md": "text",
     ".py": "text",
     ".rst": "text",
     ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".jsonl.zst": "jsonl",
-    ".parquet": "parquet",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
 }
+SUFFIXES: dict[str, Kind] = {
+    **{suffix + packed: kind for suffix, kind in _PLAIN.items() for packed in _COMPRESSIONS},
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+KNOWN = ", ".join([*_PLAIN, ".parquet, .arrow, .feather, .ipc; all but the last four also with .gz, .zst, .bz2 or .xz"])
+
+# What Hugging Face's libraries write about data beside it.
+_ABOUT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+
+# Texts that are about what lies beside them.
+_ABOUT_NAME = re.compile(
+    r"(readme|licen[sc]e|copying|notice|changelog|changes|history|authors|contribut|citation|code_of_conduct|security"
+    r"|requirements)([^a-z]|$|ing\b|ors\b)",
+    re.IGNORECASE,
+)
+
+# Folders that commands keep beside or in their output.
+_OURS = {".smolfast", ".work", ".finished"}
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -37,49 +66,116 @@ class Source:
     kind: Kind
 
 
-def find_sources(inputs: Sequence[str | os.PathLike[str]]) -> list[Source]:
-    """List the files that `inputs` name: files, folders (every known file below them) and fsspec URLs.
+@dataclass(frozen=True)
+class PassedOver:
+    """A file or folder below a given folder that isn't read."""
 
-    Inputs keep their order and the files of a folder are sorted by path; a file named twice is read once. Hidden
-    files and folders (leading dot) below a folder are passed over, as are files of an unknown kind; links to folders
-    are not followed.
+    path: str
+    reason: str
+
+
+_HIDDEN, _UNKNOWN, _BESIDE = "hidden", "of an unknown kind", "text beside files of data"
+_TABLE = "tables beside text files"
+_ABOUT, _UNFINISHED, _BROKEN, _LOOP = "about data", "unfinished", "a broken link or no file", "a link to a folder above"
+_NO_ROWS = "JSON without rows"
+
+
+class Sources(list[Source]):
+    """The files to read, and what was passed over beside them."""
+
+    def __init__(self, sources: Iterable[Source], passed_over: Sequence[PassedOver] = ()) -> None:
+        super().__init__(sources)
+        self.passed_over = list(passed_over)
+
+    def summary(self) -> dict[str, Any]:
+        """For a command's result: nothing, or `passed_over`, the number, and `passed_over_files`, their names."""
+        if not self.passed_over:
+            return {}
+        return {"passed_over": len(self.passed_over), "passed_over_files": describe(self.passed_over)}
+
+
+def find_sources(inputs: Sequence[str | os.PathLike[str]], *, strict: bool = False) -> Sources:
+    """List the files that `inputs` name: files, folders (every known file below them), globs, and fsspec URLs of these.
+
+    Inputs keep their order and the files of a folder are sorted by path; a file named twice is read once. A name with
+    `*`, `?` or `[` is a glob unless a file has just that name; `**` goes through folders.
+
+    Below a folder, and among what a glob matches, this is passed over, and listed in the result's `passed_over`: hidden
+    files and folders (leading dot), files of an unknown kind, unfinished ones, broken links, and what
+    isn't documents: `.md`, `.rst`, `.py` and the like of README.txt in a folder that has parquet, Arrow or JSON lines
+    in it or below it, as a dataset's card, licence and script; CSV and plain JSON in or below a folder of text files,
+    as its metadata.csv; `.json` files without rows. A file that is named is read. Links are followed, each folder once.
+
+    Args:
+        strict: raise if anything but hidden files is passed over.
 
     Raises:
-        SmolfastError: nothing given, a missing path, a folder without a known file, a file of an unknown kind, or a
-            URL whose fsspec backend is missing.
+        SmolfastError: nothing given, a missing path, a folder without a known file, a glob that matches nothing, a
+            file of an unknown kind, or a URL whose fsspec backend is missing.
     """
     if isinstance(inputs, str | os.PathLike):
         raise TypeError("find_sources takes a list of paths, not one path")
     if not inputs:
         raise SmolfastError("no input given; name at least one file, folder or URL")
     found: dict[str, Source] = {}
+    passed: dict[str, PassedOver] = {}
     for given in inputs:
         path = os.fspath(given)
-        for source in _find_remote(path) if _is_url(path) else _find_local(path):
+        of_this = _find_remote(path) if is_url(path) else _find_local(path)
+        for source in of_this:
             found.setdefault(source.path, source)
-    return list(found.values())
+        for other in of_this.passed_over:
+            passed.setdefault(other.path, other)
+    others = [other for other in passed.values() if other.path not in found]
+    counted = [other for other in others if other.reason != _HIDDEN]
+    if strict and counted:
+        raise SmolfastError(
+            f"--strict: not all files are read: {describe(counted)}; leave out --strict, or name the files to read, as "
+            "in 'FOLDER/**/*.parquet'"
+        )
+    return Sources(found.values(), others)
 
 
-def _is_url(path: str) -> bool:
+def describe(passed_over: Sequence[PassedOver]) -> str:
+    """How many were passed over for which reason, and the first few names of each."""
+    parts = []
+    for reason, count in Counter(other.reason for other in passed_over).items():
+        names = [document_id(other.path) for other in passed_over if other.reason == reason][:_MOST_NAMED]
+        names = [name if name.isprintable() else repr(name) for name in names]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        parts.append(f"{count} {reason} ({', '.join(names)}{more})")
+    return "; ".join(parts)
+
+
+def is_url(path: str) -> bool:
+    """Whether this is for fsspec."""
     return "://" in path
 
 
+def plain_name(path: str) -> str:
+    """A path, or a web address without its query."""
+    return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
+
+
 def _kind(path: str) -> Kind | None:
-    name = PurePosixPath(path).name.lower()
+    name = PurePosixPath(plain_name(path)).name.lower()
+    # The longest suffix is the file's: no two that fit differ in kind.
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix) and name != suffix), None)
 
 
 def _known_kind(path: str) -> Kind:
     kind = _kind(path)
     if kind is None:
-        raise SmolfastError(f"can't tell what kind of file {path} is; rename it to one of {', '.join(SUFFIXES)}")
+        raise SmolfastError(f"can't tell what kind of file {path} is; rename it to one of {KNOWN}")
     return kind
 
 
-def _find_local(path: str) -> list[Source]:
+def _find_local(path: str) -> Sources:
     try:
         if Path(path).is_dir():
-            return _of_folder(path, _walk(path))
+            return _of_folder(f"the folder {path}", *_walk(path))
+        if glob.has_magic(path) and not os.path.lexists(path):
+            return _of_glob(path)
         Path(path).stat()
     except SmolfastError:
         raise
@@ -87,28 +183,129 @@ def _find_local(path: str) -> list[Source]:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
     except ValueError as error:  # a zero byte in the name
         raise SmolfastError(f"can't read {path!r}: {one_line(error)}; check the path") from error
-    return [Source(path, _known_kind(path))]
+    return Sources([Source(path, _known_kind(path))])
 
 
-def _walk(folder: str) -> list[str]:
+def _of_glob(pattern: str) -> Sources:
+    if "**" in pattern.split("/"):
+        return _of_pattern(pattern, *_below(pattern))
+    files: list[str] = []
+    passed: list[PassedOver] = []
+    for match in sorted(glob.glob(pattern)):  # noqa: PTH207 - Path.glob changes names
+        path = Path(match)
+        if is_temporary(path.name):
+            passed.append(PassedOver(match, _UNFINISHED))
+        elif path.is_dir():
+            inner, others = _walk(match)
+            files += inner
+            passed += others
+        elif path.is_file():
+            files.append(match)
+        else:
+            passed.append(PassedOver(match, _BROKEN))
+    return _of_pattern(pattern, files, passed)
+
+
+def _below(pattern: str) -> tuple[list[str], list[PassedOver]]:
+    """What matches a pattern with `**`, itself or with a folder above it. glob's own goes round loops of links."""
+    parts = pattern.split("/")
+    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    root = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+    inner = ["(?:[^/]+/)*" if part == "**" else _one_name(part) + "/" for part in parts[first:] if part]
+    wanted = re.compile("".join(inner)) if parts[-1] != "**" else re.compile("".join(inner[:-1]))
+    start = Path(root).parts if root != "." else ()
+
+    def matches(path: str) -> bool:
+        return wanted.match("/".join(Path(path).parts[len(start) :]) + "/") is not None
+
+    if not Path(root).is_dir():
+        return [], []
+    files, passed = _walk(root)
+    return [file for file in files if matches(file)], [other for other in passed if matches(other.path)]
+
+
+def _one_name(part: str) -> str:
+    """A glob of one name as a regular expression."""
+    pieces = re.split(r"(\*|\?|\[!?\]?[^\]]*\])", part)
+    known = {"*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        known.get(piece) or (f"[{piece[1:].replace('!', '^', 1)}" if at % 2 else re.escape(piece))
+        for at, piece in enumerate(pieces)
+    )
+
+
+def _of_pattern(pattern: str, files: Sequence[str], passed: Sequence[PassedOver]) -> Sources:
+    if not files and not passed:
+        raise SmolfastError(f"no file matches {pattern}; check the pattern")
+    # `*.md` names files as a whole name does; `*` doesn't.
+    end = re.split(r"[*?\]]", pattern)[-1]
+    if _kind(f"x{end}") is not None and all(map(_kind, files)):
+        return Sources([Source(file, _known_kind(file)) for file in dict.fromkeys(files)], passed)
+    return _of_folder(f"what matches {pattern}", list(dict.fromkeys(files)), passed)
+
+
+def _walk(folder: str) -> tuple[list[str], list[PassedOver]]:
+    """Files below a folder, and what was passed over, sorted by path."""
+    above = {_identity(parent) for parent in Path(folder).resolve().parents}
+    seen = {_identity(Path(folder))}
+    files: list[Path] = []
+    passed: list[PassedOver] = []
+
     def fail(error: OSError) -> None:
         raise error
 
-    files = []
-    for parent, subfolders, names in os.walk(folder, onerror=fail):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return [str(file) for file in sorted(files, key=lambda file: file.parts) if file.is_file()]
+    for parent, subfolders, names in os.walk(folder, onerror=fail, followlinks=True):
+        enter = []
+        # What is no link comes first, so that a folder is read under its own name.
+        subfolders[:] = [name for name in subfolders if name not in _OURS]
+        for name in sorted(subfolders, key=lambda name: (Path(parent, name).is_symlink(), name)):
+            path = Path(parent, name)
+            reason = _UNFINISHED if is_temporary(name) else _HIDDEN if name.startswith(".") else None
+            if reason is None:
+                identity = _identity(path)
+                if identity in above:
+                    reason = _LOOP
+                elif identity in seen:
+                    continue
+                seen.add(identity)
+            if reason is None:
+                enter.append(name)
+            else:
+                passed.append(PassedOver(str(path), reason))
+        subfolders[:] = enter
+        for name in names:
+            path = Path(parent, name)
+            if is_temporary(name):
+                passed.append(PassedOver(str(path), _UNFINISHED))
+            elif name.startswith("."):
+                passed.append(PassedOver(str(path), _HIDDEN))
+            elif path.is_file():
+                files.append(path)
+            else:
+                passed.append(PassedOver(str(path), _BROKEN))
+    return (
+        [str(file) for file in sorted(files, key=lambda file: file.parts)],
+        sorted(passed, key=lambda other: other.path),
+    )
 
 
-def _find_remote(url: str) -> list[Source]:
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _find_remote(url: str) -> Sources:
     filesystem, path = _remote(url)
     try:
         info = filesystem.get_file_info(path)
         if info.type == pyarrow.fs.FileType.File:
-            return [Source(url, _known_kind(url))]
+            return Sources([Source(url, _known_kind(url))])
         if info.type == pyarrow.fs.FileType.NotFound:
-            raise FileNotFoundError(errno.ENOENT, "no such file or folder")
+            if not ("*" in path or (glob.has_magic(path) and not url.startswith("http"))):
+                raise FileNotFoundError(errno.ENOENT, "no such file or folder")
+            handler = filesystem.handler.fs
+            matches = sorted(match for match in handler.glob(path) if not handler.isdir(match))
+            return _of_pattern(url, [handler.unstrip_protocol(match) for match in matches], [])
         entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
     except SmolfastError:
         raise
@@ -117,17 +314,93 @@ def _find_remote(url: str) -> list[Source]:
     except Exception as error:  # backends raise errors of their own, of no common type
         raise SmolfastError(f"can't read {url}: {type(error).__name__}: {one_line(error)}") from error
     root = PurePosixPath(path)
-    inner = (PurePosixPath(entry.path).relative_to(root) for entry in entries if entry.is_file)
-    visible = sorted(file.parts for file in inner if not any(part.startswith(".") for part in file.parts))
-    return _of_folder(url, [f"{url.rstrip('/')}/{'/'.join(parts)}" for parts in visible])
+    files: list[tuple[str, ...]] = []
+    passed: dict[tuple[str, ...], str] = {}
+    for entry in entries:
+        parts = PurePosixPath(entry.path).relative_to(root).parts
+        hidden = next((at for at, part in enumerate(parts) if part.startswith(".")), None)
+        unfinished = next((at for at, part in enumerate(parts) if is_temporary(part)), None)
+        if unfinished is not None:
+            passed[parts[: unfinished + 1]] = _UNFINISHED
+        elif hidden is not None:
+            passed[parts[: hidden + 1]] = _HIDDEN
+        elif entry.is_file:
+            files.append(parts)
+
+    def whole(parts: tuple[str, ...]) -> str:
+        return f"{url.rstrip('/')}/{'/'.join(parts)}"
+
+    others = [PassedOver(whole(parts), reason) for parts, reason in sorted(passed.items())]
+    return _of_folder(f"the folder {url}", [whole(parts) for parts in sorted(files)], others)
 
 
-def _of_folder(folder: str, paths: Iterable[str]) -> list[Source]:
-    sources = [Source(path, kind) for path in paths if (kind := _kind(path)) is not None]
+def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -> Sources:
+    """What of these files are documents."""
+    passed = list(passed)
+    kinds: dict[str, Kind] = {}
+    for path in paths:
+        kind = _kind(path)
+        if kind is None:
+            passed.append(PassedOver(path, _UNKNOWN))
+        elif PurePosixPath(path).name in _ABOUT_DATA:
+            passed.append(PassedOver(path, _ABOUT))
+        elif path.lower().endswith(".json") and not _has_rows(path):
+            passed.append(PassedOver(path, _NO_ROWS))
+        else:
+            kinds[path] = kind
+    # Parquet, Arrow and JSON lines are made to hold documents. CSV and plain JSON are as often about them, as
+    # metadata.csv or package.json.
+    sure = {folder for path, kind in kinds.items() if _is_sure(path, kind) for folder in PurePosixPath(path).parents}
+    table = {folder for path, kind in kinds.items() if kind != "text" for folder in PurePosixPath(path).parents}
+    prose = {PurePosixPath(path).parent for path, kind in kinds.items() if kind == "text" and not _is_about(path)}
+    sources = []
+    for path, kind in kinds.items():
+        parents = PurePosixPath(path).parents
+        beside = parents[0] in sure and (_is_about(path) or not _is_prose(path))
+        if kind == "text" and (beside or (_is_about(path) and parents[0] in table - prose)):
+            passed.append(PassedOver(path, _BESIDE))
+        elif kind != "text" and not _is_sure(path, kind) and any(folder in prose - sure for folder in parents):
+            passed.append(PassedOver(path, _TABLE))
+        else:
+            sources.append(Source(path, kind))
     if not sources:
-        known = ", ".join(SUFFIXES)
-        raise SmolfastError(f"the folder {folder} holds no file that ends in one of {known}; check the path")
-    return sources
+        others = f" (passed over: {describe(passed)})" if passed else ""
+        raise SmolfastError(f"{where} holds no file that ends in one of {KNOWN}{others}; check the path")
+    return Sources(sources, passed)
+
+
+def _is_sure(path: str, kind: Kind) -> bool:
+    return kind in ("parquet", "arrow", "jsonl") or (kind == "json" and not path.lower().endswith(".json"))
+
+
+def _is_prose(path: str) -> bool:
+    return PurePosixPath(path).name.lower().endswith(tuple(f".txt{packed}" for packed in _COMPRESSIONS))
+
+
+def _is_about(path: str) -> bool:
+    return bool(_ABOUT_NAME.match(PurePosixPath(path).name))
+
+
+def _has_rows(path: str) -> bool:
+    """Whether a .json file starts as a list of objects, or with a line that is an object: settings seldom do."""
+    try:
+        with open_source(path) as stream:
+            head = stream.read(1 << 16)
+    except (OSError, pa.ArrowException):
+        return True  # reading it will say what is wrong
+    if head[:1] in (b"\xff", b"\xfe", b"\0"):  # the mark of UTF-16 or UTF-32
+        return True
+    start = head.decode("utf-8-sig", "replace").lstrip()
+    if not start.startswith("{"):
+        return start.startswith("[") and start[1:].lstrip()[:1] in ("{", "")
+    line = start.split("\n", 1)[0]
+    if len(line) == len(start) == 1 << 16:  # a line longer than what was read
+        return True
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return len(start) < 2 or len(line) > 1 << 12
+    return True
 
 
 def _remote(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -145,7 +418,7 @@ def _remote(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 def open_source(path: str) -> pa.NativeFile:
     """Open a local path or a URL for reading; raises OSError."""
-    if _is_url(path):
+    if is_url(path):
         filesystem, inner = _remote(path)
         return filesystem.open_input_file(inner)
     return pa.OSFile(os.fsencode(path), "rb")  # bytes, since names need not be UTF-8
@@ -158,7 +431,7 @@ def stat_source(path: str) -> tuple[int, int]:
         SmolfastError: the file can't be reached.
     """
     try:
-        if not _is_url(path):
+        if not is_url(path):
             status = Path(path).stat()
             return status.st_size, status.st_mtime_ns
         filesystem, inner = _remote(path)

@@ -44,9 +44,6 @@ def split_documents(
     Args:
         errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
-    Args:
-        errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
-
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (UTF-8 bytes of text; out equals in), train_documents,
         train_bytes, held_out_documents, held_out_bytes.

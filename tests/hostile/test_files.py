@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import random
 import struct
 import subprocess
@@ -103,6 +105,26 @@ except SmolfastError as error:
     print("refused", error)
 print(rows, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10)
 """
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.csv.gz", b'text\n"'),
+        pytest.param("a.json.gz", b'[{"text": "', marks=pytest.mark.slow),
+        pytest.param("a.json.bz2", b'{\n"text": "', marks=pytest.mark.slow),
+        pytest.param("a.txt.xz", b"", marks=pytest.mark.slow),
+    ],
+)
+def test_bombs_of_other_kinds(name: str, start: bytes, tmp_path: Path, tried: Any) -> None:
+    """400 MB in one cell, value or document is refused in bounded memory (MiB)."""
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[name.rpartition(".")[2]]
+    (tmp_path / name).write_bytes(pack(start) + pack(b"a" * (8 << 20)) * 50)
+    result = subprocess.run([sys.executable, "-c", READ, tmp_path / name], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "256 MiB" in result.stdout, result.stdout
+    assert int(result.stdout.split()[-1]) < 1500
+    tried("documents.read_batches (bombs)", "refused")
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])

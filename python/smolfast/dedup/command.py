@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smolfast.command_line import add_column_types, add_strict
 from smolfast.dedup.explain import explain
 from smolfast.dedup.index import INDEX
 from smolfast.dedup.job import KEPT, REMOVED, deduplicate
@@ -107,6 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--errors", choices=("fail", "replace", "skip"), default="fail", help="for text that is not UTF-8 (fail)"
     )
+    add_column_types(parser)
+    add_strict(parser)
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (0)")
     parser.add_argument(
         "--memory", type=parse_size, metavar="SIZE", help="such as 1g; the rest goes to disk (half of the machine's)"
@@ -145,7 +148,9 @@ def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping
             simplify=arguments.simplify,
             exact=arguments.exact,
             lines=arguments.lines,
+            types=dict(arguments.column_type),
             errors=arguments.errors,
+            strict=arguments.strict,
             threads=arguments.threads,
             memory=arguments.memory,
             against=arguments.against,

@@ -23,7 +23,7 @@ from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import DedupSummary, Names, write_kept, write_removed
 from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
-from smolfast.documents import ErrorPolicy, Source, find_sources
+from smolfast.documents import ErrorPolicy, Source, Sources, find_sources
 from smolfast.errors import SmolfastError
 from smolfast.files import (
     check_path,
@@ -73,7 +73,9 @@ def deduplicate(
     simplify: bool = False,
     exact: Exact = "text",
     lines: int | None = None,
+    types: Mapping[str, str] | None = None,
     errors: ErrorPolicy = "fail",
+    strict: bool = False,
     threads: int = 0,
     memory: int | None = None,
     against: Sequence[str | os.PathLike[str]] = (),
@@ -121,7 +123,9 @@ def deduplicate(
         lines: also take out of the kept documents each line of at least so many UTF-8 bytes (without spaces around it)
             that stands earlier in a document that is kept or compared against, or in the same one. A document may lose
             all its lines. None takes out nothing.
+        types: of columns of JSON and CSV, as `smolfast.documents.read_batches` takes them: {"score": "float64"}.
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
+        strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use.
         memory: bytes to use; half of the machine's by default. What doesn't fit goes to disk, inside `output`.
         against: files, folders or URLs to compare with: what is like one of their documents goes, and they stay, those
@@ -162,9 +166,10 @@ def deduplicate(
     if threshold is None:
         threshold = band_threshold(bands, rows)
     folder = check_path(output)
-    compared = _read_from(against, folder, index) if against else []
+    compared = _read_from(against, folder, index, strict=strict) if against else Sources([])
+    own = _read_from(inputs, folder, index, strict=strict)
     job = Job(
-        sources=compared + _read_from(inputs, folder, index),
+        sources=[*compared, *own],
         against=len(compared),
         output=folder,
         hasher=hasher,
@@ -176,12 +181,14 @@ def deduplicate(
         verify=verify,
         chains=chains,
         keep=keep,
+        types=dict(types or {}),
         errors=errors,
         threads=threads,
         memory=memory or _half_of_memory(),
         progress=progress or (lambda done, total, note: None),
         exact=exact,
         lines=lines,
+        passed_over=Sources([], compared.passed_over + own.passed_over).summary(),
     )
     parameters = {
         **hasher.parameters(),
@@ -195,6 +202,7 @@ def deduplicate(
         "keep": keep,
         "exact": exact,
         "lines": lines,
+        "types": job.types,
         "errors": errors,
     }
     if folder.exists() and not folder.is_dir():
@@ -213,15 +221,15 @@ def deduplicate(
 
 
 def _read_from(
-    given: Sequence[str | os.PathLike[str]], output: Path, index: str | os.PathLike[str] | None
-) -> list[Source]:
+    given: Sequence[str | os.PathLike[str]], output: Path, index: str | os.PathLike[str] | None, *, strict: bool
+) -> Sources:
     """The sources that inputs name, without what an earlier run wrote into `output` and without an index.
 
     Raises:
         SmolfastError: as `find_sources`; or the output is or contains one of them.
     """
     check_apart(output, given, writes=OUTPUTS)
-    sources = find_sources(given)
+    sources = find_sources(given, strict=strict)
     if index is not None:
         sources, _ = leave_out(sources, index)
     sources, inside = leave_out(sources, output)
@@ -407,6 +415,7 @@ def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_a
         skipped=store.extra.get("skipped", 0),
         lines_removed=0 if repeated is None else repeated.count,
         near_by_jaccard=count_by_jaccard(clusters.jaccard[~clusters.exact]),
+        **job.passed_over,
     )
 
 

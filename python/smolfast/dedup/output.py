@@ -53,10 +53,14 @@ class DedupSummary:
     """Lines taken out of kept documents (`lines`)."""
     near_by_jaccard: dict[str, int] = field(default_factory=dict)
     """Near-duplicates by the similarity to the document kept for them: counts for "0.00-0.50", "0.50-0.55", …"""
+    passed_over: int = 0
+    """Files and folders of the given folders that weren't read."""
+    passed_over_files: str = ""
+    """Their names, by reason."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name; those on what was passed over only if something was."""
+        return {name: value for name, value in asdict(self).items() if value or not name.startswith("passed_over")}
 
 
 class Names:

@@ -20,7 +20,7 @@ from smolfast import _native
 from smolfast.dedup.clustering import Verify
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.store import Column, DocumentStore, Position
-from smolfast.documents import BATCH_BYTES, ErrorPolicy, Source, read_batches
+from smolfast.documents import BATCH_BYTES, ROW_KINDS, ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
 
@@ -55,6 +55,10 @@ class Job:
     exact: Exact = "text"
     lines: int | None = None
     """Drop lines of at least so many bytes that came before."""
+    types: dict[str, str] = field(default_factory=dict)
+    """Of columns of JSON and CSV."""
+    passed_over: dict[str, Any] = field(default_factory=dict)
+    """What the summary says of files that aren't read."""
     held: list[pa.RecordBatch] | None = field(default_factory=list)
     """The text of the first pass, for the second, while it fits."""
     held_bytes: int = 0
@@ -126,6 +130,7 @@ def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None,
         for batch in read_batches(
             job.sources[index],
             text_column=job.text_column,
+            types=job.types,
             errors=job.errors,
             batch_bytes=min(BATCH_BYTES, max(1 << 20, job.memory // 32)),
             counts=counts,
@@ -187,7 +192,8 @@ def _scores(
     elif pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         values = scores.cast(pa.float64()).to_numpy(zero_copy_only=False)
     else:
-        raise SmolfastError(f"{source.path}: column '{column}' holds {kind}, not numbers; name another")
+        remedy = f", or give --column-type {column}=float64" if source.kind in ROW_KINDS else ""
+        raise SmolfastError(f"{source.path}: column '{column}' holds {kind}, not numbers; name another{remedy}")
     missing = np.isnan(values)
     rest[missing] = -1.0
     return np.where(missing, -np.inf, values), rest
