@@ -256,7 +256,7 @@ from smolfast.dedup import job, signing
 job.MIN_MEMORY = 1
 read_batches = signing.read_batches
 def read_slowly(*a, **k):
-    for batch in read_batches(*a, **k, batch_bytes=50_000):
+    for batch in read_batches(*a, **k | {"batch_bytes": 50_000}):
         yield batch
         time.sleep(0.05)
 signing.read_batches = read_slowly
@@ -348,7 +348,7 @@ def test_a_run_goes_on_after_any_commit(parquet: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(job, "MIN_MEMORY", 1)
     read_batches = signing.read_batches
-    monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **k, batch_bytes=50_000))
+    monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **k | {"batch_bytes": 50_000}))
     deduplicate([parquet], tmp_path / "whole", memory=1)
     spill = store.DocumentStore._spill
     output = tmp_path / "out"
