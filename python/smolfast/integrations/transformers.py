@@ -68,8 +68,10 @@ def attention_mask_for(
     packed = attention_mask is None and q_length > 1 and _is_intersection(mask_function)
     chunked = local_size is not None and local_size == getattr(config, "attention_chunk_size", None)
     in_pairs = use_vmap or (whole and not packed) or chunked or (compiling and isinstance(q_offset, Tensor))
+    if real is not None and real.shape[1] == kv_length and not compiling and bool(real.all()):
+        real = None
     if not in_pairs and real is not None and local_size is not None:
-        in_pairs = compiling or _has_holes(real)
+        in_pairs = compiling or allow_is_bidirectional_skip or _has_holes(real)
     written = kv_length
     if not in_pairs and not allow_is_bidirectional_skip:  # the queries are the last keys that are there
         written = min(kv_length, int(q_offset) + q_length - kv_offset)
@@ -85,8 +87,7 @@ def attention_mask_for(
     if real is None:
         device = rest.get("device", "cpu")
         return None if written == kv_length else torch.ones(batch_size, written, dtype=torch.bool, device=device)
-    real = real[:, :written]
-    return None if not compiling and real.shape[1] == kv_length and bool(real.all()) else real
+    return real[:, :written]
 
 
 def _is_intersection(mask_function: Callable[..., Any] | None) -> bool:

@@ -34,7 +34,7 @@ def pack_rows(
 
     Args:
         mask: bool [B, ≤ keys], which keys are real (None: all); what lies past its end isn't. Queries are its last
-            columns, except across (not causal, more or fewer queries than keys), where all are real.
+            columns, and real where they are; without causality, all of them, as keys may be of something else.
         positions: int [B or 1, queries]; without a cache (queries = keys) a document starts where they do. Between two
             neighbouring real tokens of a document positions rise by at least 1 and at most by the tokens from one to
             the other, so both positions of real tokens and positions of columns go through padding.
@@ -68,11 +68,18 @@ def _pack(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     given = mask if mask is not None else positions
     assert given is not None
-    real_k, real_q = _real(mask, given.device, batch, queries, keys, causal)
+    real_k, real_q = _real(mask, given.device, batch, queries, keys)
+    starts = None
     if positions is not None and queries == keys:
         starts = _starts(real_k, positions.to(given.device).expand(batch, -1))
-        before = real_k.flatten().cumsum(0)  # real tokens up to here
-        first = before[starts.flatten()] - 1
+    if not causal and (starts is None or not bool((starts.sum(1) > 1).any())):
+        starts, real_q = None, real_q.new_ones(batch, queries)  # they may look at keys of something else
+    if real_q.shape[1] < queries:
+        raise SmolfastError(
+            f"smolfast's attention: the mask has {real_q.shape[1]} columns for {queries} queries; give it one for each"
+        )
+    if starts is not None:
+        first = real_k.flatten().cumsum(0)[starts.flatten()] - 1  # real tokens before each
         cu_q = cu_k = F.pad(first, (0, 1), value=int(real_k.sum()))
     else:
         cu_q, cu_k = (F.pad(real.sum(1).cumsum(0), (1, 0)) for real in (real_q, real_k))
@@ -106,22 +113,15 @@ def _(
 
 
 def _real(
-    mask: Tensor | None, device: torch.device, batch: int, queries: int, keys: int, causal: bool
+    mask: Tensor | None, device: torch.device, batch: int, queries: int, keys: int
 ) -> tuple[Tensor, Tensor]:
-    """Which keys and which queries are real, bool [B, keys] and [B, queries]."""
+    """Which keys and which queries are real, bool [B, keys] and [B, queries]; the queries are the mask's last."""
     if mask is None:
         mask = torch.ones(1, keys, dtype=torch.bool, device=device)
     mask = mask.expand(batch, -1)
     if mask.shape[1] > keys:
         raise SmolfastError(f"smolfast's attention: the mask has {mask.shape[1]} columns for {keys} keys; cut it")
-    real = F.pad(mask, (0, keys - mask.shape[1]))
-    if queries != keys and not causal:
-        return real, torch.ones(batch, queries, dtype=torch.bool, device=device)
-    if mask.shape[1] < queries:
-        raise SmolfastError(
-            f"smolfast's attention: the mask has {mask.shape[1]} columns for {queries} queries; give it one for each"
-        )
-    return real, mask[:, mask.shape[1] - queries :]
+    return F.pad(mask, (0, keys - mask.shape[1])), mask[:, max(0, mask.shape[1] - queries) :]
 
 
 def documents(real: Tensor, positions: Tensor) -> Tensor:
