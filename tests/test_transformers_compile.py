@@ -160,7 +160,9 @@ def test_a_graph_can_be_exported() -> None:
     inputs = batch("packed and padded")
     exported = torch.export.export(model, (), inputs, strict=False)
     real = inputs["attention_mask"].bool()
-    torch.testing.assert_close(exported.module()(**inputs).logits[real], model(**inputs).logits[real], rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(
+        exported.module()(**inputs).logits[real], model(**inputs).logits[real], rtol=1e-5, atol=2e-5
+    )
 
 
 def test_a_patched_model_is_one_graph() -> None:

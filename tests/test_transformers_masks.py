@@ -1,4 +1,4 @@
-"""Padding, holes, documents, windows and caches in transformers' models, against eager attention with the pairs spelt out."""
+"""Padding, holes, documents, windows and caches in transformers' models, against eager attention by pairs spelt out."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ MASKS: dict[str, Tensor | None] = {
 }
 STARTS: dict[str, list[int] | None] = {"none": None, "whole": [0], "two": [0, 6], "four": [0, 1, 6, 12]}
 POSITIONS = {
-    name: None if starts is None else torch.arange(LENGTH) - torch.tensor([max(s for s in starts if s <= i) for i in range(LENGTH)])
+    name: None if starts is None else torch.tensor([min(i - s for s in starts if s <= i) for i in range(LENGTH)])
     for name, starts in STARTS.items()
-}  # fmt: skip
+}
 
 
 def pair(config: Any, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -116,7 +116,9 @@ def test_a_token_sees_its_own_document_real_tokens_and_window(kind: str, name: s
         torch.testing.assert_close(got[real], expected, rtol=1e-5, atol=2e-5, msg=documents)
         if real.any():
             for ours_of, theirs_of in zip(gradients(ours, got[real]), gradients(eager, expected), strict=True):
-                torch.testing.assert_close(ours_of, theirs_of, rtol=1e-4, atol=2e-5 * max(1.0, float(theirs_of.abs().max())))
+                torch.testing.assert_close(
+                    ours_of, theirs_of, rtol=1e-4, atol=2e-5 * max(1.0, float(theirs_of.abs().max()))
+                )
 
 
 def test_a_document_beside_padding_is_the_same_document_alone() -> None:
@@ -151,12 +153,18 @@ def test_decoding_from_a_cache_sees_what_eager_sees(kind: str, cache: str) -> No
         config = MODELS[name]()
         results = []
         for model in pair(config):
-            past = transformers.DynamicCache(config=config) if cache == "dynamic" else transformers.StaticCache(config=config, max_cache_len=20)
+            past = (
+                transformers.DynamicCache(config=config)
+                if cache == "dynamic"
+                else transformers.StaticCache(config=config, max_cache_len=20)
+            )
             outputs = []
             with torch.no_grad():
                 for start, end in ((0, 7), (7, 12), (12, 13)):
                     mask = None if MASKS[kind] is None else MASKS[kind][:, :end]
-                    outputs.append(model(tokens(ROWS, LENGTH)[:, start:end], attention_mask=mask, past_key_values=past).logits)
+                    outputs.append(
+                        model(tokens(ROWS, LENGTH)[:, start:end], attention_mask=mask, past_key_values=past).logits
+                    )
             results.append(torch.cat(outputs, 1))
         real = ONES.bool() if MASKS[kind] is None else MASKS[kind].bool()
         torch.testing.assert_close(results[1][real], results[0][real], rtol=1e-5, atol=5e-5, msg=name)
@@ -236,7 +244,9 @@ def test_chunked_attention_is_sdpas() -> None:
     for mask in (None, MASKS["left"]):
         real = ONES.bool() if mask is None else mask.bool()
         with torch.no_grad():
-            expected, got = (m(tokens(ROWS, LENGTH), attention_mask=mask, use_cache=False).logits for m in (eager, ours))
+            expected, got = (
+                m(tokens(ROWS, LENGTH), attention_mask=mask, use_cache=False).logits for m in (eager, ours)
+            )
         torch.testing.assert_close(got[real], expected[real], rtol=1e-5, atol=5e-5)
 
 

@@ -66,7 +66,7 @@ def attention_mask_for(
     # does so for packed batches too, which are masked by their positions.
     whole = not (allow_is_causal_skip or allow_is_bidirectional_skip)
     packed = attention_mask is None and q_length > 1 and _is_intersection(mask_function)
-    chunked = local_size is not None and local_size == getattr(config, "attention_chunk_size", None)
+    chunked = local_size == getattr(config, "attention_chunk_size", 0) and kv_length + kv_offset > (local_size or 0)
     in_pairs = use_vmap or (whole and not packed) or chunked or (compiling and isinstance(q_offset, Tensor))
     if real is not None and real.shape[1] == kv_length and not compiling and bool(real.all()):
         real = None
@@ -79,10 +79,11 @@ def attention_mask_for(
     if in_pairs:
         from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-        pairs: Tensor = sdpa_mask(
-            batch_size, q_length, kv_length, q_offset, kv_offset, mask_function or causal_mask_function,
+        pairs = sdpa_mask(
+            batch_size, q_length, kv_length, q_offset, kv_offset, mask_function or causal_mask_function,  # type: ignore[arg-type]
             attention_mask, allow_is_causal_skip=False, use_vmap=use_vmap, device=rest.get("device", "cpu"),
         )  # fmt: skip
+        assert pairs is not None
         return pairs[:, 0]
     if real is None:
         device = rest.get("device", "cpu")
@@ -152,8 +153,8 @@ def attention_forward(
     }
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     if kwargs.get("cu_seq_lens_q") is not None and attention_mask is None:
-        lengths = _lengths(q, k, kwargs)
-        out = ops.gqa_attention_varlen(*(x.flatten(0, 1) for x in (q, k, v)), *lengths, **options)
+        q_THD, k_THD, v_THD = (x.flatten(0, 1) for x in (q, k, v))
+        out = ops.gqa_attention_varlen(q_THD, k_THD, v_THD, *_lengths(q, k, kwargs), **options)
         assert isinstance(out, Tensor)
         return out.view(*q.shape[:2], *out.shape[1:])[..., :value_width], None
     packing = _packing(q, k, attention_mask, position_ids, kwargs, causal)
@@ -210,7 +211,9 @@ def _packing(
 _last: tuple[Any, Any, tuple[Any, ...], Packing | None] | None = None
 
 
-def _once(mask: Tensor | None, positions: Tensor | None, batch: int, queries: int, keys: int, causal: bool) -> Packing | None:
+def _once(
+    mask: Tensor | None, positions: Tensor | None, batch: int, queries: int, keys: int, causal: bool
+) -> Packing | None:
     """`pack_rows`, remembered for the last tensors: every layer asks the same, and waits for the GPU."""
     global _last
     if torch.compiler.is_compiling():
@@ -218,9 +221,9 @@ def _once(mask: Tensor | None, positions: Tensor | None, batch: int, queries: in
     versions = (*(None if x is None else x._version for x in (mask, positions)), batch, queries, keys, causal)
     if _last is not None and _last[0]() is mask and _last[1]() is positions and _last[2] == versions:
         return _last[3]
-    packing: Packing | None = pack_rows(mask, positions, batch=batch, queries=queries, keys=keys, causal=causal)
-    if packing.sizes.tolist() == [batch, queries, keys, batch * queries, batch * keys]:
-        packing = None
+    found = pack_rows(mask, positions, batch=batch, queries=queries, keys=keys, causal=causal)
+    whole = found.sizes.tolist() == [batch, queries, keys, batch * queries, batch * keys]
+    packing = None if whole else found
     _last = (_reference(mask), _reference(positions), versions, packing)
     return packing
 

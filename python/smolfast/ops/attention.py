@@ -80,8 +80,8 @@ def gqa_attention_varlen(
     v_THD: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
-    max_seqlen_q: int | None = None,
-    max_seqlen_k: int | None = None,
+    max_seqlen_q: int | Tensor | None = None,
+    max_seqlen_k: int | Tensor | None = None,
     *,
     causal: bool = True,
     softmax_scale: float | None = None,
@@ -99,7 +99,7 @@ def gqa_attention_varlen(
         q_THD: [Tq, Hq, D]; k_THD, v_THD: [Tk, Hk, D].
         cu_seqlens_q, cu_seqlens_k: int32 [sequences + 1], cumulative lengths from 0 to Tq and Tk; 0 is allowed.
         max_seqlen_q, max_seqlen_k: longest lengths; they size the GPU grid and may be larger, never smaller. None:
-            read from the lengths, for which a GPU is waited for; in a compiled graph all tokens.
+            read from the lengths, for which a GPU is waited for. A compiled graph reads no tensor: all tokens there.
         rope: (cos, sin), each [Tk, R], a row for each packed key; the queries of a sequence take its last rows.
         return_lse: the log-sum-exp is [Hq, Tq].
         Everything else as in `gqa_attention`.

@@ -112,9 +112,7 @@ def _(
     )
 
 
-def _real(
-    mask: Tensor | None, device: torch.device, batch: int, queries: int, keys: int
-) -> tuple[Tensor, Tensor]:
+def _real(mask: Tensor | None, device: torch.device, batch: int, queries: int, keys: int) -> tuple[Tensor, Tensor]:
     """Which keys and which queries are real, bool [B, keys] and [B, queries]; the queries are the mask's last."""
     if mask is None:
         mask = torch.ones(1, keys, dtype=torch.bool, device=device)
