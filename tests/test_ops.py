@@ -246,7 +246,7 @@ def test_opcheck_attention(feature: str, lengths: tuple[int, ...]) -> None:
     arguments = attention_arguments(feature, lengths, requires_grad=False)
     out, lse, _ = attention_ops._attention(*arguments)
     backward = (torch.ones_like(out), torch.ones_like(lse), *arguments[:3], out, lse, *arguments[3:-2])
-    torch.library.opcheck(attention_ops._attention_backward, backward, test_utils=OPCHECKS)
+    torch.library.opcheck(attention_ops.attention_backward, backward, test_utils=OPCHECKS)
 
 
 @pytest.mark.parametrize(

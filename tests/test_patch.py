@@ -85,6 +85,46 @@ def test_losses_gradients_and_next_weights_are_transformers_own(name: str, count
     )
 
 
+NONE = {
+    "mean": None, "0": 0, "0.0": 0.0, "tensor": torch.tensor(0), "fp32 tensor": torch.tensor(0.0),
+    "one for each GPU": torch.tensor([0, 0]), "those of other ranks": torch.tensor(7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("count", NONE.values(), ids=NONE)
+def test_a_batch_without_labels_has_loss_and_gradients_of_zero(count: Any) -> None:
+    model = build("Llama")
+    patch.apply_to_llama(model)
+    whole = batch()
+    of_one_token = {"input_ids": whole["input_ids"][:, :1], "labels": whole["input_ids"][:, :1]}
+    for inputs in ({**whole, "labels": torch.full_like(whole["labels"], -100)}, of_one_token):
+        model.zero_grad()
+        loss = model(**inputs, num_items_in_batch=count).loss
+        loss.backward()
+        assert loss == 0
+        assert all(p.grad is None or bool((p.grad == 0).all()) for p in model.parameters())
+
+
+def test_a_count_of_zero_beside_labels_is_no_mean() -> None:
+    theirs, ours = build("Llama"), build("Llama")
+    patch.apply_to_llama(ours)
+    assert [model(**batch(), num_items_in_batch=0).loss.item() for model in (theirs, ours)] == [float("inf")] * 2
+
+
+def test_a_row_of_padding_changes_no_loss_or_gradient() -> None:
+    theirs, ours = build("Llama"), build("Llama")
+    patch.apply_to_llama(ours)
+    inputs = batch()
+    inputs["attention_mask"][0] = 0
+    inputs["labels"][0] = -100
+    gradients = []
+    for model in (theirs, ours):
+        loss = model(**inputs).loss
+        loss.backward()
+        gradients.append((loss.detach(), model.lm_head.weight.grad, model.model.layers[0].self_attn.k_proj.weight.grad))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_labels_that_are_shifted_already_and_another_ignored_index(name: str) -> None:
     theirs, ours = build(name), build(name)

@@ -29,8 +29,8 @@ def flash_attn_varlen_func(
     v: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
+    max_seqlen_q: int | None,
+    max_seqlen_k: int | None,
     dropout_p: float = 0.0,
     softmax_scale: float | None = None,
     causal: bool = False,
@@ -61,8 +61,8 @@ def flash_attn_varlen_kvpacked_func(
     kv: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
+    max_seqlen_q: int | None,
+    max_seqlen_k: int | None,
     dropout_p: float = 0.0,
     softmax_scale: float | None = None,
     causal: bool = False,
@@ -86,7 +86,7 @@ def attention_forward(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    max_seqlen: int,
+    max_seqlen: int | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -97,9 +97,15 @@ def attention_forward(
     Causal; ``sliding_window`` counts the keys that a query sees, its own included.
 
     Raises:
-        SmolfastError: dropout, or a mask (nanotron makes one for packed documents: use the varlen functions there).
+        SmolfastError: dropout, a mask (nanotron makes one for packed documents: use the varlen functions there), or no
+            length of rows.
     """
     _refuse(dropout, attention_mask=attention_mask)
+    if max_seqlen is None or query.shape[0] % max_seqlen or key.shape[0] % max_seqlen:
+        raise SmolfastError(
+            f"smolfast's attention: max_seqlen = {max_seqlen} doesn't cut {query.shape[0]} queries and {key.shape[0]} "
+            "keys into rows; give the length of a row"
+        )
     q, k, v = (x.reshape(-1, max_seqlen, *x.shape[-2:]) for x in (query, key, value))
     window = (-1, -1) if sliding_window is None else (sliding_window - 1, 0)
     out = gqa_attention(q, k, v, softmax_scale=scaling, window_size=window)

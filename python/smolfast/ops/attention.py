@@ -80,8 +80,8 @@ def gqa_attention_varlen(
     v_THD: Tensor,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
+    max_seqlen_q: int | Tensor | None = None,
+    max_seqlen_k: int | Tensor | None = None,
     *,
     causal: bool = True,
     softmax_scale: float | None = None,
@@ -98,7 +98,8 @@ def gqa_attention_varlen(
     Args:
         q_THD: [Tq, Hq, D]; k_THD, v_THD: [Tk, Hk, D].
         cu_seqlens_q, cu_seqlens_k: int32 [sequences + 1], cumulative lengths from 0 to Tq and Tk; 0 is allowed.
-        max_seqlen_q, max_seqlen_k: longest lengths; they size the GPU grid and may be larger, never smaller.
+        max_seqlen_q, max_seqlen_k: longest lengths; they size the GPU grid and may be larger, never smaller. None:
+            read from the lengths, for which a GPU is waited for. A compiled graph reads no tensor: all tokens there.
         rope: (cos, sin), each [Tk, R], a row for each packed key; the queries of a sequence take its last rows.
         return_lse: the log-sum-exp is [Hq, Tq].
         Everything else as in `gqa_attention`.
@@ -113,10 +114,22 @@ def gqa_attention_varlen(
     if cu_seqlens_q.shape != cu_seqlens_k.shape:
         raise SmolfastError("gqa_attention_varlen: cu_seqlens_q and cu_seqlens_k count different numbers of sequences")
     cos, sin = _check_rope("gqa_attention_varlen", rope, q_THD, k_THD)
+    longest_q, longest_k = _longest(max_seqlen_q, cu_seqlens_q, q_THD), _longest(max_seqlen_k, cu_seqlens_k, k_THD)
     return _call(
-        (q_THD, k_THD, v_THD), (cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k), cos, sin, sinks, causal,
+        (q_THD, k_THD, v_THD), (cu_seqlens_q, cu_seqlens_k, longest_q, longest_k), cos, sin, sinks, causal,
         softmax_scale, window_size, softcap, deterministic, return_lse, return_max_logit,
     )  # fmt: skip
+
+
+def _longest(given: int | Tensor | None, cumulative: Tensor, packed: Tensor) -> int:
+    """The longest sequence, or what is surely as long where reading a tensor would break a graph."""
+    if given is not None and not isinstance(given, Tensor):
+        return int(given)
+    if torch.compiler.is_compiling():
+        return packed.shape[0]
+    if given is not None:
+        return int(given)
+    return int(cumulative.diff().max()) if cumulative.shape[0] > 1 else 0
 
 
 def _check_heads(name: str, q: Tensor, k: Tensor, v: Tensor, dimensions: int) -> None:
@@ -150,6 +163,22 @@ def _check_rope(name: str, rope: Rope | None, q: Tensor, k: Tensor) -> tuple[Ten
     return cos, sin
 
 
+def in_one_dtype(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As autocast has them, if it is on; SmolfastError if they differ otherwise."""
+    device = q.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    if not q.dtype == k.dtype == v.dtype:
+        raise SmolfastError(f"gqa_attention: q, k and v have dtypes {q.dtype}, {k.dtype}, {v.dtype}; make them equal")
+    return q, k, v
+
+
+def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Of the log-sum-exp and the largest logits."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def _call(
     qkv: tuple[Tensor, Tensor, Tensor],
     lengths: tuple[Tensor | None, Tensor | None, int, int],
@@ -164,13 +193,7 @@ def _call(
     return_lse: bool,
     return_max_logit: bool,
 ) -> Result:
-    device = qkv[0].device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        qkv = (qkv[0].to(dtype), qkv[1].to(dtype), qkv[2].to(dtype))
-    q, k, v = qkv
-    if not q.dtype == k.dtype == v.dtype:
-        raise SmolfastError(f"gqa_attention: q, k and v have dtypes {q.dtype}, {k.dtype}, {v.dtype}; make them equal")
+    q, k, v = qkv = in_one_dtype(*qkv)
     if sinks is not None and sinks.shape != q.shape[-2:-1]:
         raise SmolfastError(f"gqa_attention: sinks has shape {tuple(sinks.shape)}; expected [{q.shape[-2]}]")
     if softcap < 0:
@@ -203,7 +226,7 @@ def _call(
     return asked[0] if len(asked) == 1 else tuple(asked)
 
 
-def _attention_forward(
+def attention_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -294,13 +317,13 @@ def _check_cumulative(name: str, cumulative: Tensor, tokens: int) -> None:
 def _attention_fake(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor | None, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    statistics = torch.float64 if q.dtype == torch.float64 else torch.float32
+    statistics = statistics_dtype(q.dtype)
     shape = (q.shape[1], q.shape[0]) if cu_seqlens_q is not None else (q.shape[0], q.shape[2], q.shape[1])
     return q.new_empty(q.shape), q.new_empty(shape, dtype=statistics), q.new_empty(q.shape[-2], dtype=statistics)
 
 
 @torch.library.custom_op("smolfast::gqa_attention_backward", mutates_args=())
-def _attention_backward(
+def attention_backward(
     grad_out: Tensor,
     grad_lse: Tensor | None,
     q: Tensor,
@@ -342,7 +365,7 @@ def _attention_backward(
         )
 
 
-@_attention_backward.register_fake
+@attention_backward.register_fake
 def _(
     grad_out: Tensor, grad_lse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
     cu_seqlens_q: Tensor | None, cu_seqlens_k: Tensor | None, cos: Tensor | None, sin: Tensor | None,
@@ -374,7 +397,7 @@ class _Attention(torch.autograd.Function):
             return (None,) * 8 + nothing
         if grad_out is None:
             grad_out = torch.zeros_like(out)
-        dq, dk, dv, grad_sinks = _attention_backward(
+        dq, dk, dv, grad_sinks = attention_backward(
             grad_out, grad_lse, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, cos, sin, sinks, *ctx.options
         )
         return (dq, dk, dv, None, None, None, None, None if sinks is None else grad_sinks, *nothing)
@@ -382,8 +405,8 @@ class _Attention(torch.autograd.Function):
 
 # Not by custom_op and register_autograd, whose wrappers cost 0.12 ms a call, 3 % of 256 tokens' attention.
 _operators: Any = library.Library("smolfast", "FRAGMENT")  # type: ignore[no-untyped-call]
-_operators.define("gqa_attention" + library.infer_schema(_attention_forward, mutates_args=()))
-_operators.impl("gqa_attention", _attention_forward, "CompositeExplicitAutograd")
+_operators.define("gqa_attention" + library.infer_schema(attention_forward, mutates_args=()))
+_operators.impl("gqa_attention", attention_forward, "CompositeExplicitAutograd")
 _operators.impl("gqa_attention", _Attention.apply, "Autograd")
 library.register_fake("smolfast::gqa_attention", _attention_fake, lib=_operators)
 _attention = torch.ops.smolfast.gqa_attention.default

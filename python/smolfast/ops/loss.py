@@ -257,7 +257,7 @@ def divisor(num_items: float | Tensor | Sequence[float] | None, counts: Tensor, 
     )
     if items.ndim > 1 or (items.ndim == 1 and items.shape[0] not in (1, depths)):
         raise SmolfastError(f"mtp_loss: num_items has shape {list(items.shape)}; give one number, or {depths}")
-    return items
+    return torch.where(counts > 0, items, torch.ones_like(items))  # 0 / 0 where nothing is learned
 
 
 def check_targets(targets: Tensor, ignore_index: int, vocabulary: int) -> None:
