@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from smolfast.batch_writer import is_string
+from smolfast.columns import is_string
 from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.sources import document_id, stat_source

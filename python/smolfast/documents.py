@@ -18,13 +18,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast import _native
-from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
+from smolfast.batch_writer import BatchWriter
+from smolfast.boundary import reading
+from smolfast.columns import byte_lengths, column_names, is_bytes, is_string, select
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
 from smolfast.json_lines import read_lines
+from smolfast.schemas import twice
 from smolfast.sources import SUFFIXES, Kind, Source, document_id, find_sources, one_line, open_source
 
-__all__ = ["SUFFIXES", "BatchWriter", "ErrorPolicy", "Kind", "Source", "find_sources", "read_batches", "utf8_bytes"]
+__all__ = [
+    "SUFFIXES",
+    "BatchWriter",
+    "ErrorPolicy",
+    "Kind",
+    "Source",
+    "find_sources",
+    "read_batches",
+    "stored_schema",
+    "utf8_bytes",
+]
 
 ErrorPolicy = Literal["fail", "replace", "skip"]
 
@@ -43,7 +55,8 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Stream a source as record batches of about `batch_bytes` of input, in bounded memory.
 
-    The text column comes as large_string without nulls, whatever string or binary type it was stored as. A text file
+    The text column comes as large_string without nulls, whatever string or binary type it was stored as; the other
+    columns of parquet come as they are, with their metadata. A text file
     is one row, with columns `id` (the source's path) and `text_column`; a leading byte-order mark is dropped. Of JSON
     lines, the first batch decides the other columns and their types (bool, int64, float64, else string, where values
     that aren't strings are kept as JSON); blank lines are passed over. Line numbers count from 1, parquet rows and
@@ -69,25 +82,27 @@ def read_batches(
         raise SmolfastError(f"errors = {errors!r} is unknown; choose one of {', '.join(get_args(ErrorPolicy))}")
     counts = Counter() if counts is None else counts
     reader = _Reader(source.path, text_column, columns, errors, max(1, batch_bytes), counts)
-    try:
-        with open_source(source.path) as stream:
-            if source.kind == "text":
-                yield from reader.text(stream)
-            elif source.kind == "jsonl":
-                yield from reader.json_lines(stream)
-            else:
-                yield from reader.parquet(stream)
-    except OSError as error:
-        if error.errno is not None:
-            raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
-        # Arrow's own findings (truncated stream, bad magic, corrupt page) are OSErrors without a number.
-        raise SmolfastError(_corrupt(source.path, error)) from error
-    except (pa.ArrowException, UnicodeDecodeError) as error:  # UnicodeDecodeError: a column's name in a parquet footer
-        raise SmolfastError(_corrupt(source.path, error)) from error
+    with reading(source.path), open_source(source.path) as stream:
+        if source.kind == "text":
+            yield from reader.text(stream)
+        elif source.kind == "jsonl":
+            yield from reader.json_lines(stream)
+        else:
+            yield from reader.parquet(stream)
 
 
-def _corrupt(path: str, error: BaseException) -> str:
-    return f"{path} is corrupt or truncated ({one_line(error)}); make or download it again"
+def stored_schema(source: Source, *, text_column: str = "text", errors: str = "fail") -> pa.Schema | None:
+    """The columns of a source: of parquet as its footer has them, else those of its first batch; None without rows.
+
+    Raises:
+        SmolfastError: as `read_batches` does of a footer or a first batch.
+    """
+    if source.kind != "parquet":
+        first = next(read_batches(source, text_column=text_column, errors=errors), None)
+        return None if first is None else first.schema
+    reader = _Reader(source.path, text_column, None, errors, BATCH_BYTES, Counter())
+    with reading(source.path), open_source(source.path) as stream, pq.ParquetFile(stream) as file:
+        return reader.parquet_schema(file)
 
 
 class _Reader:
@@ -241,45 +256,54 @@ class _Reader:
         # Read pages as they are needed, not all of a row group's: both settings, or a group of 240 MB takes 277 MB
         # instead of 46.
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
-        names = file.schema_arrow.names
-        if self.text_column not in names:
-            raise self.no_text_column(names)
-        if len(set(names)) != len(names):
-            raise SmolfastError(f"{self.path} has two columns of the same name ({column_names(names)}); rename one")
-        stored = file.schema_arrow.field(self.text_column).type
-        value = stored.value_type if pa.types.is_dictionary(stored) else stored
-        if not is_bytes(value):
-            raise SmolfastError(
-                f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
-                f"(there are: {column_names(names)})"
-            )
-        kept = [name for name in names if self.keeps(name)]
+        schema = self.parquet_schema(file)
+        kept = [name for name in schema.names if self.keeps(name)]
+        # A name also stands for the columns that begin with it and a dot; without names there is no question.
+        chosen = None if len(kept) == len(schema.names) else kept
+        schema = pa.schema([schema.field(name) for name in kept], schema.metadata)
         row = 0
         for group in range(file.num_row_groups):
             meta = file.metadata.row_group(group)
             rows = max(1, self.batch_bytes * meta.num_rows // max(1, meta.total_byte_size))
-            for batch in file.iter_batches(min(rows, 1 << 20), row_groups=[group], columns=kept):
-                yield self.checked(batch, row)
+            for batch in file.iter_batches(min(rows, 1 << 20), row_groups=[group], columns=chosen):
+                yield self.checked(batch, row, schema)
                 row += batch.num_rows
 
-    def checked(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+    def parquet_schema(self, file: pq.ParquetFile) -> pa.Schema:
+        schema = file.schema_arrow
+        names = schema.names
+        if self.text_column not in names:
+            raise self.no_text_column(names)
+        if len(set(names)) != len(names):
+            raise twice(self.path, next(name for index, name in enumerate(names) if name in names[:index]))
+        stored = schema.field(self.text_column).type
+        value = stored.value_type if pa.types.is_dictionary(stored) else stored
+        if not is_bytes(value) and not pa.types.is_null(value):
+            raise SmolfastError(
+                f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
+                f"(there are: {column_names(names)})"
+            )
+        return schema
+
+    def checked(self, batch: pa.RecordBatch, first_row: int, schema: pa.Schema) -> pa.RecordBatch:
         arrays, keep = [], np.ones(batch.num_rows, bool)
         fields = []
-        for field, column in zip(batch.schema, batch.columns, strict=True):
+        for field in schema:
+            column = batch.column(field.name)
             is_text = field.name == self.text_column
             if is_text:
                 column = _as_large_string(column)
+            elif column.type != field.type:  # A batch's dictionary has indices of 32 bits, whatever the file's.
+                column = column.cast(field.type)
             if is_string(column.type):
                 column = self.repaired(column, field.name, first_row, keep, nulls=not is_text)
             else:
                 column.validate(full=True)
             arrays.append(column)
-            fields.append(pa.field(field.name, column.type))
-        checked = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-        if keep.all():
-            return checked
+            fields.append(field.with_type(column.type))
+        checked = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, schema.metadata))
         self.counts["skipped"] += int(len(keep) - keep.sum())
-        return checked.filter(pa.array(keep))
+        return select(checked, keep)
 
     def repaired(
         self, column: pa.Array, name: str, first_row: int, keep: npt.NDArray[np.bool_], *, nulls: bool
@@ -345,7 +369,7 @@ def _as_large_string(column: pa.Array) -> pa.Array:
     """Strings or binary of any kind as large_string, the bytes unchecked."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if is_string(column.type):
+    if is_string(column.type) or pa.types.is_null(column.type):
         return column.cast(pa.large_string())
     column = column.cast(pa.large_binary())
     return pa.Array.from_buffers(pa.large_string(), len(column), column.buffers(), column.null_count, column.offset)
@@ -359,4 +383,4 @@ def _is_valid(column: pa.Array) -> bool:
 
 def utf8_bytes(column: pa.Array) -> int:
     """Bytes of all the texts of a string column, nulls counting nothing."""
-    return int(pc.sum(pc.binary_length(column)).as_py() or 0)
+    return int(pc.sum(byte_lengths(column)).as_py() or 0)

@@ -1,4 +1,4 @@
-"""Normalise the text column of files: any documents in, parquet or JSON lines out, every other column kept."""
+"""Normalise the text column of files: any documents in, parquet or JSON lines out, every other column as it is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from smolfast.errors import SmolfastError
 from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
+from smolfast.shards import common_schema
 
 FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out", "documents_changed")
@@ -72,7 +73,7 @@ def normalize_documents(
             progress(index, len(sources), note)
 
     if writes_a_file(output):
-        with _writer(output) as writer:
+        with _writer(output, job.schema(sources, output)) as writer:
             for index, source in enumerate(sources):
                 for batch in job.batches(source, counts):
                     writer.write(batch)
@@ -85,7 +86,7 @@ def normalize_documents(
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
             of_file = Counter(dict.fromkeys(COUNTS, 0))
-            with _writer(output / name, job.empty_schema(source)) as writer:
+            with _writer(output / name, job.schema([source], output / name)) as writer:
                 for batch in job.batches(source, of_file):
                     writer.write(batch)
                     report(index, f"{counts['documents_in'] + of_file['documents_in']:,} documents")
@@ -110,11 +111,12 @@ class _Job:
         self.errors = errors
         self.threads = threads
 
-    def empty_schema(self, source: Source) -> pa.Schema | None:
-        """What to write if the source has no documents: None if it has."""
-        if next(read_batches(source, text_column=self.text_column, errors=self.errors), None) is not None:
+    def schema(self, sources: Sequence[Source], output: Path) -> pa.Schema | None:
+        """The columns of a parquet file made from all of these; JSON lines have none to agree on."""
+        if not _is_parquet(output):
             return None
-        return pa.schema([(self.text_column, pa.large_string())])
+        schema = common_schema(sources, text_column=self.text_column, errors=self.errors)
+        return pa.schema([(self.text_column, pa.large_string())]) if schema is None else schema
 
     def batches(self, source: Source, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
         for batch in read_batches(source, text_column=self.text_column, errors=self.errors):
@@ -127,7 +129,7 @@ class _Job:
             counts["bytes_out"] += utf8_bytes(after)
             if after is not before:
                 counts["documents_changed"] += pc.sum(pc.not_equal(before, after)).as_py() or 0
-            yield batch.set_column(position, pa.field(self.text_column, after.type), after)
+            yield batch.set_column(position, batch.schema.field(position).with_type(after.type), after)
 
     def apply(self, column: pa.Array, counts: Counter[str]) -> pa.Array:
         if self.clean:
@@ -141,8 +143,11 @@ class _Job:
 
 
 def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLinesWriter:
-    name = path.name.removesuffix(TEMPORARY_SUFFIX)
-    return BatchWriter(path, schema) if name.endswith(".parquet") else JsonLinesWriter(path)
+    return BatchWriter(path, schema) if _is_parquet(path) else JsonLinesWriter(path)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.removesuffix(TEMPORARY_SUFFIX).endswith(".parquet")
 
 
 def _names(sources: Sequence[Source]) -> list[str]:

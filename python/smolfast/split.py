@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from smolfast.columns import select
 from smolfast.documents import BatchWriter, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
+from smolfast.shards import common_schema
 
 if TYPE_CHECKING:
     from smolfast.progress import ProgressCallback
@@ -29,7 +31,7 @@ def split_documents(
     text_column: str = "text",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Write `train.parquet` and `held_out.parquet`, every column kept, the documents in their order.
+    """Write `train.parquet` and `held_out.parquet`, every column kept as it is, the documents in their order.
 
     A document is held out when the 64-bit xxh3 of its text, under `seed`, lies in the lowest `held_out_fraction` of
     its range. So its side depends on nothing but its text and the seed, and equal texts share a side. Split after
@@ -47,14 +49,18 @@ def split_documents(
     total = 0
     folder = Path(output_folder)
     sources = find_sources([documents])
-    with BatchWriter(folder / "train.parquet") as train, BatchWriter(folder / "held_out.parquet") as held_out:
+    schema = common_schema(sources, text_column=text_column)
+    with (
+        BatchWriter(folder / "train.parquet", schema) as train,
+        BatchWriter(folder / "held_out.parquet", schema) as held_out,
+    ):
         for index, source in enumerate(sources):
             for batch in read_batches(source, text_column=text_column):
                 texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
                 hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
                 is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
                 for side, writer, mask in (("train", train, ~is_held_out), ("held_out", held_out, is_held_out)):
-                    part = batch.filter(pa.array(mask))
+                    part = select(batch, mask)
                     writer.write(part)
                     counts[f"{side}_documents"] += part.num_rows
                     counts[f"{side}_bytes"] += utf8_bytes(part.column(text_column))

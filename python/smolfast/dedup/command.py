@@ -67,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--errors", choices=("fail", "replace", "skip"), default="fail", help="for text that is not UTF-8 (fail)"
     )
+    parser.add_argument(
+        "--prefix", default="", metavar="TEXT", help="before the names cluster_id and cluster_size, if they are taken"
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (0)")
     parser.add_argument(
         "--memory", type=parse_size, metavar="SIZE", help="such as 1g; the rest goes to disk (half of the machine's)"
@@ -110,6 +113,7 @@ def run(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
             index=arguments.index,
             update_index=update,
             overwrite=arguments.overwrite,
+            prefix=arguments.prefix,
             progress=console.progress("dedup"),
         ).as_dict()
     finally:

@@ -18,13 +18,15 @@ from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.index import Index, JoinedStore
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
-from smolfast.dedup.output import DedupSummary, Names, write_kept, write_removed
-from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all, sign_all, total_size
+from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
+from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, check_scores, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
-from smolfast.documents import ErrorPolicy, Source, find_sources
+from smolfast.documents import ErrorPolicy, Source, find_sources, stored_schema
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, fingerprint, naming, read_json, remove, write_json
 from smolfast.progress import ProgressCallback
+from smolfast.schemas import check_storable
+from smolfast.shards import common_schema
 
 KEPT = "kept.parquet"
 REMOVED = "removed.parquet"
@@ -63,6 +65,7 @@ def deduplicate(
     index: str | os.PathLike[str] | None = None,
     update_index: bool = False,
     overwrite: bool = False,
+    prefix: str = "",
     progress: ProgressCallback | None = None,
 ) -> DedupSummary:
     """Remove exact and near duplicates from files of documents.
@@ -72,11 +75,13 @@ def deduplicate(
     neither threads nor memory nor how often a run was interrupted change a byte of the output.
 
     Writes into the folder `output`:
-        kept.parquet: the kept rows in input order, all columns, and `cluster_id` (int64, the number of the cluster's
-            first document, counted over all inputs) and `cluster_size` (int64).
+        kept.parquet: the kept rows in input order, all columns with their types and metadata, and `cluster_id` (int64,
+            the number of the cluster's first document, counted over all inputs) and `cluster_size` (int64). Columns
+            that some files lack are null there; types are promoted as `smolfast.schemas.unite` says.
         removed.parquet: for each removed document `file`, `row` (of those read, from 0), `id`, the same of the
             document kept in its place, their `jaccard` similarity (estimated from the signatures; exact with
-            verify="exact"), `cluster_id`, and `kind`: "exact" when the two texts are equal, else "near".
+            verify="exact"), `cluster_id`, and `kind`: "exact" when the two texts are equal, else "near". An id is a
+            string whatever its column's type (bytes that aren't UTF-8 in hex); FILE:ROW where there is none.
         dedup.json: parameters, fingerprints of the inputs, and the summary. A run with the same ones does nothing.
 
     Args:
@@ -100,10 +105,12 @@ def deduplicate(
         index: the folder of an index of documents, compared with in the same way.
         update_index: add the kept documents to the index (made if it isn't there).
         overwrite: replace an output made from other inputs or parameters.
+        prefix: comes before the names `cluster_id` and `cluster_size`, for input that has columns of these names.
         progress: called with bytes of input done, bytes in all, and a note.
 
     Raises:
-        SmolfastError: bad options or input, an output of another run, a full disk; earlier output stays as it was.
+        SmolfastError: bad options or input, columns that can't be joined or stored or that have the names of ours, an
+            output of another run, a full disk; earlier output stays as it was.
     """
     if threshold is None:
         if verify not in (None, "none"):
@@ -151,6 +158,7 @@ def deduplicate(
         progress=progress or (lambda done, total, note: None),
         exact=exact,
         lines=lines,
+        prefix=prefix,
     )
     parameters = {
         **hasher.parameters(),
@@ -164,6 +172,7 @@ def deduplicate(
         "exact": exact,
         "lines": lines,
         "errors": errors,
+        "prefix": prefix,
     }
     opened = None
     if index is not None:
@@ -171,7 +180,23 @@ def deduplicate(
         opened = Index(Path(index), signed_by, job.layout())
         if not opened.additions and not update_index:
             raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
+    job.schema = _schema(job)
     return _run_or_skip(job, parameters, opened, update_index, overwrite)
+
+
+def _schema(job: Job) -> pa.Schema | None:
+    """The columns of the input; whatever stands against them is found before work begins."""
+    for source in job.sources[: job.against]:
+        stored_schema(source, text_column=job.text_column, errors=job.errors)
+    reserved = [job.prefix + name for name in CLUSTER_COLUMNS]
+    sources = job.sources[job.against :]
+    schema = common_schema(sources, text_column=job.text_column, errors=job.errors, reserved=reserved)
+    if schema is None:
+        return None
+    check_storable(schema, sources[0].path if len(sources) == 1 else "the input")
+    if job.score_column is not None:
+        check_scores(schema, job.score_column, sources[0].path)
+    return schema
 
 
 def _run_or_skip(
@@ -266,7 +291,14 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
     if job.lines is not None:
         repeated = RepeatedLines(store, clusters.kept, job.lines, job.memory // 4, protected)
     documents_out, bytes_out = write_kept(
-        work / KEPT, _second_pass(job, clusters, names, starts), clusters, job.text_column, repeated, job.threads
+        work / KEPT,
+        _second_pass(job, clusters, names, starts),
+        clusters,
+        job.text_column,
+        repeated,
+        job.threads,
+        schema=job.schema,
+        prefix=job.prefix,
     )
     write_removed(work / REMOVED, clusters, names)
     if index is not None and add_as is not None:

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast import _native
+from smolfast.boundary import computing
+from smolfast.columns import column_names, conform
 from smolfast.dedup.clustering import Verify
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.store import Column, DocumentStore, Position
@@ -53,6 +55,10 @@ class Job:
     exact: Exact = "text"
     lines: int | None = None
     """Drop lines of at least so many bytes that came before."""
+    prefix: str = ""
+    """Before the names of the columns that the run adds."""
+    schema: pa.Schema | None = None
+    """What rows of the input have in common, as they are to be stored; None leaves each file its own."""
     held: list[pa.RecordBatch] | None = field(default_factory=list)
     """The text of the first pass, for the second, while it fits."""
     held_bytes: int = 0
@@ -109,7 +115,8 @@ def sign_all(job: Job, store: DocumentStore) -> None:
             continue
         if first < known:
             batch = batch.slice(known - first)
-        columns = _sign(job, batch, index, done)
+        with computing(job.sources[index].path, max(first, known), batch.num_rows):
+            columns = _sign(job, batch, index, done)
         store.append(columns, batch.num_rows, Position(index, read), done)
         _hold(job, store, batch)
         share = read / rows_in_all[index] if rows_in_all[index] else 0.0
@@ -119,9 +126,16 @@ def sign_all(job: Job, store: DocumentStore) -> None:
 
 def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None, int]]:
     """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
+    schema = job.schema
+    if schema is not None:  # as `read_batches` gives the text
+        place = schema.get_field_index(job.text_column)
+        schema = schema.set(place, schema.field(place).with_type(pa.large_string()))
     for index in range(first, len(job.sources)):
+        source = job.sources[index]
         counts: Counter[str] = Counter()
-        for batch in read_batches(job.sources[index], text_column=job.text_column, errors=job.errors, counts=counts):
+        for batch in read_batches(source, text_column=job.text_column, errors=job.errors, counts=counts):
+            if schema is not None and index >= job.against:
+                batch = conform(batch, schema, source.path)
             yield index, batch, counts["skipped"]
         yield index, None, counts["skipped"]
 
@@ -154,16 +168,22 @@ def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) ->
     return columns
 
 
+def check_scores(schema: pa.Schema, column: str, path: str) -> None:
+    """Refuse a column of scores that isn't there or isn't of numbers."""
+    if column not in schema.names:
+        raise SmolfastError(
+            f"{path} has no column '{column}' to keep the highest of; there are: {column_names(schema.names)}"
+        )
+    type_ = schema.field(column).type
+    if not (pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_)):
+        raise SmolfastError(f"{path}: column '{column}' holds {type_}, not numbers; name another")
+
+
 def _scores(batch: pa.RecordBatch, column: str, source: Source, against: bool) -> npt.NDArray[np.float64]:
     if against:  # They stay whatever their score.
         return np.zeros(batch.num_rows)
-    if column not in batch.schema.names:
-        raise SmolfastError(
-            f"{source.path} has no column '{column}' to keep the highest of; there are: {', '.join(batch.schema.names)}"
-        )
+    check_scores(batch.schema, column, source.path)
     scores = batch.column(column)
-    if not (pa.types.is_integer(scores.type) or pa.types.is_floating(scores.type)):
-        raise SmolfastError(f"{source.path}: column '{column}' holds {scores.type}, not numbers; name another")
     values = scores.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return cast("npt.NDArray[np.float64]", np.where(np.isnan(values), -np.inf, values))
 
