@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import decimal
 import json
-import uuid
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from smolfast.cli import main
 from smolfast.dedup import deduplicate
-from smolfast.dedup.explain import explain
-from smolfast.documents import BatchWriter
 from smolfast.errors import SmolfastError
 from smolfast.normalize import normalize_documents
 from smolfast.split import split_documents
@@ -173,7 +166,18 @@ def same(one: pa.Array, two: pa.Array) -> bool:
     if pa.types.is_map(one.type):
         one, two = (part.view(pa.list_(pa.struct([part.type.key_field, part.type.item_field]))) for part in (one, two))
     sizes = [pc.list_value_length(part) for part in (one, two)]
-    return bool(sizes[0].equals(sizes[1])) and same(one.flatten(), two.flatten())
+    try:
+        inner = [part.flatten() for part in (one, two)]
+    except pa.ArrowNotImplementedError:  # views of lists of some extension types
+        return str(one.to_pylist()) == str(two.to_pylist())
+    return bool(sizes[0].equals(sizes[1])) and same(*inner)
+
+
+def view_in_struct(type_: pa.DataType, inside: bool = False) -> bool:
+    if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
+        return inside
+    inside = inside or pa.types.is_struct(type_)
+    return any(view_in_struct(type_.field(place).type, inside) for place in range(type_.num_fields))
 
 
 def assert_same(after: pa.Table, before: pa.Table) -> None:
@@ -191,7 +195,11 @@ def test_any_columns_through_every_stage(
 ) -> None:
     folder = tmp_path_factory.mktemp("columns")
     file = folder / "in.parquet"
-    pq.write_table(table, file, row_group_size=group, use_dictionary=dictionaries)
+    try:
+        pq.write_table(table, file, row_group_size=group, use_dictionary=dictionaries)
+    except pa.ArrowNotImplementedError as error:  # views in structs
+        assert "View" in str(error)
+        reject()
     try:
         before = pq.read_table(file)
     except pa.ArrowInvalid as error:  # a null struct around a list of a fixed size: pyarrow can't read what it wrote
@@ -199,6 +207,11 @@ def test_any_columns_through_every_stage(
         reject()
     rows = before.num_rows
 
+    if any(view_in_struct(field.type) for field in before.schema):
+        for refused in (normalize_documents, deduplicate):
+            with pytest.raises(SmolfastError, match="parquet has no form for column .*view"):
+                refused([file], folder / "one.parquet")
+        reject()
     normalize_documents([file], folder / "one.parquet", threads=1)
     assert_same(pq.read_table(folder / "one.parquet"), before)
     normalize_documents([file], folder / "many", threads=1)

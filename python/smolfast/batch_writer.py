@@ -239,6 +239,7 @@ def _has_null_fixed_list(column: pa.Array) -> bool:
         return any(_has_null_fixed_list(part) for part in column.flatten())
     if pa.types.is_map(type_):
         return any(_has_null_fixed_list(part) for part in (column.keys, column.items))
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        return _has_null_fixed_list(column.flatten())
-    return False
+    try:
+        return type_.num_fields > 0 and _has_null_fixed_list(column.flatten())
+    except pa.ArrowNotImplementedError:  # list views of some types
+        return _has_null_fixed_list(column.values)

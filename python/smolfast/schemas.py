@@ -43,11 +43,22 @@ def twice(path: str, name: str) -> SmolfastError:
 
 
 def _stored(schema: pa.Schema) -> bool:
+    # pyarrow says so only when it meets such values, and not always.
+    if any(_has_view(field.type, inside=False) for field in schema):
+        return False
     try:
         pq.ParquetWriter(pa.BufferOutputStream(), schema).close()
     except (pa.ArrowException, ValueError):
         return False
     return True
+
+
+def _has_view(type_: pa.DataType, *, inside: bool) -> bool:
+    """Whether a struct in it holds string_view or binary_view."""
+    if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
+        return inside
+    inside = inside or bool(pa.types.is_struct(type_))
+    return any(_has_view(type_.field(place).type, inside=inside) for place in range(type_.num_fields))
 
 
 def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
