@@ -125,7 +125,7 @@ def test_writer_refuses_what_parquet_has_no_form_for(tmp_path: Path) -> None:
     lists = pa.array([[1, 2], None], pa.list_(pa.int8(), 2))
     for column in (lists, pa.StructArray.from_arrays([lists], ["l"]), pa.array([[None]], pa.list_(lists.type))):
         with (
-            pytest.raises(SmolfastError, match="row 0: column 'l' .*fixed size"),
+            pytest.raises(SmolfastError, match=r"row 0: column 'l' .*fixed size"),
             BatchWriter(tmp_path / "a") as writer,
         ):
             writer.write(pa.RecordBatch.from_pydict({"l": column}))

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import decimal
 import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -13,9 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
+from smolfast.cli import main
+from smolfast.columns import find_column
 from smolfast.dedup import deduplicate
+from smolfast.dedup.explain import explain
 from smolfast.errors import SmolfastError
 from smolfast.normalize import normalize_documents
+from smolfast.schemas import check_storable
 from smolfast.split import split_documents
 
 UNITS = ("s", "ms", "us", "ns")
@@ -209,7 +218,7 @@ def test_any_columns_through_every_stage(
 
     if any(view_in_struct(field.type) for field in before.schema):
         for refused in (normalize_documents, deduplicate):
-            with pytest.raises(SmolfastError, match="parquet has no form for column .*view"):
+            with pytest.raises(SmolfastError, match=r"parquet has no form for column .*view"):
                 refused([file], folder / "one.parquet")
         reject()
     normalize_documents([file], folder / "one.parquet", threads=1)
@@ -232,3 +241,302 @@ def test_any_columns_through_every_stage(
             parts = [before.slice(at, 1) for at, there in enumerate(chosen) if there]
             assert_same(side, pa.concat_tables(parts))
         assert sum(side.num_rows for side in sides) == rows
+
+
+# Files of several kinds in one job
+
+
+def write(path: Path, columns: dict[str, Any], metadata: Any = None) -> Path:
+    table = pa.table(columns)
+    pq.write_table(table.replace_schema_metadata(metadata) if metadata else table, path)
+    return path
+
+
+def stages(files: list[Path], folder: Path) -> Iterator[pa.Table]:
+    """What the stages make of the files together."""
+    normalize_documents(files, folder / "one.parquet")
+    yield pq.read_table(folder / "one.parquet")
+    deduplicate(files, folder / "dedup")
+    yield pq.read_table(folder / "dedup" / "kept.parquet").drop_columns(["cluster_id", "cluster_size"])
+
+
+JOINED = [
+    (pa.nulls(2), pa.array(["a", None]), pa.string()),
+    (pa.array([1, 2], pa.int32()), pa.array([1 << 40, None]), pa.int64()),
+    (pa.array([1, 2], pa.uint32()), pa.array([-1, None], pa.int32()), pa.int64()),
+    (pa.array([1, 1 << 53]), pa.array([0.5, None]), pa.float64()),
+    (pa.array(["a", "b"]), pa.array(["c", None], pa.large_string()), pa.large_string()),
+    (pa.array(["a", "b"], pa.string_view()), pa.array(["c", None]), pa.string()),
+    (pa.array(["a", "b"]).dictionary_encode(), pa.array(["c", None]), pa.string()),
+    (pa.array([[1], []]), pa.array([[0.5], None]), pa.list_(pa.float64())),
+    (pa.array([{"a": 1}, None]), pa.array([{"b": "x"}, {"b": None}]), pa.struct({"a": pa.int64(), "b": pa.string()})),
+    (pa.array([1, 2], pa.timestamp("us")), pa.array([1000, None], pa.timestamp("ns")), pa.timestamp("ns")),
+]
+
+
+@pytest.mark.parametrize(("one", "two", "joined"), JOINED)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_types_that_have_a_common_one(tmp_path: Path, one: Any, two: Any, joined: Any, swapped: bool) -> None:
+    parts = [(one, ["first", "second"]), (two, ["third", "fourth"])]
+    files = [
+        write(tmp_path / f"{at}.parquet", {"x": column, "text": texts})
+        for at, (column, texts) in enumerate(parts[::-1] if swapped else parts)
+    ]
+    for table in stages(files, tmp_path):
+        assert table.schema.names == ["x", "text"]
+        assert table.schema.field("x").type == joined or pa.types.is_struct(joined)
+        rows = {row["text"]: row["x"] for row in table.to_pylist()}
+        for column, texts in parts:
+            for text, value in zip(texts, column.to_pylist(), strict=True):
+                assert rows[text] == ({"a": None, "b": None} | value if isinstance(value, dict) else value)
+
+
+REFUSED = [
+    (pa.array([1, 2]), pa.array(["a", "b"])),
+    (pa.array([1, (1 << 53) + 1]), pa.array([0.5, 1.5])),
+    (pa.array([1, 2], pa.int64()), pa.array([1, 2**64 - 1], pa.uint64())),
+    (pa.array([1, 2], pa.timestamp("us", "UTC")), pa.array([1, 2], pa.timestamp("us"))),
+    (pa.array([1 << 62, 2], pa.timestamp("us")), pa.array([1, 2], pa.timestamp("ns"))),
+    (pa.array([b"a" * 16] * 2, pa.binary(16)).cast(pa.uuid()), pa.array([b"a" * 16] * 2, pa.binary(16))),
+    (pa.array([True, False]), pa.array([1, 2])),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), REFUSED)
+def test_types_that_have_none(tmp_path: Path, one: Any, two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [write(tmp_path / f"{at}.parquet", {"x": x, "text": ["a", "b"]}) for at, x in enumerate((one, two))]
+    monkeypatch.setattr("smolfast.dedup.job._run", None)  # before work begins
+    for order in (files, files[::-1]):
+        for stage in (normalize_documents, deduplicate):
+            with pytest.raises(SmolfastError, match=r"column 'x' is .*\.parquet.* cast it to one type") as error:
+                stage(order, tmp_path / "out.parquet")
+            assert "\n" not in str(error.value)
+            assert any(str(file) in str(error.value) for file in files)
+            assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_column_that_a_file_lacks_is_null_there(tmp_path: Path) -> None:
+    one = pa.table({"text": ["a"], "n": [1]}, pa.schema([("text", pa.string()), pa.field("n", pa.int64(), False)]))
+    pq.write_table(one, tmp_path / "0.parquet")
+    write(tmp_path / "1.parquet", {"m": [2.5], "text": ["b"]})
+    (tmp_path / "2.jsonl").write_text('{"text": "c", "n": 3, "k": true}\n')
+    (tmp_path / "3.txt").write_text("d")
+    files = sorted(tmp_path.iterdir())
+    for table in stages(files, tmp_path / "out"):
+        assert table.drop_columns("id").to_pylist() == [
+            {"text": "a", "n": 1, "m": None, "k": None},
+            {"text": "b", "n": None, "m": 2.5, "k": None},
+            {"text": "c", "n": 3, "m": None, "k": True},
+            {"text": "d", "n": None, "m": None, "k": None},
+        ]
+
+
+def test_an_empty_file_keeps_its_schema(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("id", pa.uuid(), metadata={"a": "b"}), ("text", pa.string())], {"made": "1"})
+    pq.write_table(schema.empty_table(), tmp_path / "0.parquet")
+    normalize_documents([tmp_path / "0.parquet"], tmp_path / "many")
+    assert pq.read_schema(tmp_path / "many" / "0.parquet").equals(schema, check_metadata=True)
+    normalize_documents([tmp_path / "0.parquet"], tmp_path / "one.parquet")
+    assert pq.read_schema(tmp_path / "one.parquet").equals(schema, check_metadata=True)
+    with pytest.raises(SmolfastError, match="no documents in"):
+        deduplicate([tmp_path / "0.parquet"], tmp_path / "dedup")
+    write(tmp_path / "1.parquet", {"text": ["a"]})
+    write(tmp_path / "2.parquet", {"text": pa.nulls(0)})  # pandas: an empty frame
+    for table in stages([tmp_path / f"{at}.parquet" for at in range(3)], tmp_path / "out"):
+        assert table.schema.equals(schema, check_metadata=True)
+        assert table.to_pylist() == [{"id": None, "text": "a"}]
+
+
+def test_more_categories_than_the_indices_of_one_file_count(tmp_path: Path) -> None:
+    names = [[f"{file} {at}" for at in range(100)] for file in range(2)]
+    files = []
+    for at, values_ in enumerate(names):
+        column = pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), pa.array(values_))
+        files.append(write(tmp_path / f"{at}.parquet", {"c": column, "text": values_}))
+    for table in stages(files, tmp_path):
+        assert table["c"].to_pylist() == names[0] + names[1]
+        assert table.schema.field("c").type == pa.dictionary(pa.int32(), pa.string())
+
+
+def hugging_face(names: list[str]) -> dict[str, str]:
+    features = {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+def test_what_datasets_says_of_columns(tmp_path: Path) -> None:
+    files = [
+        write(tmp_path / f"{at}.parquet", {"text": [f"{at}"], "label": [0]}, hugging_face(names))
+        for at, names in enumerate([["no", "yes"], ["no", "yes"], ["yes", "no"]])
+    ]
+    for table in stages(files[:2], tmp_path):
+        assert {key.decode(): value.decode() for key, value in table.schema.metadata.items()} == hugging_face(
+            ["no", "yes"]
+        )
+    with pytest.raises(
+        SmolfastError, match=r"'label' is the feature .*ClassLabel.* in .*0\.parquet but .* in .*2\.parquet"
+    ):
+        deduplicate(files, tmp_path / "out")
+
+
+def pandas(index: list[Any]) -> dict[str, str]:
+    columns = [
+        {"field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
+        for name, kind, numpy in (("text", "unicode", "object"), ("n", "int64", "Int64"))
+    ]
+    return {"pandas": json.dumps({"index_columns": index, "columns": columns, "creator": {"library": "pyarrow"}})}
+
+
+def counted(rows: int, start: int = 0) -> dict[str, Any]:
+    return {"kind": "range", "name": None, "start": start, "stop": start + rows, "step": 1}
+
+
+def test_what_pandas_says_of_columns(tmp_path: Path) -> None:
+    def index_of(*descriptions: Any, n: Any = (1, 2)) -> tuple[list[Any], list[str]]:
+        files = [
+            write(tmp_path / f"{at}.parquet", {"text": [f"{at}"], "n": [n[at]], "key": [f"k{at}"]}, pandas(found))
+            for at, found in enumerate(descriptions)
+        ]
+        (*_, table) = stages(files, tmp_path / f"out{len(list(tmp_path.iterdir()))}")
+        found = json.loads(table.schema.metadata[b"pandas"])
+        return found["index_columns"], [column["field_name"] for column in found["columns"]]
+
+    assert index_of(["key"]) == (["key"], ["text", "n"])
+    assert index_of([counted(1, 7)]) == ([counted(1, 7)], ["text", "n"])
+    assert index_of(["key"], ["key"]) == (["key"], ["text", "n"])
+    assert index_of([counted(1)], [counted(2)])[0] == [counted(1)]
+    assert index_of(["key"], [counted(1)])[0] == []
+    assert index_of([counted(1, 7)], [counted(1, 8)])[0] == []
+    assert index_of(["key"], ["key"], n=(1, 0.5)) == (["key"], ["text"])  # no more pandas' Int64
+
+
+# Names that the output gives, and ids
+
+
+def test_columns_of_the_names_that_the_output_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["one text", "one text", "another"]
+    file = write(tmp_path / "in.parquet", {"text": texts, "cluster_id": ["a", "b", "c"], "cluster_size": [7, 8, 9]})
+    other = write(tmp_path / "other.parquet", {"text": ["a fourth"]})
+    lines = tmp_path / "in.jsonl"
+    lines.write_text('{"text": "a", "cluster_size": 1}\n')
+    for taken in ([file], [other, file], [lines]):
+        with pytest.raises(SmolfastError, match=r"in\.\w+ has a column 'cluster_.* of its own.* --prefix smolfast_"):
+            deduplicate(taken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert main(["dedup", str(file), "-o", str(tmp_path / "out")]) == 2
+    assert "for example --prefix smolfast_" in capsys.readouterr().err
+    assert main(["dedup", str(file), "-o", str(tmp_path / "out"), "--prefix", "smolfast_"]) == 0
+    kept = pq.read_table(tmp_path / "out" / "kept.parquet")
+    assert kept.to_pylist() == [
+        {
+            "text": "one text",
+            "cluster_id": "a",
+            "cluster_size": 7,
+            "smolfast_cluster_id": 0,
+            "smolfast_cluster_size": 2,
+        },
+        {"text": "another", "cluster_id": "c", "cluster_size": 9, "smolfast_cluster_id": 2, "smolfast_cluster_size": 1},
+    ]
+    assert [find_column(kept.schema, name) for name in ("cluster_id", "cluster_size")] == kept.schema.names[-2:]
+    # What dedup wrote, once more: ours have the names that the first run gave.
+    with pytest.raises(SmolfastError, match="'smolfast_cluster_id' of its own"):
+        deduplicate([tmp_path / "out" / "kept.parquet"], tmp_path / "again", prefix="smolfast_")
+    deduplicate([tmp_path / "out" / "kept.parquet"], tmp_path / "again", prefix="again_")
+    schema = pq.read_schema(tmp_path / "again" / "kept.parquet")
+    assert schema.names == [*kept.schema.names, "again_cluster_id", "again_cluster_size"]
+    assert find_column(schema, "cluster_id") == "again_cluster_id"
+    assert find_column(pa.schema([("text", pa.string())]), "cluster_id") is None
+    assert find_column(pa.schema([("cluster_id", pa.int64())]), "cluster_id") == "cluster_id"
+
+
+IDS = [
+    (pa.array([1, 2, 3]), ["1", "2", "3"]),
+    (pa.array([b"\xff" * 16, b"b" * 16, b"c" * 16], pa.binary(16)), ["ff" * 16, "62" * 16, "63" * 16]),
+    (pa.array([b"\xff", b"b", b"c"]), ["ff", "b", "c"]),
+    (pa.array([b"\xff", b"b", b"c"], pa.binary_view()), ["ff", "b", "c"]),
+    (pa.array([bytes(16), b"b" * 16, b"c" * 16], pa.binary(16)).cast(pa.uuid()), [str(uuid.UUID(int=0)), None, None]),
+    (pa.array(["a", "b", "c"], pa.string_view()), ["a", "b", "c"]),
+    (pa.array(["a", "b", "c"]).dictionary_encode(), ["a", "b", "c"]),
+    (pa.array([{"a": 1, "b": "é"}] * 3), ['{"a": 1, "b": "é"}'] * 3),
+    (pa.array([[1, 2]] * 3), ["[1, 2]"] * 3),
+    (pa.array([0, 1, 2], pa.timestamp("ns", "UTC")), ["1970-01-01 00:00:00.000000000Z", None, None]),
+    (pa.array([None, "b", None]), ["in.parquet:0", "b", "in.parquet:2"]),
+]
+
+
+@pytest.mark.parametrize(("ids", "names"), IDS, ids=[str(ids.type) for ids, _ in IDS])
+def test_ids_of_any_type(tmp_path: Path, ids: Any, names: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("in.parquet"), {"id": ids, "text": ["other", "same", "same"]})
+    deduplicate(["in.parquet"], "out")
+    removed = pq.read_table("out/removed.parquet")
+    assert removed.schema.field("id").type == pa.string()
+    (row,) = removed.to_pylist()
+    assert row["id"] == (names[2] or row["id"]) and row["kept_id"] == (names[1] or row["kept_id"])
+    assert pq.read_table("out/kept.parquet")["id"].combine_chunks().equals(ids.slice(0, 2))
+    found = explain("out", row["id"])
+    assert (found.row, found.text, found.kept_row) == (2, "same", 1)
+    write(Path("in.parquet"), {"id": ids, "text": ["same", "x", "same"]})
+    deduplicate(["in.parquet"], "out", overwrite=True)
+    (row,) = pq.read_table("out/removed.parquet").to_pylist()
+    assert row["kept_id"] == names[0]
+
+
+def test_rows_beside_a_view_go_and_stay(tmp_path: Path) -> None:
+    """What `pa.table(polars_frame)` holds."""
+    frame = pl.DataFrame({"text": ["one", "one", "two"], "a": ["x", "y" * 20, None], "b": [b"x", b"y" * 20, None]})
+    table = pa.table(frame)
+    assert [str(type_) for type_ in table.schema.types] == ["string_view", "string_view", "binary_view"]
+    pq.write_table(table, tmp_path / "in.parquet")
+    deduplicate([tmp_path / "in.parquet"], tmp_path / "out", id_column="a")
+    kept = pq.read_table(tmp_path / "out" / "kept.parquet").select(["text", "a", "b"])
+    assert kept.schema == table.schema
+    assert kept.to_pylist() == [table.to_pylist()[0], table.to_pylist()[2]]
+    texts = [f"text {at}" for at in range(40)]
+    pq.write_table(pa.table(pl.DataFrame({"text": texts, "a": texts})), tmp_path / "in.parquet")
+    split_documents(tmp_path / "in.parquet", tmp_path / "sides", held_out_fraction=0.5, seed=1)
+    for side in ("train", "held_out"):
+        table = pq.read_table(tmp_path / "sides" / f"{side}.parquet")
+        assert [str(type_) for type_ in table.schema.types] == ["string_view", "string_view"]
+        assert table["a"].to_pylist() == table["text"].to_pylist()
+
+
+def test_columns_that_no_file_holds_are_refused_by_name() -> None:
+    for type_ in UNSTORED:
+        schema = pa.schema([("text", pa.string()), ("good", pa.int64()), ("bad", type_)])
+        with pytest.raises(SmolfastError, match=r"parquet has no form for column 'bad' \(.*\); drop it or cast it"):
+            check_storable(schema, "a.arrow")
+
+
+def test_pyarrows_faults_name_the_file_and_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "in.parquet", {"text": ["a", "b"]})
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise pa.ArrowNotImplementedError("no kernel\nfor this")
+
+    for place, message in (
+        ("smolfast.dedup.signing._sign", f"{file}, rows 0 to 1: no kernel for this; correct these rows"),
+        ("smolfast.dedup.output.as_names", "rows 0 to 1: no kernel for this"),
+        ("smolfast.documents._as_large_string", f"can't read {file}: .*no kernel for this"),
+        ("smolfast.batch_writer._encode", "can't write .*: no kernel for this; cast the column"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fail)
+            with pytest.raises(SmolfastError, match=message) as error:
+                write(file, {"text": ["a", "a"], "id": [1, 2]})
+                deduplicate([file], tmp_path / "out")
+            assert "\n" not in str(error.value)
+
+
+def test_values_without_a_form_in_json_are_refused_by_name(tmp_path: Path) -> None:
+    for column in (
+        pa.array([1], pa.timestamp("ns")),
+        pa.array([b"a"]),
+        pa.array([{"a": [decimal.Decimal(1)]}]),
+        pa.array([bytes(16)], pa.binary(16)).cast(pa.uuid()),
+    ):
+        file = write(tmp_path / "in.parquet", {"text": pa.array(["a"]).dictionary_encode(), "x": column})
+        with pytest.raises(SmolfastError, match=r"in\.parquet: JSON has no form for column 'x' .* or write parquet"):
+            normalize_documents([file], tmp_path / "out.jsonl")
+    write(file, {"text": pa.array([b"a"]), "x": pa.array([{"a": [1.5], "b": "c"}])})
+    normalize_documents([file], tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == '{"text": "a", "x": {"a": [1.5], "b": "c"}}\n'

@@ -117,6 +117,21 @@ def _name(value: Any, hexadecimal: bool) -> str | None:
     return str(value)
 
 
+COLUMN_KEY = b"smolfast"
+"""In the metadata of a column that a stage adds: what it is, whatever its name."""
+
+
+def find_column(schema: pa.Schema, what: str) -> str | None:
+    """The name of the column that a stage added as `what` ("cluster_id"), the latest if there are several; else None.
+
+    One without metadata (another library wrote the file anew) is known by that name.
+    """
+    marked = [field.name for field in schema if (field.metadata or {}).get(COLUMN_KEY) == what.encode()]
+    if marked:
+        return str(marked[-1])
+    return what if what in schema.names else None
+
+
 def column_names(names: Sequence[str]) -> str:
     """Columns for a message, at most twenty."""
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

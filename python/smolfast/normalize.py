@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast import text
-from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, utf8_bytes
+from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, stored_schema, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
+from smolfast.schemas import check_json
 from smolfast.shards import common_schema
 
 FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -112,8 +113,13 @@ class _Job:
         self.threads = threads
 
     def schema(self, sources: Sequence[Source], output: Path) -> pa.Schema | None:
-        """The columns of a parquet file made from all of these; JSON lines have none to agree on."""
+        """The columns of a parquet file made from all of these; JSON lines have none to agree on, but values to hold."""
         if not _is_parquet(output):
+            for source in sources:
+                if source.kind == "parquet":
+                    schema = stored_schema(source, text_column=self.text_column, errors=self.errors)
+                    place = schema.get_field_index(self.text_column)
+                    check_json(schema.remove(place), source.path)
             return None
         schema = common_schema(sources, text_column=self.text_column, errors=self.errors)
         return pa.schema([(self.text_column, pa.large_string())]) if schema is None else schema

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smolfast.columns import is_string
 from smolfast.errors import SmolfastError
 
 Metadata = dict[bytes, bytes]
@@ -61,6 +62,30 @@ def _has_view(type_: pa.DataType, *, inside: bool) -> bool:
     return any(_has_view(type_.field(place).type, inside=inside) for place in range(type_.num_fields))
 
 
+def check_json(schema: pa.Schema, path: str) -> None:
+    """Refuse columns whose values have no form in JSON, by name.
+
+    Raises:
+        SmolfastError: binary, times, decimals, or types of extensions, at any depth.
+    """
+    bad = [f"'{field.name}' ({field.type})" for field in schema if not _in_json(field.type)]
+    if bad:
+        raise SmolfastError(
+            f"{path}: JSON has no form for column {', '.join(bad[:5])}; drop it, cast it to string, or write parquet"
+        )
+
+
+def _in_json(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
+        return _in_json(type_.value_type)
+    if pa.types.is_nested(type_):
+        return not pa.types.is_union(type_) and all(
+            _in_json(type_.field(place).type) for place in range(type_.num_fields)
+        )
+    plain = pa.types.is_null(type_) or pa.types.is_boolean(type_) or pa.types.is_integer(type_)
+    return bool(plain or pa.types.is_floating(type_) or is_string(type_))
+
+
 def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     """One schema for rows of several files: the columns of all, in the order in which they are met.
 
@@ -95,8 +120,18 @@ def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
             if name not in present and not known.nullable:
                 fields[name] = (where, known.with_nullable(True))
         metadata = _united_metadata(metadata, dict(schema.metadata or {}), parts[0][0], path)
+    if len(parts) > 1:
+        fields = {name: (path, _with_room(field)) for name, (path, field) in fields.items()}
     schema = pa.schema([field for _, field in fields.values()], metadata or None)
     return _without_changed_pandas_columns(schema, parts) if len(parts) > 1 else schema
+
+
+def _with_room(field: pa.Field) -> pa.Field:
+    """Indices of 32 bits for a dictionary: the values of all files may be more than a smaller type counts."""
+    type_ = field.type
+    if not pa.types.is_dictionary(type_) or type_.index_type.bit_width >= 32:
+        return field
+    return field.with_type(pa.dictionary(pa.int32(), type_.value_type, type_.ordered))
 
 
 def _united_field(known: pa.Field, other: pa.Field, where: str, path: str) -> pa.Field:

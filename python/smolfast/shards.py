@@ -69,11 +69,14 @@ def _check_bounds(source: Source, field: pa.Field, type_: pa.DataType) -> None:
                 if column.statistics is None or column.statistics.null_count != column.num_values:
                     bounds.append(None)
             else:
-                bounds += [column.statistics.min, column.statistics.max]
+                # Of a time the number, since Python's own times hold fewer.
+                names = ("min_raw", "max_raw") if pa.types.is_temporal(field.type) else ("min", "max")
+                bounds += [getattr(column.statistics, name) for name in names]
     why = "its statistics don't tell whether it holds all values"
     if None not in bounds:
         try:
-            pa.array(bounds, field.type).cast(type_)
+            stored = pa.array(bounds, pa.int64()) if pa.types.is_temporal(field.type) else pa.array(bounds, field.type)
+            stored.cast(field.type).cast(type_)
             return
         except (pa.ArrowException, ValueError, OverflowError) as error:
             why = one_line(error)

@@ -62,7 +62,7 @@ def _storage(strings: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 def _listed(strings: Any) -> list[Any]:
-    """A numpy array, pandas Series, `datasets.Column` or other sequence as a list; what pandas calls missing is None."""
+    """A numpy array, pandas Series, `datasets.Column` or other sequence as a list, with None for missing values."""
     if hasattr(strings, "__array__") and getattr(strings, "ndim", 1) == 1:
         items: Iterable[Any] = strings.tolist()
     elif isinstance(strings, Sequence) and not isinstance(strings, (str, bytes, bytearray, memoryview)):

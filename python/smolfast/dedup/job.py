@@ -13,6 +13,7 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__
+from smolfast.boundary import computing
 from smolfast.dedup.banding import choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.index import Index, JoinedStore
@@ -336,7 +337,9 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
         if first + batch.num_rows > documents:
             raise SmolfastError("the input grew while it was read; run again when nothing writes to it")
         source = int(np.searchsorted(where, first, side="right")) - 1
-        names.meet(first, batch, job.sources[source].path, first - starts[source])
+        path, row = job.sources[source].path, first - starts[source]
+        with computing(path, row, batch.num_rows):
+            names.meet(first, batch, path, row)
         if source >= job.against:
             yield first, batch
         first += batch.num_rows

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smolfast.columns import as_names, select
+from smolfast.columns import COLUMN_KEY, as_names, select
 from smolfast.dedup.clustering import Clusters
 from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
 from smolfast.dedup.lines import RepeatedLines
@@ -19,8 +19,6 @@ from smolfast.documents import BatchWriter, utf8_bytes
 from smolfast.sources import document_id
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
-COLUMN_KEY = b"smolfast"
-"""In the metadata of the columns that a run adds: which of CLUSTER_COLUMNS it is, whatever its name."""
 
 REMOVED_SCHEMA = pa.schema(
     [
