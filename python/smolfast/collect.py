@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from smolfast.columns import as_names
+from smolfast.columns import is_string
 from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.sources import document_id, stat_source
@@ -92,8 +92,8 @@ def collect(
 ) -> dict[str, Any]:
     """Write `documents.parquet` (id: string, text: large_string) with at most `config.max_bytes` bytes of text.
 
-    The user's files are read in order up to that size. A document's id is its own `id` (as text, whatever its type)
-    if it has one, else the path, with the row for formats of many rows. Of this installation's files (`inputs` from
+    The user's files are read in order up to that size. A document's id is its own `id` (a string or whole number) if
+    it has one, else the path, with the row for formats of many rows. Of this installation's files (`inputs` from
     `list_inputs([])`, or None), a top-level package gives at most an eighth of `max_bytes`, and files that aren't
     UTF-8, can't be read or are tables of numbers are passed over, whatever `errors` says.
 
@@ -236,7 +236,8 @@ def _read_inputs(
             ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())
             if text_column != "id" and "id" in batch.schema.names:
                 column = batch.column("id")
-                ids = pc.coalesce(as_names(column), ids)
+                if is_string(column.type) or pa.types.is_integer(column.type):
+                    ids = pc.coalesce(column.cast(pa.string()), ids)
             row += len(batch)
             chosen = _choose(text, config, counts)
             counts["skipped_not_utf8"] = skipped["skipped"]

@@ -18,7 +18,7 @@ from smolfast.errors import SmolfastError
 from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
-from smolfast.schemas import check_json
+from smolfast.schemas import check_json, check_storable
 from smolfast.shards import common_schema
 
 FILE_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -83,11 +83,18 @@ def normalize_documents(
 
     names = _names(sources)
     finished = output / FINISHED
+    # What stands against a file is found before the first is written.
+    schemas = {
+        name: job.schema([source], output / name)
+        for source, name in zip(sources, names, strict=True)
+        if source.kind == "parquet"
+    }
     for index, (source, name) in enumerate(zip(sources, names, strict=True)):
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
             of_file = Counter(dict.fromkeys(COUNTS, 0))
-            with _writer(output / name, job.schema([source], output / name)) as writer:
+            schema = schemas[name] if name in schemas else job.schema([source], output / name)
+            with _writer(output / name, schema) as writer:
                 for batch in job.batches(source, of_file):
                     writer.write(batch)
                     report(index, f"{counts['documents_in'] + of_file['documents_in']:,} documents")
@@ -113,16 +120,19 @@ class _Job:
         self.threads = threads
 
     def schema(self, sources: Sequence[Source], output: Path) -> pa.Schema | None:
-        """The columns of a parquet file made from all of these; JSON lines have none to agree on, but values to hold."""
+        """The columns of a parquet file made from all of these; None for JSON lines, if they can hold the values."""
         if not _is_parquet(output):
             for source in sources:
                 if source.kind == "parquet":
-                    schema = stored_schema(source, text_column=self.text_column, errors=self.errors)
-                    place = schema.get_field_index(self.text_column)
-                    check_json(schema.remove(place), source.path)
+                    stored = stored_schema(source, text_column=self.text_column, errors=self.errors)
+                    assert stored is not None
+                    check_json(stored.remove(stored.get_field_index(self.text_column)), source.path)
             return None
         schema = common_schema(sources, text_column=self.text_column, errors=self.errors)
-        return pa.schema([(self.text_column, pa.large_string())]) if schema is None else schema
+        if schema is None:
+            return pa.schema([(self.text_column, pa.large_string())])
+        check_storable(schema, ", ".join(source.path for source in sources[:3]))
+        return schema
 
     def batches(self, source: Source, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
         for batch in read_batches(source, text_column=self.text_column, errors=self.errors):
