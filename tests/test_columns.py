@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from smolfast.cli import main
 from smolfast.columns import find_column
 from smolfast.dedup import deduplicate
 from smolfast.dedup.explain import explain
+from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.normalize import normalize_documents
 from smolfast.schemas import check_storable
@@ -540,3 +542,41 @@ def test_values_without_a_form_in_json_are_refused_by_name(tmp_path: Path) -> No
     write(file, {"text": pa.array([b"a"]), "x": pa.array([{"a": [1.5], "b": "c"}])})
     normalize_documents([file], tmp_path / "out.jsonl")
     assert (tmp_path / "out.jsonl").read_text() == '{"text": "a", "x": {"a": [1.5], "b": "c"}}\n'
+
+
+def test_times_of_96_bits(tmp_path: Path) -> None:
+    """pyarrow reads the year 9999 as 1816."""
+    near, far = 1_700_000_000_000_000, 253_402_214_400_000_000
+    file = tmp_path / "in.parquet"
+    for column in (pa.array([near, None], pa.timestamp("us")), pa.array([[near], []], pa.list_(pa.timestamp("us")))):
+        table = pa.table({"text": ["a", "b"], "when": column})
+        pq.write_table(table, file, use_deprecated_int96_timestamps=True)
+        normalize_documents([file], tmp_path / "out.parquet")
+        assert_same(pq.read_table(tmp_path / "out.parquet"), pq.read_table(file))
+    for column in (pa.array([near, far], pa.timestamp("us")), pa.array([[far], []], pa.list_(pa.timestamp("us")))):
+        table = pa.table({"text": ["a", "b"], "when": column})
+        pq.write_table(table, file, use_deprecated_int96_timestamps=True)
+        with pytest.raises(
+            SmolfastError, match=r"in\.parquet, rows 0 to 1: column 'when' \(INT96\) has a time outside"
+        ):
+            normalize_documents([file], tmp_path / "out.parquet")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_a_file_whose_name_is_not_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pa.OSFile(b"caf\xe9.parquet", "wb") as file:
+        pq.write_table(pa.table({"text": ["a", "a"]}), file)
+    summary = deduplicate([os.fsdecode(b"caf\xe9.parquet")], "out")
+    assert summary.exact_duplicates == 1
+    assert pq.read_table("out/removed.parquet")["id"].to_pylist() == ["caf\ufffd.parquet:1"]
+    assert deduplicate([os.fsdecode(b"caf\xe9.parquet")], "out") == summary
+
+
+def test_names_that_begin_alike(tmp_path: Path) -> None:
+    columns = {"text": ["a"], "text.a": [1], "": ["x"], "a.b": [1], "a": [{"text": "inner"}]}
+    file = write(tmp_path / "in.parquet", columns)
+    (batch,) = read_batches(find_sources([file])[0], columns=["a"])
+    assert batch.schema.names == ["text", "a"]
+    for table in stages([file], tmp_path / "out"):
+        assert table.equals(pa.table(columns))

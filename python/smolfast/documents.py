@@ -265,9 +265,40 @@ class _Reader:
         for group in range(file.num_row_groups):
             meta = file.metadata.row_group(group)
             rows = max(1, self.batch_bytes * meta.num_rows // max(1, meta.total_byte_size))
-            for batch in file.iter_batches(min(rows, 1 << 20), row_groups=[group], columns=chosen):
+            size = min(rows, 1 << 20)
+            times = self.old_times(stream, file, schema, group, size)
+            for batch in file.iter_batches(size, row_groups=[group], columns=chosen):
+                if times is not None:
+                    self.check_times(batch, next(times), row)
                 yield self.checked(batch, row, schema)
                 row += batch.num_rows
+
+    def old_times(
+        self, stream: pa.NativeFile, file: pq.ParquetFile, schema: pa.Schema, group: int, size: int
+    ) -> Iterator[pa.RecordBatch] | None:
+        """Columns of times in 96 bits, as Spark and Impala wrote them, in microseconds; None if there are none."""
+        columns = [file.schema.column(place) for place in range(len(file.schema))]
+        old = {column.path.split(".")[0] for column in columns if column.physical_type == "INT96"}
+        names = [name for name in schema.names if name.split(".")[0] in old]
+        if not names:
+            return None
+        coarse = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, coerce_int96_timestamp_unit="us")
+        batches: Iterator[pa.RecordBatch] = coarse.iter_batches(size, row_groups=[group], columns=names)
+        return batches
+
+    def check_times(self, batch: pa.RecordBatch, coarse: pa.RecordBatch, row: int) -> None:
+        """Refuse times that pyarrow's nanoseconds in 64 bits don't hold: it reads others in their place."""
+        for field, column in zip(coarse.schema, coarse.columns, strict=True):
+            index = batch.schema.get_field_index(field.name)
+            try:
+                if index >= 0:
+                    column.cast(batch.schema.field(index).type)
+            except pa.ArrowInvalid as error:
+                raise SmolfastError(
+                    f"{self.path}, rows {row} to {row + batch.num_rows - 1}: column '{field.name}' (INT96) has a time "
+                    "outside the years 1677 to 2262; write it as a timestamp of microseconds (in Spark, "
+                    "spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS)"
+                ) from error
 
     def parquet_schema(self, file: pq.ParquetFile) -> pa.Schema:
         schema = file.schema_arrow

@@ -28,6 +28,7 @@ from smolfast.files import describe_os_error, fingerprint, naming, read_json, re
 from smolfast.progress import ProgressCallback
 from smolfast.schemas import check_storable
 from smolfast.shards import common_schema
+from smolfast.sources import document_id
 
 KEPT = "kept.parquet"
 REMOVED = "removed.parquet"
@@ -287,7 +288,14 @@ def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> Dedup
         threads=job.threads,
         protected=protected,
     )
-    names = Names([source.path for source in job.sources], starts, clusters, job.id_column, index, all_ids=bool(add_as))
+    names = Names(
+        [document_id(source.path) for source in job.sources],
+        starts,
+        clusters,
+        job.id_column,
+        index,
+        all_ids=bool(add_as),
+    )
     repeated = None
     if job.lines is not None:
         repeated = RepeatedLines(store, clusters.kept, job.lines, job.memory // 4, protected)
@@ -347,7 +355,7 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
 
 
 def _described(source: Source) -> dict[str, str]:
-    return {"path": source.path, "xxh3_128": _fingerprint(source)}
+    return {"path": document_id(source.path), "xxh3_128": _fingerprint(source)}
 
 
 def _fingerprint(source: Source) -> str:

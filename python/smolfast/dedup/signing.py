@@ -24,6 +24,7 @@ from smolfast.dedup.store import Column, DocumentStore, Position
 from smolfast.documents import ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
+from smolfast.sources import open_source
 
 Exact = Literal["text", "simplified"]
 
@@ -251,6 +252,7 @@ def _rows(source: Source) -> int:
     if source.kind != "parquet" or "://" in source.path:
         return 0
     try:
-        return int(pq.read_metadata(source.path).num_rows)
-    except (OSError, pa.ArrowException):
+        with open_source(source.path) as stream, pq.ParquetFile(stream) as file:
+            return int(file.metadata.num_rows)
+    except (OSError, pa.ArrowException, ValueError):
         return 0
