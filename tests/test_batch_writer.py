@@ -118,6 +118,24 @@ def test_writer_keeps_the_order_of_categories(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "a")["c"].combine_chunks().equals(categories)
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_writer_with_more_categories_than_a_row_group_holds(tmp_path: Path, long: bool) -> None:
+    """Each of the input's row groups may have a dictionary of its own."""
+    parts = []
+    for part in range(3):
+        names = [f"{part} {at}" for at in range(100)]
+        column = pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), pa.array(names))
+        texts = ["x" * (70 << 20) if long and (part, at) == (2, 50) else "x" for at in range(100)]
+        parts.append(pa.RecordBatch.from_pydict({"c": column, "text": texts}))
+    with BatchWriter(tmp_path / "a") as writer:
+        for batch in parts:
+            writer.write(batch)
+    table = pq.read_table(tmp_path / "a")
+    assert table.schema == parts[0].schema
+    assert table["c"].to_pylist() == [f"{part} {at}" for part in range(3) for at in range(100)]
+    assert pq.ParquetFile(tmp_path / "a").num_row_groups > 1
+
+
 def test_writer_refuses_what_parquet_has_no_form_for(tmp_path: Path) -> None:
     schema = pa.schema([("text", pa.string()), ("when", pa.month_day_nano_interval()), ("a", pa.struct([]))])
     with pytest.raises(SmolfastError, match=r"'when' \(month_day_nano_interval\), 'a' \(struct<>\); drop it or cast"):

@@ -125,14 +125,15 @@ class BatchWriter:
         if self._threads == 1 or size > 4 * ROW_GROUP_BYTES:
             # One huge document at a time.
             self._write_encoded(0)
-            long = {name for name in table.schema.names if _is_long(table[name])}
-            if long:
-                pages = {
-                    name: encode_long_column(table[name], nullable=table.schema.field(name).nullable) for name in long
-                }
-                self._file.add_with(_encode(_without_values(table, long)), pages)
-            else:
-                self._file.add(_encode(table))
+            for part in _combined(table):
+                long = {name for name in part.schema.names if _is_long(part[name])}
+                if long:
+                    pages = {
+                        name: encode_long_column(part[name], nullable=part.schema.field(name).nullable) for name in long
+                    }
+                    self._file.add_with(_encode(_without_values(part, long)), pages)
+                else:
+                    self._file.add(_encode(part))
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "smolfast-write")
@@ -160,9 +161,7 @@ class BatchWriter:
 
 
 def _encode(table: pa.Table) -> pa.Buffer:
-    """A parquet file of one row group; of none if there are no rows."""
-    # One chunk, since pages end where chunks do.
-    table = table.combine_chunks()
+    """A parquet file of one row group, or of more if the rows can't be in one; of none if there are no rows."""
     sink = pa.BufferOutputStream()
     # Dictionaries only of columns that are dictionaries, whose order of values pandas goes by: the wide columns are
     # distinct texts and ids, and zstd sees to repeated values. Statistics only of columns whose values are short enough
@@ -176,8 +175,20 @@ def _encode(table: pa.Table) -> pa.Buffer:
         write_statistics=[name for name in table.schema.names if not _has_long_values(table[name])],
     ) as writer:
         if table.num_rows:
-            writer.write_table(table, row_group_size=table.num_rows)
+            for part in _combined(table):
+                writer.write_table(part, row_group_size=part.num_rows)
     return sink.getvalue()
+
+
+def _combined(table: pa.Table) -> list[pa.Table]:
+    """The rows in one chunk, since pages end where chunks do: in several if their categories outnumber their indices."""
+    try:
+        return [table.combine_chunks()]
+    except pa.ArrowInvalid:
+        if table.num_rows < 2:
+            raise
+        half = table.num_rows // 2
+        return [*_combined(table.slice(0, half)), *_combined(table.slice(half))]
 
 
 def _has_long_values(column: pa.ChunkedArray) -> bool:

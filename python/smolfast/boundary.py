@@ -75,5 +75,5 @@ def writing(path: object) -> Iterator[None]:
         raise
     except FAULTS as error:
         raise SmolfastError(
-            f"can't write {path}: {one_line(error)}; cast the column to another type or drop it"
+            f"can't write {path}: {one_line(error).rstrip('.')}; cast the column to another type or drop it"
         ) from error
