@@ -199,7 +199,7 @@ def assert_same(after: pa.Table, before: pa.Table) -> None:
         assert same(one.combine_chunks(), two.combine_chunks()), (name, one, two)
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.integers(1, 12), st.booleans())
 def test_any_columns_through_every_stage(
     tmp_path_factory: pytest.TempPathFactory, table: pa.Table, group: int, dictionaries: bool
@@ -518,6 +518,8 @@ def test_pyarrows_faults_name_the_file_and_the_rows(tmp_path: Path, monkeypatch:
     for place, message in (
         ("smolfast.dedup.signing._sign", f"{file}, rows 0 to 1: no kernel for this; correct these rows"),
         ("smolfast.dedup.output.as_names", "rows 0 to 1: no kernel for this"),
+        ("smolfast.text.normalize", f"{file}, rows 0 to 1: no kernel for this"),
+        ("smolfast.split.select", f"{file}, rows 0 to 1: no kernel for this"),
         ("smolfast.documents._as_large_string", f"can't read {file}: .*no kernel for this"),
         ("smolfast.batch_writer._encode", "can't write .*: no kernel for this; cast the column"),
     ):
@@ -525,7 +527,9 @@ def test_pyarrows_faults_name_the_file_and_the_rows(tmp_path: Path, monkeypatch:
             patch.setattr(place, fail)
             with pytest.raises(SmolfastError, match=message) as error:
                 write(file, {"text": ["a", "a"], "id": [1, 2]})
-                deduplicate([file], tmp_path / "out")
+                deduplicate([file], tmp_path / "out", overwrite=True)
+                normalize_documents([file], tmp_path / "out.parquet")
+                split_documents(file, tmp_path / "sides", held_out_fraction=0.5, seed=1)
             assert "\n" not in str(error.value)
 
 

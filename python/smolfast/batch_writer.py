@@ -181,7 +181,7 @@ def _encode(table: pa.Table) -> pa.Buffer:
 
 
 def _combined(table: pa.Table) -> list[pa.Table]:
-    """The rows in one chunk, since pages end where chunks do: in several if their categories outnumber their indices."""
+    """The rows in one chunk, as pages end where chunks do; in several if their categories outnumber their indices."""
     try:
         return [table.combine_chunks()]
     except pa.ArrowInvalid:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from smolfast.boundary import computing
 from smolfast.columns import is_string
 from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
@@ -231,13 +232,14 @@ def _read_inputs(
     for file in inputs:
         row = 0
         for batch in read_batches(file.source, text_column=text_column, columns=["id"], errors=errors, counts=skipped):
-            text = batch.column(text_column)
-            name = document_id(file.source.path)
-            ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())
-            if text_column != "id" and "id" in batch.schema.names:
-                column = batch.column("id")
-                if is_string(column.type) or pa.types.is_integer(column.type):
-                    ids = pc.coalesce(column.cast(pa.string()), ids)
+            with computing(file.source.path, row, len(batch)):
+                text = batch.column(text_column)
+                name = document_id(file.source.path)
+                ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())
+                if text_column != "id" and "id" in batch.schema.names:
+                    column = batch.column("id")
+                    if is_string(column.type) or pa.types.is_integer(column.type):
+                        ids = pc.coalesce(column.cast(pa.string()), ids)
             row += len(batch)
             chosen = _choose(text, config, counts)
             counts["skipped_not_utf8"] = skipped["skipped"]

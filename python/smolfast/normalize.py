@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast import text
+from smolfast.boundary import computing
 from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, stored_schema, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import TEMPORARY_SUFFIX, naming, read_json, write_json
@@ -135,9 +136,12 @@ class _Job:
         return schema
 
     def batches(self, source: Source, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+        row = 0
         for batch in read_batches(source, text_column=self.text_column, errors=self.errors):
             before = batch.column(self.text_column)
-            after = self.apply(before, counts)
+            with computing(source.path, row, batch.num_rows):
+                after = self.apply(before, counts)
+            row += batch.num_rows
             position = batch.schema.get_field_index(self.text_column)
             counts["documents_in"] += batch.num_rows
             counts["documents_out"] += batch.num_rows

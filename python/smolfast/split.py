@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from smolfast.boundary import computing
 from smolfast.columns import select
 from smolfast.documents import BatchWriter, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
@@ -42,7 +43,8 @@ def split_documents(
         train_bytes, held_out_documents, held_out_bytes.
 
     Raises:
-        SmolfastError: input that can't be read, a side without documents, a disk that can't be written.
+        SmolfastError: input that can't be read, columns that can't be joined or stored, a side without documents, a
+            disk that can't be written.
     """
     limit = min(int(held_out_fraction * 2**64), 2**64 - 1)
     counts: Counter[str] = Counter()
@@ -55,12 +57,15 @@ def split_documents(
         BatchWriter(folder / "held_out.parquet", schema) as held_out,
     ):
         for index, source in enumerate(sources):
+            row = 0
             for batch in read_batches(source, text_column=text_column):
-                texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
-                hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
-                is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
-                for side, writer, mask in (("train", train, ~is_held_out), ("held_out", held_out, is_held_out)):
-                    part = select(batch, mask)
+                with computing(source.path, row, batch.num_rows):
+                    texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
+                    hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
+                    is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
+                    parts = [select(batch, ~is_held_out), select(batch, is_held_out)]
+                row += batch.num_rows
+                for side, writer, part in zip(SIDES, (train, held_out), parts, strict=True):
                     writer.write(part)
                     counts[f"{side}_documents"] += part.num_rows
                     counts[f"{side}_bytes"] += utf8_bytes(part.column(text_column))
