@@ -100,12 +100,57 @@ def test_writer_refuses_other_columns(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writer_drops_schema_metadata(tmp_path: Path) -> None:
-    batch = pa.RecordBatch.from_pydict({"text": ["a"]})
-    for name, value in (("a", b"1"), ("b", b"2")):
-        with BatchWriter(tmp_path / name) as writer:
-            writer.write(batch.replace_schema_metadata({b"made": value}))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_writer_keeps_metadata_and_what_may_not_be_null(tmp_path: Path) -> None:
+    field = pa.field("text", pa.string(), nullable=False, metadata={"language": "de"})
+    schema = pa.schema([field], {"made": "1"})
+    with BatchWriter(tmp_path / "a") as writer:
+        writer.write(pa.RecordBatch.from_pydict({"text": ["a"]}, schema))
+        writer.write(pa.RecordBatch.from_pydict({"text": ["b"]}))
+    assert pq.read_schema(tmp_path / "a").equals(schema, check_metadata=True)
+    with pytest.raises(SmolfastError, match="'text' has nulls"), BatchWriter(tmp_path / "a", schema) as writer:
+        writer.write(pa.RecordBatch.from_pydict({"text": ["a", None]}))
+
+
+def test_writer_keeps_the_order_of_categories(tmp_path: Path) -> None:
+    categories = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.int8()), pa.array(["z", "a", "unused"]))
+    with BatchWriter(tmp_path / "a") as writer:
+        writer.write(pa.RecordBatch.from_pydict({"c": categories, "text": ["a", "b", "c"]}))
+    assert pq.read_table(tmp_path / "a")["c"].combine_chunks().equals(categories)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_writer_with_more_categories_than_a_row_group_holds(tmp_path: Path, long: bool) -> None:
+    """Each of the input's row groups may have a dictionary of its own."""
+    parts = []
+    for part in range(3):
+        names = [f"{part} {at}" for at in range(100)]
+        column = pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), pa.array(names))
+        texts = ["x" * (70 << 20) if long and (part, at) == (2, 50) else "x" for at in range(100)]
+        parts.append(pa.RecordBatch.from_pydict({"c": column, "text": texts}))
+    with BatchWriter(tmp_path / "a") as writer:
+        for batch in parts:
+            writer.write(batch)
+    table = pq.read_table(tmp_path / "a")
+    assert table.schema == parts[0].schema
+    assert table["c"].to_pylist() == [f"{part} {at}" for part in range(3) for at in range(100)]
+    assert pq.ParquetFile(tmp_path / "a").num_row_groups > 1
+
+
+def test_writer_refuses_what_parquet_has_no_form_for(tmp_path: Path) -> None:
+    schema = pa.schema([("text", pa.string()), ("when", pa.month_day_nano_interval()), ("a", pa.struct([]))])
+    with pytest.raises(SmolfastError, match=r"'when' \(month_day_nano_interval\), 'a' \(struct<>\); drop it or cast"):
+        BatchWriter(tmp_path / "a", schema)
+    lists = pa.array([[1, 2], None], pa.list_(pa.int8(), 2))
+    for column in (lists, pa.StructArray.from_arrays([lists], ["l"]), pa.array([[None]], pa.list_(lists.type))):
+        with (
+            pytest.raises(SmolfastError, match=r"row 0: column 'l' .*fixed size"),
+            BatchWriter(tmp_path / "a") as writer,
+        ):
+            writer.write(pa.RecordBatch.from_pydict({"l": column}))
+    twice = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], ["n", "n"])
+    with pytest.raises(SmolfastError, match="two columns named 'n'"), BatchWriter(tmp_path / "a") as writer:
+        writer.write(twice)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_row_groups_reach_the_disk_while_others_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

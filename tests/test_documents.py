@@ -440,7 +440,7 @@ def test_parquet_text_column(tmp_path: Path) -> None:
     with pytest.raises(SmolfastError, match="column 'n' holds int64, not strings"):
         rows(file, text_column="n")
     twice = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], ["text", "n", "n"])
-    with pytest.raises(SmolfastError, match="two columns of the same name"):
+    with pytest.raises(SmolfastError, match="two columns named 'n'"):
         rows(write_parquet(tmp_path / "b.parquet", twice))
 
 

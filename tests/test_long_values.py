@@ -76,6 +76,19 @@ def test_the_writer_chooses_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert pq.ParquetFile(tmp_path / "a", page_checksum_verification=True).read().to_pylist() == batch.to_pylist()
 
 
+def test_beside_a_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_writer, "ROW_GROUP_BYTES", 1000)
+    kinds = pa.array(["x", None, "y", "x"]).dictionary_encode()
+    texts = ["a", "b" * 5000, "c" * 5000, None]
+    batch = pa.RecordBatch.from_pydict({"one": kinds, "text": texts, "two": kinds})
+    with BatchWriter(tmp_path / "a") as writer:
+        writer.write(batch)
+    file = pq.ParquetFile(tmp_path / "a", page_checksum_verification=True)
+    assert file.read().to_pylist() == batch.to_pylist()
+    assert file.schema_arrow == batch.schema
+    assert file.metadata.row_group(0).column(2).has_dictionary_page
+
+
 def test_other_readers(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars")
     text = "some words of a long text " * (3 << 20)  # 75 MiB, beyond four row groups

@@ -101,7 +101,7 @@ def test_what_cannot_be_done(documents: Path, tmp_path: Path, capsys: pytest.Cap
         normalize_documents([documents], tmp_path / "out")
     stamps = tmp_path / "stamps.parquet"
     pq.write_table(pa.table({"text": ["a"], "when": pa.array([0], pa.timestamp("s"))}), stamps)
-    with pytest.raises(SmolfastError, match="'when' holds a datetime that JSON has no form for; write parquet"):
+    with pytest.raises(SmolfastError, match=r"JSON has no form for column 'when' .* or write parquet"):
         normalize_documents([stamps], tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 

@@ -38,14 +38,18 @@ std::string shown(std::string_view format) {
 // No address space is larger than 2⁴⁷ bytes, so that neither is a buffer, and no place in one overflows.
 constexpr int64_t kMostRows = int64_t{1} << 43;
 
-void check_array(const ArrowArray& array, bool views) {
+void check_counts(const ArrowArray& array) {
   if (array.release == nullptr) refuse("the Arrow array was released");
-  if (array.n_children != 0 || array.dictionary != nullptr) refuse("a string column with children");
   if (array.length < 0 || array.offset < 0) refuse("negative length or offset in the Arrow column");
   if (array.length > kMostRows || array.offset > kMostRows) refuse("a length or offset beyond any memory");
   if (array.null_count < -1 || array.null_count > array.length) {
     refuse(std::to_string(array.null_count) + " nulls in " + std::to_string(array.length) + " rows");
   }
+}
+
+void check_array(const ArrowArray& array, bool views) {
+  check_counts(array);
+  if (array.n_children != 0 || array.dictionary != nullptr) refuse("a string column with children");
   constexpr int64_t kMostBuffers = int64_t{1} << 31;  // blocks are numbered by an int32_t
   if (array.n_buffers < 3 || array.n_buffers > (views ? kMostBuffers : 3) || array.buffers == nullptr) {
     refuse("the Arrow column has " + std::to_string(array.n_buffers) + " buffers");
@@ -63,17 +67,20 @@ void check_offsets(const Offset* offsets, int64_t size, const char* data) {
 
 }  // namespace
 
+const char* string_format(const ArrowSchema& schema) {
+  const std::string_view format = schema.format;
+  if (format == "u" || format == "z") return "u";
+  if (format == "U" || format == "Z") return "U";
+  if (format == "vu" || format == "vz") return "vu";
+  throw Error("expected a string column (Arrow format u, U or vu), got format '" + shown(format) +
+              "'; cast it to string first");
+}
+
 void check_string_schema(const ArrowSchema& schema) {
   if (schema.release == nullptr) refuse("the Arrow schema was released");
   if (schema.format == nullptr) refuse("the Arrow schema has no format");
-  if (schema.dictionary != nullptr) {
-    throw Error("a dictionary-encoded column is not a string column; cast it with .dictionary_decode()");
-  }
-  const std::string_view format = schema.format;
-  if (format != "u" && format != "U" && format != "vu") {
-    throw Error("expected a string column (Arrow format u, U or vu), got format '" + shown(format) +
-                "'; cast it to string first");
-  }
+  if (schema.dictionary != nullptr) refuse("a dictionary of dictionaries");
+  string_format(schema);
   if (schema.n_children != 0) refuse("a string column with children");
 }
 
@@ -83,7 +90,7 @@ StringColumn::StringColumn(const std::vector<std::string_view>& rows)
 StringColumn::StringColumn(const ArrowSchema& schema, const ArrowArray& array)
     : size_(array.length), offset_(array.offset) {
   check_string_schema(schema);
-  const std::string_view format = schema.format;
+  const std::string_view format = string_format(schema);
   check_array(array, format == "vu");
   layout_ = format == "u" ? Layout::kOffsets32 : format == "U" ? Layout::kOffsets64 : Layout::kViews;
   validity_ = array.null_count == 0 ? nullptr : static_cast<const uint8_t*>(array.buffers[0]);
@@ -254,6 +261,67 @@ void StringBuilder::finish(ArrowArray* array, ArrowSchema* schema) {
   offsets_ = {0};
   validity_ = {};
   nulls_ = 0;
+}
+
+namespace {
+
+// Reads an index of any integer type; negative ones and those beyond any dictionary come out as −1.
+using ReadIndex = int64_t (*)(const void* indices, int64_t at);
+
+template <typename Index>
+int64_t read_index(const void* indices, int64_t at) {
+  const Index index = static_cast<const Index*>(indices)[at];
+  return index > Index{0} && static_cast<uint64_t>(index) > static_cast<uint64_t>(kMostRows)
+             ? -1
+             : static_cast<int64_t>(index);
+}
+
+ReadIndex index_reader(std::string_view format) {
+  if (format == "c") return read_index<int8_t>;
+  if (format == "C") return read_index<uint8_t>;
+  if (format == "s") return read_index<int16_t>;
+  if (format == "S") return read_index<uint16_t>;
+  if (format == "i") return read_index<int32_t>;
+  if (format == "I") return read_index<uint32_t>;
+  if (format == "l") return read_index<int64_t>;
+  if (format == "L") return read_index<uint64_t>;
+  refuse("a dictionary with indices of format '" + shown(format) + "'");
+}
+
+}  // namespace
+
+void decode_dictionary(const ArrowSchema& encoded_schema, const ArrowArray& encoded, ArrowArray* array,
+                       ArrowSchema* schema) {
+  if (encoded_schema.release == nullptr) refuse("the Arrow schema was released");
+  if (encoded_schema.format == nullptr) refuse("the Arrow schema has no format");
+  const ReadIndex index = index_reader(encoded_schema.format);
+  check_counts(encoded);
+  if (encoded.n_children != 0 || encoded_schema.n_children != 0) refuse("a dictionary column with children");
+  if (encoded.dictionary == nullptr) refuse("a dictionary column without a dictionary");
+  if (encoded.n_buffers != 2 || encoded.buffers == nullptr) {
+    refuse("the Arrow dictionary column has " + std::to_string(encoded.n_buffers) + " buffers");
+  }
+  const auto* validity = encoded.null_count == 0 ? nullptr : static_cast<const uint8_t*>(encoded.buffers[0]);
+  if (validity == nullptr && encoded.null_count > 0) refuse("the Arrow column has nulls and no bitmap of them");
+  if (encoded.length > 0 && encoded.buffers[1] == nullptr) refuse("the Arrow dictionary column has no indices");
+  const StringColumn values(*encoded_schema.dictionary, *encoded.dictionary);
+  StringBuilder builder;
+  builder.reserve(encoded.length, 0);
+  for (int64_t row = 0; row < encoded.length; ++row) {
+    const int64_t at = row + encoded.offset;
+    if (validity != nullptr && ((validity[at >> 3] >> (at & 7)) & 1) == 0) {
+      builder.append_null();
+      continue;
+    }
+    const int64_t value = index(encoded.buffers[1], at);
+    if (value < 0 || value >= values.size()) throw Error("dictionary index out of range" + at_row(row));
+    if (values.is_null(value)) {
+      builder.append_null();
+    } else {
+      builder.append(values[value]);
+    }
+  }
+  builder.finish(array, schema);
 }
 
 }  // namespace smolfast::arrow

@@ -9,11 +9,14 @@
 
 namespace smolfast::arrow {
 
-// Throws Error unless the schema is one of strings.
+// Throws Error unless the schema is one of strings or binary.
 void check_string_schema(const ArrowSchema& schema);
 
+// The name of a layout as strings: "u", "U" or "vu", also for binary ("z", "Z", "vz"), as a constant.
+const char* string_format(const ArrowSchema& schema);
+
 // One chunk of strings, borrowed. Layouts: utf8 ("u", 32-bit offsets), large utf8 ("U", 64-bit offsets), string view
-// ("vu"), and plain pointers (a Python list). Rows are counted from the slice's own start.
+// ("vu"), the same of binary, and plain pointers (a Python list). Rows are counted from the slice's own start.
 class StringColumn {
  public:
   // Checks the structs and every offset or view, so that operator[] can't leave the buffers; throws Error naming the
@@ -78,5 +81,10 @@ class StringBuilder {
   std::vector<uint8_t> validity_;  // empty until the first null
   int64_t nulls_ = 0;
 };
+
+// A dictionary-encoded chunk as large utf8, into `array` and `schema`; the same checks as StringColumn's, and of every
+// index.
+void decode_dictionary(const ArrowSchema& encoded_schema, const ArrowArray& encoded, ArrowArray* array,
+                       ArrowSchema* schema);
 
 }  // namespace smolfast::arrow

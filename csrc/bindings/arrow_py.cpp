@@ -83,6 +83,7 @@ ImportedStrings::ImportedStrings(py::handle source, const char* argument) {
       throw Error(std::string(argument) + ": expected an Arrow string column or a list of str, got " +
                   python_type_name(source));
     }
+    if (schema_.dictionary != nullptr) decode_dictionaries();
     if (!decoded()) arrow::check_string_schema(schema_);  // there may be no array
     for (const ArrowArray& array : arrays_) chunks_.emplace_back(schema_, array);
   } catch (...) {
@@ -136,6 +137,23 @@ void ImportedStrings::take_array(py::handle source) {
   arrays_.push_back(take(capsule_pointer<ArrowArray>(array, "arrow_array")));
 }
 
+void ImportedStrings::decode_dictionaries() {
+  arrow::check_string_schema(*schema_.dictionary);  // there may be no array
+  for (ArrowArray& array : arrays_) {
+    ArrowArray decoded{};
+    ArrowSchema schema{};
+    arrow::decode_dictionary(schema_, array, &decoded, &schema);
+    release(schema);
+    release(array);
+    array = decoded;
+  }
+  release(schema_);
+  arrow::StringBuilder empty;
+  ArrowArray none{};
+  empty.finish(&none, &schema_);
+  release(none);
+}
+
 void ImportedStrings::take_sequence(py::handle source, const char* argument) {
   // A tuple of its own, so that nothing can be taken out of the list while the GIL is released.
   keep_alive_ = py::reinterpret_steal<py::object>(PySequence_Tuple(source.ptr()));
@@ -172,12 +190,11 @@ py::object export_strings(ArrowArray& array, ArrowSchema& schema) {
 }
 
 py::tuple ImportedStrings::hand_on() {
-  const std::string format = schema_.format != nullptr ? schema_.format : "";
+  const char* format = arrow::string_format(schema_);
   py::list chunks;
   for (ArrowArray& array : arrays_) {
     ArrowSchema schema{};
-    // The only formats that get here, as constants that outlive every array.
-    schema.format = format == "u" ? "u" : format == "U" ? "U" : "vu";
+    schema.format = format;
     schema.name = "";
     schema.flags = ARROW_FLAG_NULLABLE;
     schema.release = [](ArrowSchema* self) { self->release = nullptr; };

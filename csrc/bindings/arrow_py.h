@@ -32,6 +32,7 @@ class ImportedStrings {
  private:
   void take_stream(py::handle source);
   void take_array(py::handle source);
+  void decode_dictionaries();
   void take_sequence(py::handle source, const char* argument);
 
   ArrowSchema schema_{};

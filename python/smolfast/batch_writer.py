@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +18,13 @@ import pyarrow.parquet as pq
 
 from smolfast import _native
 from smolfast.background import Background
+from smolfast.boundary import writing
+from smolfast.columns import byte_lengths, conform, is_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, shown
 from smolfast.long_values import MOST_PAGE_BYTES, encode_long_column
 from smolfast.row_groups import RowGroupFile
-from smolfast.sources import one_line
+from smolfast.schemas import check_storable
 
 ROW_GROUP_BYTES = 16 << 20
 ROW_GROUP_ROWS = 1 << 16
@@ -44,15 +45,19 @@ class BatchWriter:
 
     When the block raises, nothing remains and an earlier file stays as it was.
 
+    Types, nullability and metadata are kept as pyarrow.parquet keeps them.
+
     Raises:
-        SmolfastError: the file can't be written, a batch doesn't have the first one's columns, or no batch was
-            written and no schema given.
+        SmolfastError: the file can't be written, a column has no form in parquet, a batch doesn't fit the schema, or no
+            batch was written and no schema given.
     """
 
     def __init__(self, path: str | os.PathLike[str], schema: pa.Schema | None = None, *, threads: int = 0) -> None:
-        """`schema` defaults to that of the first batch; schema metadata is not written. `threads`: 0 for every CPU."""
+        """`schema` defaults to that of the first batch. `threads`: 0 for every CPU."""
         self.path = Path(path)
-        self.schema = None if schema is None else schema.remove_metadata()
+        self.schema = schema
+        if schema is not None:
+            check_storable(schema, f"can't write {self.path}")
         self.rows = 0
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
@@ -72,10 +77,17 @@ class BatchWriter:
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; columns may come in another order or as another type that casts without loss."""
+        """Add rows; columns may come in another order or as another type that casts without loss, or lack (null)."""
         if self.schema is None:
-            self.schema = batch.schema.remove_metadata()
-        batch = self._conform(batch)
+            check_storable(batch.schema, f"can't write {self.path}")
+            self.schema = batch.schema
+        with writing(self.path):
+            self._write(batch)
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        assert self.schema is not None
+        batch = conform(batch, self.schema, f"can't write {self.path}")
+        _check_fixed_lists(batch, f"can't write {self.path}, row {self.rows}")
         ends = np.cumsum(_row_bytes(batch))
         self.rows += batch.num_rows
         start, before = 0, 0
@@ -94,7 +106,8 @@ class BatchWriter:
     ) -> bool | None:
         try:
             if kind is None:
-                self._finish()
+                with writing(self.path):
+                    self._finish()
         except BaseException as failed:
             # Through atomic_path, which removes the temporary file and words a full disk.
             if not self._stack.__exit__(type(failed), failed, failed.__traceback__):
@@ -105,25 +118,6 @@ class BatchWriter:
                 self._pool.shutdown(cancel_futures=True)
         return self._stack.__exit__(kind, error, trace)
 
-    def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        assert self.schema is not None
-        if batch.schema.equals(self.schema):
-            return batch
-        if sorted(batch.schema.names) != sorted(self.schema.names):
-            raise SmolfastError(
-                f"can't write {shown(self.path)}: the inputs have different columns "
-                f"({column_names(self.schema.names)} and then {column_names(batch.schema.names)}); process them one "
-                "by one"
-            )
-        try:
-            arrays = [batch.column(field.name).cast(field.type) for field in self.schema]
-        except pa.ArrowException as error:
-            raise SmolfastError(
-                f"can't write {shown(self.path)}: the inputs' columns have different types ({one_line(error)}); "
-                "process them one by one"
-            ) from error
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
     def _flush(self) -> None:
         table = pa.Table.from_batches(self._pending, self.schema)
         size = self._pending_bytes
@@ -131,14 +125,15 @@ class BatchWriter:
         if self._threads == 1 or size > 4 * ROW_GROUP_BYTES:
             # One huge document at a time.
             self._write_encoded(0)
-            long = {name for name in table.schema.names if _is_long(table[name])}
-            if long:
-                pages = {
-                    name: encode_long_column(table[name], nullable=table.schema.field(name).nullable) for name in long
-                }
-                self._file.add_with(_encode(_without_values(table, long)), pages)
-            else:
-                self._file.add(_encode(table))
+            for part in _combined(table):
+                long = {name for name in part.schema.names if _is_long(part[name])}
+                if long:
+                    pages = {
+                        name: encode_long_column(part[name], nullable=part.schema.field(name).nullable) for name in long
+                    }
+                    self._file.add_with(_encode(_without_values(part, long)), pages)
+                else:
+                    self._file.add(_encode(part))
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "smolfast-write")
@@ -166,24 +161,34 @@ class BatchWriter:
 
 
 def _encode(table: pa.Table) -> pa.Buffer:
-    """A parquet file of one row group; of none if there are no rows."""
-    # One chunk, since pages end where chunks do.
-    table = table.combine_chunks()
+    """A parquet file of one row group, or of more if the rows can't be in one; of none if there are no rows."""
     sink = pa.BufferOutputStream()
-    # No dictionaries: the wide columns are distinct texts and ids, and zstd sees to repeated values. Statistics only of
-    # columns whose values are short enough to stand in them: of a document of 1 GiB they take 3 GiB and 9 s to make,
-    # and then are left out.
+    # Dictionaries only of columns that are dictionaries, whose order of values pandas goes by: the wide columns are
+    # distinct texts and ids, and zstd sees to repeated values. Statistics only of columns whose values are short enough
+    # to stand in them: of a document of 1 GiB they take 3 GiB and 9 s to make, and then are left out.
     with pq.ParquetWriter(
         sink,
         table.schema,
         compression="zstd",
-        use_dictionary=False,
+        use_dictionary=[field.name for field in table.schema if pa.types.is_dictionary(field.type)],
         write_page_checksum=True,
         write_statistics=[name for name in table.schema.names if not _has_long_values(table[name])],
     ) as writer:
         if table.num_rows:
-            writer.write_table(table, row_group_size=table.num_rows)
+            for part in _combined(table):
+                writer.write_table(part, row_group_size=part.num_rows)
     return sink.getvalue()
+
+
+def _combined(table: pa.Table) -> list[pa.Table]:
+    """The rows in one chunk, as pages end where chunks do; in several if their categories outnumber their indices."""
+    try:
+        return [table.combine_chunks()]
+    except pa.ArrowInvalid:
+        if table.num_rows < 2:
+            raise
+        half = table.num_rows // 2
+        return [*_combined(table.slice(0, half)), *_combined(table.slice(half))]
 
 
 def _has_long_values(column: pa.ChunkedArray) -> bool:
@@ -196,7 +201,7 @@ def _is_long(column: pa.ChunkedArray) -> bool:
 
 
 def _longest(column: pa.ChunkedArray) -> int:
-    return int(pc.max(pc.binary_length(column)).as_py() or 0) if is_bytes(column.type) else 0
+    return int(pc.max(byte_lengths(column)).as_py() or 0) if is_bytes(column.type) else 0
 
 
 def _without_values(table: pa.Table, names: set[str]) -> pa.Table:
@@ -212,22 +217,40 @@ def _row_bytes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
         if is_bytes(column.type):
-            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+            sizes += pc.fill_null(byte_lengths(column), 0).to_numpy(zero_copy_only=False)
         else:
             sizes += 8
     return sizes
 
 
-def column_names(names: Sequence[str]) -> str:
-    """Columns for a message, at most twenty."""
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+def _check_fixed_lists(batch: pa.RecordBatch, where: str) -> None:
+    """Refuse nulls that pyarrow writes and can't read again: of lists of a fixed size."""
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if _holds_fixed_list(field.type) and _has_null_fixed_list(column):
+            raise SmolfastError(
+                f"{where}: column '{field.name}' ({field.type}) has a null in the place of a list of a fixed size, "
+                "which parquet can't hold; cast it to a list first"
+            )
 
 
-def is_string(type_: pa.DataType) -> bool:
-    """Whether an Arrow type is one of the three string types."""
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+def _holds_fixed_list(type_: pa.DataType) -> bool:
+    if isinstance(type_, pa.BaseExtensionType):
+        type_ = type_.storage_type
+    children = [type_.field(place).type for place in range(type_.num_fields)]
+    return bool(pa.types.is_fixed_size_list(type_)) or any(map(_holds_fixed_list, children))
 
 
-def is_bytes(type_: pa.DataType) -> bool:
-    """Whether an Arrow type holds strings or binary."""
-    return is_string(type_) or bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
+def _has_null_fixed_list(column: pa.Array) -> bool:
+    type_ = column.type
+    if isinstance(type_, pa.BaseExtensionType):
+        return _has_null_fixed_list(column.storage)
+    if pa.types.is_fixed_size_list(type_):
+        return column.null_count > 0 or _has_null_fixed_list(column.flatten())
+    if pa.types.is_struct(type_):
+        return any(_has_null_fixed_list(part) for part in column.flatten())
+    if pa.types.is_map(type_):
+        return any(_has_null_fixed_list(part) for part in (column.keys, column.items))
+    try:
+        return type_.num_fields > 0 and _has_null_fixed_list(column.flatten())
+    except pa.ArrowNotImplementedError:  # list views of some types
+        return _has_null_fixed_list(column.values)

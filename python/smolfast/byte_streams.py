@@ -9,7 +9,6 @@ import gzip
 import importlib
 import io
 import lzma
-import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -17,8 +16,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
-from smolfast.sources import one_line, open_source, plain_name
+from smolfast.sources import open_source, plain_name
 
 CODECS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 """Compressions by the last suffix."""
@@ -31,40 +29,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _BLOCK = 1 << 18
-_LONG_WINDOW = "too much memory"  # zstd's words for a window beyond 128 MiB
-
-
-@contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn everything that reading a file may raise into an error of one line on that file."""
-    try:
-        yield
-    except SmolfastError:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
-        # Arrow's own findings (truncated stream, bad magic, corrupt page) are OSErrors without a number.
-        raise SmolfastError(_damage(path, error)) from error
-    except (pa.ArrowException, UnicodeError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise SmolfastError(_damage(path, error)) from error
-    except ValueError as error:  # a zero byte in the name
-        raise SmolfastError(f"can't read {path!r}: {one_line(error)}; check the path") from error
-    except Exception as error:
-        if "://" not in path:
-            raise
-        # Backends of URLs raise errors of their own, of no common type.
-        raise SmolfastError(f"can't read {path}: {type(error).__name__}: {one_line(error)}") from error
-
-
-def _damage(path: str, error: BaseException) -> str:
-    if _LONG_WINDOW in str(error):
-        return (
-            f"{path} is zstd with a window of more than 128 MiB (zstd --long=28 or more), which Arrow doesn't unpack; "
-            f"pack it again: zstd -d --long=31 -c {path} | zstd -o "
-            f"NEW{''.join(PurePosixPath(path).suffixes[-2:])}"
-        )
-    return f"{path} is corrupt or truncated ({one_line(error)}); make or download it again"
 
 
 def codec(path: str) -> str | None:

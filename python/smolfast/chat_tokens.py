@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from smolfast.apart import check_apart
 from smolfast.arrow_files import read_arrow
-from smolfast.batch_writer import column_names, is_string
-from smolfast.byte_streams import open_utf8, reading
+from smolfast.boundary import reading
+from smolfast.byte_streams import open_utf8
 from smolfast.chat import encode_conversation, turn_tokens
+from smolfast.columns import column_names, is_string
 from smolfast.document_encoder import counted
 from smolfast.documents import ErrorPolicy
 from smolfast.errors import SmolfastError

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import xxhash
 
 from smolfast.apart import check_apart, leave_out
-from smolfast.batch_writer import is_string
+from smolfast.boundary import computing
+from smolfast.columns import is_string
 from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.sources import document_id, stat_source
@@ -259,13 +260,14 @@ def _read_inputs(
             file.source, text_column=text_column, columns=["id"], types={"id": "string"}, errors=errors, counts=skipped
         )
         for batch in reading:
-            text = batch.column(text_column)
-            name = document_id(file.source.path)
-            ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())
-            if text_column != "id" and "id" in batch.schema.names:
-                column = batch.column("id")
-                if is_string(column.type) or pa.types.is_integer(column.type):
-                    ids = pc.coalesce(column.cast(pa.string()), ids)
+            with computing(file.source.path, row, len(batch)):
+                text = batch.column(text_column)
+                name = document_id(file.source.path)
+                ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())
+                if text_column != "id" and "id" in batch.schema.names:
+                    column = batch.column("id")
+                    if is_string(column.type) or pa.types.is_integer(column.type):
+                        ids = pc.coalesce(column.cast(pa.string()), ids)
             row += len(batch)
             chosen = _choose(text, config, counts)
             counts["skipped_not_utf8"] = skipped["skipped"]

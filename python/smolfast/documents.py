@@ -18,12 +18,15 @@ import pyarrow.parquet as pq
 
 from smolfast import _native
 from smolfast.arrow_files import read_arrow
-from smolfast.batch_writer import BatchWriter, column_names, is_bytes, is_string
-from smolfast.byte_streams import codec, open_utf8, reading
+from smolfast.batch_writer import BatchWriter
+from smolfast.boundary import reading
+from smolfast.byte_streams import codec, open_utf8
+from smolfast.columns import byte_lengths, column_names, is_bytes, is_string, select
 from smolfast.errors import SmolfastError
 from smolfast.json_lines import MOST_LINE_BYTES
 from smolfast.json_values import TYPES
 from smolfast.rows import RowReader, TextRule, no_text_column
+from smolfast.schemas import twice
 from smolfast.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "Sources",
     "find_sources",
     "read_batches",
+    "stored_schema",
     "utf8_bytes",
 ]
 
@@ -60,9 +64,9 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Stream a source as record batches of about `batch_bytes` of input, in bounded memory.
 
-    The text column comes as large_string without nulls, whatever string or binary type it was stored as. A text file
-    is one row, with columns `id` (the source's path) and `text_column`. Line numbers count from 1, rows and byte
-    offsets from 0.
+    The text column comes as large_string without nulls, whatever string or binary type it was stored as; the other
+    columns of parquet and Arrow's files come as they are, with their metadata. A text file is one row, with columns
+    `id` (the source's path) and `text_column`. Line numbers count from 1, rows and byte offsets from 0.
 
     JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, or
     a string of JSON where none of them does (`smolfast.json_values`). An absent key is a null. Cells of CSV are
@@ -91,11 +95,7 @@ def read_batches(
     """
     if errors not in get_args(ErrorPolicy):
         raise SmolfastError(f"errors = {errors!r} is unknown; choose one of {', '.join(get_args(ErrorPolicy))}")
-    asked = {}
-    for name, type_ in (types or {}).items():
-        if type_ not in TYPES:
-            raise SmolfastError(f"the type {type_!r} of column '{name}' is unknown; choose one of {', '.join(TYPES)}")
-        asked[name] = TYPES[type_]
+    asked = _types(types)
     counts = Counter() if counts is None else counts
     kept = None if columns is None else frozenset({*columns, text_column})
     batch_bytes = max(1, batch_bytes)
@@ -111,6 +111,38 @@ def read_batches(
             return
         with open_source(source.path) as stream:
             yield from reader.parquet(stream) if source.kind == "parquet" else reader.arrow(stream)
+
+
+def stored_schema(
+    source: Source, *, text_column: str = "text", types: Mapping[str, str] | None = None, errors: str = "fail"
+) -> pa.Schema | None:
+    """The columns of a source: of parquet and Arrow's files as they say, of JSON and CSV as all their rows do.
+
+    None for JSON and CSV without rows.
+
+    Raises:
+        SmolfastError: as `read_batches`.
+    """
+    with reading(source.path):
+        if source.kind in ROW_KINDS:
+            rows = RowReader(source.path, source.kind, text_column, None, _types(types), errors, Counter())
+            return rows.whole_schema(BATCH_BYTES)
+        if source.kind == "text":
+            return pa.schema([("id", pa.string()), (text_column, pa.large_string())])
+        reader = _Reader(source.path, text_column, None, errors, BATCH_BYTES, Counter())
+        with open_source(source.path) as stream:
+            if source.kind == "parquet":
+                with pq.ParquetFile(stream) as file:
+                    return reader.checked_schema(file.schema_arrow)
+            return reader.checked_schema(read_arrow(stream, BATCH_BYTES)[0])
+
+
+def _types(types: Mapping[str, str] | None) -> dict[str, pa.DataType]:
+    """The types asked for, by column."""
+    for name, type_ in (types or {}).items():
+        if type_ not in TYPES:
+            raise SmolfastError(f"the type {type_!r} of column '{name}' is unknown; choose one of {', '.join(TYPES)}")
+    return {name: TYPES[type_] for name, type_ in (types or {}).items()}
 
 
 class _Reader:
@@ -153,11 +185,11 @@ class _Reader:
 
     def arrow(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
         schema, batches = read_arrow(stream, self.batch_bytes)
-        self.check(schema)
-        kept = [name for name in schema.names if self.keeps(name)]
+        schema = self.checked_schema(schema)
+        schema = pa.schema([field for field in schema if self.keeps(field.name)], schema.metadata)
         row = 0
         for batch in batches:
-            yield self.checked(batch.select(kept), row)
+            yield self.checked(batch, row, schema)
             row += batch.num_rows
 
     # Parquet
@@ -166,49 +198,85 @@ class _Reader:
         # Read pages as they are needed, not all of a row group's: both settings, or a group of 240 MB takes 277 MB
         # instead of 46.
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
-        self.check(file.schema_arrow)
-        kept = [name for name in file.schema_arrow.names if self.keeps(name)]
+        schema = self.checked_schema(file.schema_arrow)
+        kept = [name for name in schema.names if self.keeps(name)]
+        # A name also stands for the columns that begin with it and a dot; without names there is no question.
+        chosen = None if len(kept) == len(schema.names) else kept
+        schema = pa.schema([schema.field(name) for name in kept], schema.metadata)
         row = 0
         for group in range(file.num_row_groups):
             meta = file.metadata.row_group(group)
             rows = max(1, self.batch_bytes * meta.num_rows // max(1, meta.total_byte_size))
-            for batch in file.iter_batches(min(rows, 1 << 20), row_groups=[group], columns=kept):
-                yield self.checked(batch, row)
+            size = min(rows, 1 << 20)
+            times = self.old_times(stream, file, schema, group, size)
+            for batch in file.iter_batches(size, row_groups=[group], columns=chosen):
+                if times is not None:
+                    self.check_times(batch, next(times), row)
+                yield self.checked(batch, row, schema)
                 row += batch.num_rows
 
-    def check(self, schema: pa.Schema) -> None:
-        """Raise unless there is a text column, and no name twice."""
+    def old_times(
+        self, stream: pa.NativeFile, file: pq.ParquetFile, schema: pa.Schema, group: int, size: int
+    ) -> Iterator[pa.RecordBatch] | None:
+        """Columns of times in 96 bits, as Spark and Impala wrote them, in microseconds; None if there are none."""
+        columns = [file.schema.column(place) for place in range(len(file.schema))]
+        old = {column.path.split(".")[0] for column in columns if column.physical_type == "INT96"}
+        names = [name for name in schema.names if name.split(".")[0] in old]
+        if not names:
+            return None
+        coarse = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, coerce_int96_timestamp_unit="us")
+        batches: Iterator[pa.RecordBatch] = coarse.iter_batches(size, row_groups=[group], columns=names)
+        return batches
+
+    def check_times(self, batch: pa.RecordBatch, coarse: pa.RecordBatch, row: int) -> None:
+        """Refuse times that pyarrow's nanoseconds in 64 bits don't hold: it reads others in their place."""
+        for field, column in zip(coarse.schema, coarse.columns, strict=True):
+            index = batch.schema.get_field_index(field.name)
+            try:
+                if index >= 0:
+                    column.cast(batch.schema.field(index).type)
+            except pa.ArrowInvalid as error:
+                raise SmolfastError(
+                    f"{self.path}, rows {row} to {row + batch.num_rows - 1}: column '{field.name}' (INT96) has a time "
+                    "outside the years 1677 to 2262; write it as a timestamp of microseconds (in Spark, "
+                    "spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS)"
+                ) from error
+
+    def checked_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The columns that a file says it has, if there is a text column among them and no name twice."""
         names = schema.names
         if self.text_column not in names:
             raise no_text_column(self.path, self.text_column, names)
         if len(set(names)) != len(names):
-            raise SmolfastError(f"{self.path} has two columns of the same name ({column_names(names)}); rename one")
+            raise twice(self.path, next(name for index, name in enumerate(names) if name in names[:index]))
         stored = schema.field(self.text_column).type
         value = stored.value_type if pa.types.is_dictionary(stored) else stored
-        if not is_bytes(value):
+        if not is_bytes(value) and not pa.types.is_null(value):
             raise SmolfastError(
                 f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
                 f"(there are: {column_names(names)})"
             )
+        return schema
 
-    def checked(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+    def checked(self, batch: pa.RecordBatch, first_row: int, schema: pa.Schema) -> pa.RecordBatch:
         arrays, keep = [], np.ones(batch.num_rows, bool)
         fields = []
-        for field, column in zip(batch.schema, batch.columns, strict=True):
+        for field in schema:
+            column = batch.column(field.name)
             is_text = field.name == self.text_column
             if is_text:
                 column = _as_large_string(column)
+            elif column.type != field.type:  # A batch's dictionary has indices of 32 bits, whatever the file's.
+                column = column.cast(field.type)
             if is_string(column.type):
                 column = self.repaired(column, field.name, first_row, keep, nulls=not is_text)
             else:
                 column.validate(full=True)
             arrays.append(column)
-            fields.append(pa.field(field.name, column.type))
-        checked = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-        if keep.all():
-            return checked
+            fields.append(field.with_type(column.type))
+        checked = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, schema.metadata))
         self.counts["skipped"] += int(len(keep) - keep.sum())
-        return checked.filter(pa.array(keep))
+        return select(checked, keep)
 
     def repaired(
         self, column: pa.Array, name: str, first_row: int, keep: npt.NDArray[np.bool_], *, nulls: bool
@@ -235,7 +303,7 @@ def _as_large_string(column: pa.Array) -> pa.Array:
     """Strings or binary of any kind as large_string, the bytes unchecked."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if is_string(column.type):
+    if is_string(column.type) or pa.types.is_null(column.type):
         return column.cast(pa.large_string())
     column = column.cast(pa.large_binary())
     return pa.Array.from_buffers(pa.large_string(), len(column), column.buffers(), column.null_count, column.offset)
@@ -249,4 +317,4 @@ def _is_valid(column: pa.Array) -> bool:
 
 def utf8_bytes(column: pa.Array) -> int:
     """Bytes of all the texts of a string column, nulls counting nothing."""
-    return int(pc.sum(pc.binary_length(column)).as_py() or 0)
+    return int(pc.sum(byte_lengths(column)).as_py() or 0)

@@ -99,8 +99,8 @@ def evaluate(
         chosen = choose_documents(texts, config.max_bytes)
         if not any(texts[index] for index in chosen):
             raise SmolfastError(
-                f"the documents chosen of {held_out_documents} are empty; give other held-out documents, or raise --set "
-                "evaluate.max_bytes"
+                f"the documents chosen of {held_out_documents} are empty; give other held-out documents, or "
+                "raise --set evaluate.max_bytes"
             )
         documents = [_document(file, index) for index in chosen]
         nats = code_lengths(network, documents, workers, progress)

@@ -61,7 +61,7 @@ def complete(
     else:
         encoded = encode(tokenizer, [config.prompt])[0]
         if isinstance(encoded, str):
-            raise SmolfastError(f"the tokenizer of {export} can't encode the prompt ({encoded}); give another --prompt")
+            raise SmolfastError(f"the tokenizer of {export} can't encode the prompt ({encoded}); give another one")
         prompt = encoded
     # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
     with Workers(threads=1):

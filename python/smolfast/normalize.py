@@ -1,4 +1,4 @@
-"""Normalise the text column of files: any documents in, parquet or JSON lines out, every other column kept."""
+"""Normalise the text column of files: any documents in, parquet or JSON lines out, every other column as it is."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import pyarrow.compute as pc
 
 from smolfast import text
 from smolfast.apart import check_apart, leave_out
+from smolfast.boundary import computing
 from smolfast.byte_streams import CODECS
-from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, utf8_bytes
+from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, stored_schema, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import final_path, naming, read_json, write_json
 from smolfast.json_lines import JsonLinesWriter
 from smolfast.progress import ProgressCallback
+from smolfast.schemas import check_json, check_storable
+from smolfast.shards import common_schema
 from smolfast.sources import Sources
 from smolfast.text_rules import TextRules
 
@@ -84,7 +87,7 @@ def normalize_documents(
             progress(index, len(sources), note)
 
     if writes_a_file(output):
-        with _writer(output) as writer:
+        with _writer(output, job.schema(sources, output)) as writer:
             for index, source in enumerate(sources):
                 for batch in job.batches(source, counts, templates=isinstance(writer, JsonLinesWriter)):
                     writer.write(batch)
@@ -94,11 +97,18 @@ def normalize_documents(
     names = _names(sources)
     check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
+    # What stands against a file is found before the first is written.
+    schemas = {
+        name: job.schema([source], output / name)
+        for source, name in zip(sources, names, strict=True)
+        if source.kind == "parquet"
+    }
     for index, (source, name) in enumerate(zip(sources, names, strict=True)):
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
             of_file = Counter(dict.fromkeys(COUNTS, 0))
-            with _writer(output / name, job.empty_schema(source)) as writer:
+            schema = schemas[name] if name in schemas else job.schema([source], output / name)
+            with _writer(output / name, schema) as writer:
                 for batch in job.batches(source, of_file, templates=isinstance(writer, JsonLinesWriter)):
                     writer.write(batch)
                     report(index, f"{counts['documents_in'] + of_file['documents_in']:,} documents")
@@ -144,19 +154,32 @@ class _Job:
         self.errors = errors
         self.threads = threads
 
-    def empty_schema(self, source: Source) -> pa.Schema | None:
-        """What to write if the source has no documents: None if it has."""
-        if next(read_batches(source, text_column=self.text_column, columns=[], errors=self.errors), None) is not None:
+    def schema(self, sources: Sequence[Source], output: Path) -> pa.Schema | None:
+        """The columns of a parquet file made from all of these; None for JSON lines, if they can hold the values."""
+        if not _is_parquet(output):
+            for source in sources:
+                if source.kind in ("parquet", "arrow"):
+                    stored = stored_schema(source, text_column=self.text_column, errors=self.errors)
+                    assert stored is not None
+                    check_json(stored.remove(stored.get_field_index(self.text_column)), source.path)
             return None
-        fields = [(self.text_column, pa.large_string())]
-        return pa.schema([*fields, (WORDS, WORDS_TYPE)] if self.rules.words else fields)
+        schema = common_schema(sources, text_column=self.text_column, types=self.types, errors=self.errors)
+        if schema is None:
+            schema = pa.schema([(self.text_column, pa.large_string())])
+        check_storable(schema, ", ".join(source.path for source in sources[:3]))
+        if self.rules.words and WORDS not in schema.names:
+            schema = schema.append(pa.field(WORDS, WORDS_TYPE))
+        return schema
 
     def batches(self, source: Source, counts: Counter[str], *, templates: bool) -> Iterator[pa.RecordBatch]:
+        row = 0
         for batch in read_batches(
             source, text_column=self.text_column, types=self.types, errors=self.errors, templates=templates
         ):
             before = batch.column(self.text_column)
-            after = self.rules.apply(before, counts, threads=self.threads)
+            with computing(source.path, row, batch.num_rows):
+                after = self.rules.apply(before, counts, threads=self.threads)
+            row += batch.num_rows
             position = batch.schema.get_field_index(self.text_column)
             counts["documents_in"] += batch.num_rows
             counts["documents_out"] += batch.num_rows
@@ -164,7 +187,7 @@ class _Job:
             counts["bytes_out"] += utf8_bytes(after)
             if after is not before:
                 counts["documents_changed"] += pc.sum(pc.not_equal(before, after)).as_py() or 0
-            batch = batch.set_column(position, pa.field(self.text_column, after.type), after)
+            batch = batch.set_column(position, batch.schema.field(position).with_type(after.type), after)
             yield self.with_words(batch, after, source, counts) if self.rules.words else batch
 
     def with_words(
@@ -178,8 +201,11 @@ class _Job:
 
 
 def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLinesWriter:
-    name = final_path(path).name
-    return BatchWriter(path, schema) if name.endswith(".parquet") else JsonLinesWriter(path)
+    return BatchWriter(path, schema) if _is_parquet(path) else JsonLinesWriter(path)
+
+
+def _is_parquet(path: Path) -> bool:
+    return final_path(path).name.endswith(".parquet")
 
 
 def _names(sources: Sequence[Source]) -> list[str]:

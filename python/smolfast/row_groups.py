@@ -21,6 +21,7 @@ _FILE_ROWS, _FILE_ROW_GROUPS = 3, 4
 _GROUP_COLUMNS, _GROUP_BYTES, _GROUP_FILE_OFFSET, _GROUP_COMPRESSED, _GROUP_ORDINAL = 1, 2, 5, 6, 7
 _CHUNK_FILE_OFFSET, _CHUNK_META = 2, 3
 _META_PATH, _META_UNCOMPRESSED, _META_COMPRESSED, _META_PAGES = 3, 6, 7, 9
+_META_DICTIONARY = 11
 _META_OFFSETS = (9, 10, 11, 14)  # of data pages, index pages, dictionary pages, bloom filter
 
 Struct = dict[int, tuple[int, Any]]
@@ -59,7 +60,7 @@ class RowGroupFile:
         self._write(pages)
 
     def add_with(self, encoded: bytes | memoryview, columns: Mapping[str, Pages]) -> None:
-        """Append the one row group of a file without dictionaries, with other pages in the place of some columns'."""
+        """Append a file's one row group with other pages in the place of some columns', which have no dictionary."""
         encoded = memoryview(encoded)
         footer, _ = self._opened(encoded)
         (group,) = footer[_FILE_ROW_GROUPS][1][1]
@@ -68,12 +69,13 @@ class RowGroupFile:
         for chunk in group[_GROUP_COLUMNS][1][1]:
             meta = chunk[_CHUNK_META][1]
             path = [name.decode() for name in meta[_META_PATH][1][1]]
-            start = meta[_META_PAGES][1]
+            start = min(meta[number][1] for number in (_META_PAGES, _META_DICTIONARY) if number in meta)
             pieces: Sequence[bytes | memoryview] = [encoded[start : start + meta[_META_COMPRESSED][1]]]
             if len(path) == 1 and path[0] in columns:
                 columns[path[0]].describe(meta)
                 pieces = columns[path[0]].pieces
             _move(meta, _META_PAGES, self._at - start)
+            _move(meta, _META_DICTIONARY, self._at - start)
             _move(chunk, _CHUNK_FILE_OFFSET, self._at - start)
             uncompressed += meta[_META_UNCOMPRESSED][1]
             for piece in pieces:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from smolfast.batch_writer import column_names
 from smolfast.byte_streams import open_utf8
+from smolfast.columns import column_names
 from smolfast.csv_rows import read_rows
 from smolfast.errors import SmolfastError
 from smolfast.json_lines import TEMPLATE, read_lines, read_values
@@ -119,6 +119,12 @@ class RowReader:
             batch = self.batch(rows, schema)
             if batch.num_rows:
                 yield batch
+
+    def whole_schema(self, batch_bytes: int) -> pa.Schema | None:
+        """The columns of all rows; None if there are none."""
+        for rows, last in _gathered(self.rows(), batch_bytes):
+            return (None if last else self._scanned()) or self.schema(rows)
+        return None
 
     def _scanned(self) -> pa.Schema | None:
         """The types of a file that doesn't fit into one batch; None if its first rows say enough."""

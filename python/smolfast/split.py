@@ -14,8 +14,11 @@ import pyarrow.compute as pc
 import xxhash
 
 from smolfast.apart import check_apart
+from smolfast.boundary import computing
+from smolfast.columns import find_column, select
 from smolfast.documents import BatchWriter, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
+from smolfast.shards import common_schema
 
 if TYPE_CHECKING:
     from smolfast.progress import ProgressCallback
@@ -33,7 +36,7 @@ def split_documents(
     errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Write `train.parquet` and `held_out.parquet`, every column kept, the documents in their order.
+    """Write `train.parquet` and `held_out.parquet`, every column kept as it is, the documents in their order.
 
     A document is held out when the 64-bit xxh3 of its text, under `seed`, lies in the lowest `held_out_fraction` of
     its range. So its side depends on nothing but its text and the seed, and equal texts share a side.
@@ -49,24 +52,32 @@ def split_documents(
         train_bytes, held_out_documents, held_out_bytes.
 
     Raises:
-        SmolfastError: input that can't be read, a side without documents, a disk that can't be written.
+        SmolfastError: input that can't be read, columns that can't be joined or stored, a side without documents, a
+            disk that can't be written.
     """
     limit = min(int(held_out_fraction * 2**64), 2**64 - 1)
     counts: Counter[str] = Counter()
     total = 0
     folder = Path(output_folder)
     sources = find_sources([documents])
-    sides: dict[int, bool] = {}
     check_apart(folder, [documents, *(source.path for source in sources)], writes=[f"{side}.parquet" for side in SIDES])
-    with BatchWriter(folder / "train.parquet") as train, BatchWriter(folder / "held_out.parquet") as held_out:
+    schema = common_schema(sources, text_column=text_column, errors=errors)
+    sides: dict[int, bool] = {}
+    with (
+        BatchWriter(folder / "train.parquet", schema) as train,
+        BatchWriter(folder / "held_out.parquet", schema) as held_out,
+    ):
         for index, source in enumerate(sources):
+            row = 0
             for batch in read_batches(source, text_column=text_column, errors=errors):
-                texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
-                hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
-                is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
-                _follow_clusters(batch, is_held_out, sides)
-                for side, writer, mask in (("train", train, ~is_held_out), ("held_out", held_out, is_held_out)):
-                    part = batch.filter(pa.array(mask))
+                with computing(source.path, row, batch.num_rows):
+                    texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
+                    hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
+                    is_held_out = np.array(hashes, np.uint64) < np.uint64(limit)
+                    _follow_clusters(batch, is_held_out, sides)
+                    parts = [select(batch, ~is_held_out), select(batch, is_held_out)]
+                row += batch.num_rows
+                for side, writer, part in zip(SIDES, (train, held_out), parts, strict=True):
                     writer.write(part)
                     counts[f"{side}_documents"] += part.num_rows
                     counts[f"{side}_bytes"] += utf8_bytes(part.column(text_column))
@@ -103,7 +114,8 @@ def _follow_clusters(batch: pa.RecordBatch, is_held_out: npt.NDArray[np.bool_], 
 
 
 def _added(batch: pa.RecordBatch, name: str) -> pa.Array | None:
-    """A column of integers that `deduplicate` added; its metadata tell which it is if it was renamed."""
-    marked = [field.name for field in batch.schema if (field.metadata or {}).get(b"smolfast") == name.encode()]
-    at = batch.schema.get_field_index(marked[0] if marked else name)
-    return batch.column(at) if at >= 0 and pa.types.is_integer(batch.schema.field(at).type) else None
+    """A column of integers that `deduplicate` added."""
+    found = find_column(batch.schema, name)
+    if found is None or not pa.types.is_integer(batch.schema.field(found).type):
+        return None
+    return batch.column(found)

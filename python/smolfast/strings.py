@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -15,7 +16,10 @@ _TYPES = {"u": pa.string(), "U": pa.large_string(), "vu": pa.string_view()}
 
 
 def importable(strings: Strings) -> Strings:
-    """The column as something of pyarrow's, or as the list it is, without a copy.
+    """The column as strings of pyarrow's, or as a list of str and None; without a copy where it is one of strings.
+
+    Dictionaries (categories) come as their values, binary and numpy's bytes as the UTF-8 that they must hold, objects
+    of numpy, pandas and `datasets` as lists.
 
     What other libraries hand over goes through our own checks first: pyarrow believes the structs of the C data
     interface, and a null pointer or a wild length there ends the process. Of its own arrays pyarrow knows how long the
@@ -33,12 +37,56 @@ def importable(strings: Strings) -> Strings:
             raise SmolfastError(
                 f"strings: the Arrow column is corrupt ({' '.join(str(error).split())}); make or download it again"
             ) from error
-        return strings
-    if not (hasattr(strings, "__arrow_c_stream__") or hasattr(strings, "__arrow_c_array__")):
+        if strings.type in _TYPES.values():
+            return strings
+        if isinstance(strings.type, pa.BaseExtensionType):
+            return importable(_storage(strings))
+        if pa.types.is_null(strings.type):
+            return strings.cast(pa.string())
+        if pa.types.is_fixed_size_binary(strings.type):
+            strings = strings.cast(pa.binary())
+    elif not (hasattr(strings, "__arrow_c_stream__") or hasattr(strings, "__arrow_c_array__")):
+        return _listed(strings)
+    form, parts = _native.import_strings(strings)
+    chunks = [pa.array(part) for part in parts]
+    chunked = isinstance(strings, pa.ChunkedArray) or (
+        hasattr(strings, "__arrow_c_stream__") and not isinstance(strings, pa.Array)
+    )
+    return pa.chunked_array(chunks, _TYPES[form]) if chunked else chunks[0]
+
+
+def _storage(strings: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if isinstance(strings, pa.Array):
+        return strings.storage
+    return pa.chunked_array([chunk.storage for chunk in strings.chunks], strings.type.storage_type)
+
+
+def _listed(strings: Any) -> list[Any]:
+    """A numpy array, pandas Series, `datasets.Column` or other sequence as a list, with None for missing values."""
+    if hasattr(strings, "__array__") and getattr(strings, "ndim", 1) == 1:
+        items: Iterable[Any] = strings.tolist()
+    elif isinstance(strings, Sequence) and not isinstance(strings, (str, bytes, bytearray, memoryview)):
+        items = strings
+    else:
         raise SmolfastError(
             f"strings: expected an Arrow string column or a list of str, got {type(strings).__name__}; "
             "pass a list, a pyarrow array or a polars Series"
         )
-    form, parts = _native.import_strings(strings)
-    chunks = [pa.array(part) for part in parts]
-    return pa.chunked_array(chunks, _TYPES[form]) if hasattr(strings, "__arrow_c_stream__") else chunks[0]
+    listed = []
+    for index, item in enumerate(items):
+        if isinstance(item, bytes):
+            try:
+                item = item.decode()
+            except UnicodeDecodeError as error:
+                raise SmolfastError(
+                    f"strings[{index}] is not UTF-8 at byte {error.start}; pass a pyarrow array of binary to repair it"
+                ) from error
+        elif item is not None and not isinstance(item, str) and _is_missing(item):
+            item = None
+        listed.append(item)
+    return listed
+
+
+def _is_missing(item: Any) -> bool:
+    """NaN, NaT and pandas' NA."""
+    return type(item).__name__ in ("NAType", "NaTType") or (isinstance(item, float) and item != item)

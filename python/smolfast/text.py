@@ -1,10 +1,11 @@
 """Text operations on columns of strings, in C++: exact by the Unicode standard, multi-threaded, Arrow in and out.
 
 Every function takes any Arrow string column (an object with `__arrow_c_stream__` or `__arrow_c_array__`: pyarrow,
-polars, duckdb, nanoarrow, …) of type string, large_string or string_view, chunked or sliced, or a list of `str` and
-None; and returns a `pyarrow.ChunkedArray` for chunked input, a `pyarrow.Array` otherwise. Nulls stay null. Chunks in
-which nothing changes come back as they are, without a copy. Results don't depend on `threads` (0: as many as there are
-CPUs to run on), on chunking, or on the CPU.
+polars, duckdb, nanoarrow, …) of type string, large_string or string_view, chunked or sliced; such a column of binary
+that holds UTF-8, or of categories (a dictionary); or a list, NumPy array, pandas Series, `datasets.Column` or other
+sequence of `str` and None. It returns strings: a `pyarrow.ChunkedArray` for chunked input, a `pyarrow.Array` otherwise.
+Nulls stay null. Chunks of strings in which nothing changes come back as they are, without a copy. Results don't depend
+on `threads` (0: as many as there are CPUs to run on), on chunking, or on the CPU.
 
 `errors` says what happens to bytes that aren't UTF-8, and to lone surrogates in a `str`: "fail" raises `SmolfastError`
 naming the row and byte offset (or the index); "replace" puts U+FFFD there as the WHATWG decoder does.

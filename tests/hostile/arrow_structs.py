@@ -84,11 +84,11 @@ class Column:
     released_array: bool = False
 
     def buffers(self) -> list[bytes | None]:
-        if self.format == b"vu":
+        if self.format in (b"vu", b"vz"):
             views = b"".join(struct.pack("<i", length) + rest for length, rest in self.views)
             sizes = None if self.block_sizes is None else struct.pack(f"<{len(self.block_sizes)}q", *self.block_sizes)
             return [self.validity, None if self.no_offsets else views, *self.blocks, sizes]
-        width = "q" if self.format == b"U" else "i"
+        width = "q" if self.format in (b"U", b"Z") else "i"
         offsets = struct.pack(f"<{len(self.offsets)}{width}", *self.offsets)
         return [self.validity, None if self.no_offsets else offsets, self.data]
 
@@ -106,7 +106,7 @@ def sound(layout: str, rows: list[str | None]) -> Column:
         validity[index // 8] |= (row is not None) << index % 8
     column = Column(layout.encode(), len(rows), validity=bytes(validity), data=b"".join(texts))
     column.offsets = [sum(map(len, texts[:index])) for index in range(len(rows) + 1)]
-    if layout == "vu":
+    if layout in ("vu", "vz"):
         block = b"".join(text for text in texts if len(text) > 12)
         at = 0
         for text in texts:
@@ -266,6 +266,8 @@ def damages() -> Iterator[Damage]:
         yield from _unusual(layout)
         for name, column in (*_lies(layout), *(_bad_views() if layout == "vu" else _bad_offsets(layout))):
             yield Damage(f"{layout}: {name}", column, None)
+    for layout in ("z", "Z", "vz"):  # binary, laid out as strings are
+        yield from _unusual(layout)
 
 
 def _unusual(layout: str) -> Iterator[Damage]:
@@ -307,7 +309,7 @@ def _lies(layout: str) -> Iterator[tuple[str, Column]]:
     yield "dictionary", _changed(layout, dictionary=True)
     yield "released schema", _changed(layout, released_schema=True)
     yield "released array", _changed(layout, released_array=True)
-    for name in (None, b"", b"uu", b"u:", b"i", b"z", b"+s", b"\xff\xfe", b"vz", b"w:12", b"n", b"u" * 5000):
+    for name in (None, b"", b"uu", b"u:", b"i", b"+s", b"\xff\xfe", b"w:12", b"n", b"u" * 5000):
         yield f"format {name if name is None else name[:8]!r}", _changed(layout, format=name)
 
 

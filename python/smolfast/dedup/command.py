@@ -110,6 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_column_types(parser)
     add_strict(parser)
+    parser.add_argument(
+        "--prefix", default="", metavar="TEXT", help="before the names cluster_id and cluster_size, if they are taken"
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (0)")
     parser.add_argument(
         "--memory", type=parse_size, metavar="SIZE", help="such as 1g; the rest goes to disk (half of the machine's)"
@@ -157,6 +160,7 @@ def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping
             index=arguments.index,
             update_index=update_index,
             overwrite=arguments.overwrite,
+            prefix=arguments.prefix,
             progress=progress,
         )
     finally:

@@ -14,16 +14,17 @@ import xxhash
 
 from smolfast import __version__, _native
 from smolfast.apart import check_apart, leave_out
+from smolfast.boundary import computing
 from smolfast.dedup.banding import band_threshold, choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.histogram import count_by_jaccard
 from smolfast.dedup.index import Index, JoinedStore
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
-from smolfast.dedup.output import DedupSummary, Names, write_kept, write_removed
-from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, prefetch, read_all, sign_all, total_size
+from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
+from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, check_scores, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
-from smolfast.documents import ErrorPolicy, Source, Sources, find_sources
+from smolfast.documents import ErrorPolicy, Source, Sources, find_sources, stored_schema
 from smolfast.errors import SmolfastError
 from smolfast.files import (
     check_path,
@@ -38,6 +39,9 @@ from smolfast.files import (
 )
 from smolfast.locks import LOCK_FILE, hold
 from smolfast.progress import ProgressCallback
+from smolfast.schemas import check_storable
+from smolfast.shards import common_schema
+from smolfast.sources import document_id
 
 KEPT = "kept.parquet"
 REMOVED = "removed.parquet"
@@ -82,6 +86,7 @@ def deduplicate(
     index: str | os.PathLike[str] | None = None,
     update_index: bool = False,
     overwrite: bool = False,
+    prefix: str = "",
     progress: ProgressCallback | None = None,
 ) -> DedupSummary:
     """Remove exact and near duplicates from files of documents.
@@ -97,14 +102,17 @@ def deduplicate(
     beyond those with up to 8 more in each band that it shares with them. One that was compared with none like it stays.
 
     Writes into the folder `output`:
-        kept.parquet: the kept rows in input order, all columns, and `cluster_id` (int64, the number of the cluster's
-            first document, counted from 0 over the index, `against` and all inputs) and `cluster_size` (int64, the
-            documents of the cluster: this one, those that went, others kept, and those compared against). A document
-            that is like no other is a cluster of one. `split` puts what is kept of a cluster on one side.
+        kept.parquet: the kept rows in input order, all columns with their types and metadata, and `cluster_id` (int64,
+            the number of the cluster's first document, counted from 0 over the index, `against` and all inputs) and
+            `cluster_size` (int64, the documents of the cluster: this one, those that went, others kept, and those
+            compared against). A document that is like no other is a cluster of one. `split` puts what is kept of a
+            cluster on one side. Columns that some files lack are null there; types are promoted as
+            `smolfast.schemas.unite` says.
         removed.parquet: for each removed document `file`, `row` (of those read, from 0), `id`, the same of the
             document kept for it, their `jaccard` similarity (estimated from the signatures; exact with
             verify="exact"; 1 for equal texts), `cluster_id`, and `kind`: "exact" when the two texts are equal, else
-            "near".
+            "near". An id is a string whatever its column's type (bytes that aren't UTF-8 in hex); FILE:ROW where there
+            is none.
         dedup.json: parameters, fingerprints of the inputs, and the summary. A run with the same ones does nothing.
 
     Args:
@@ -134,11 +142,13 @@ def deduplicate(
         update_index: add the kept documents to the index (made if it isn't there).
         overwrite: replace an output made from other inputs or parameters. Files of these names that no manifest in
             the folder knows of are never replaced.
+        prefix: comes before the names `cluster_id` and `cluster_size`, for input that has columns of these names.
         progress: called with bytes of input done, bytes in all, and a note.
 
     Raises:
-        SmolfastError: bad options or input; an output of another run, one that is or contains an input, or that another
-            process writes; a full disk. Earlier output stays as it was.
+        SmolfastError: bad options or input; columns that can't be joined or stored or that have the names of ours; an
+            output of another run, one that is or contains an input, or that another process writes; a full disk.
+            Earlier output stays as it was.
     """
     chosen_bands, chosen_rows = (
         (DEFAULT_BANDS, DEFAULT_ROWS) if threshold is None else choose_bands(num_perm, threshold)
@@ -189,6 +199,7 @@ def deduplicate(
         exact=exact,
         lines=lines,
         passed_over=Sources([], compared.passed_over + own.passed_over).summary(),
+        prefix=prefix,
     )
     parameters = {
         **hasher.parameters(),
@@ -204,11 +215,13 @@ def deduplicate(
         "lines": lines,
         "types": job.types,
         "errors": errors,
+        "prefix": prefix,
     }
     if folder.exists() and not folder.is_dir():
         raise SmolfastError(f"{folder} is a file; give a folder to write {KEPT} and {REMOVED} into")
     with contextlib.ExitStack() as held:
         held.enter_context(hold(folder / LOCK_FILE, folder))
+        job.schema = _schema(job)
         opened = None
         if index is not None:
             if update_index:
@@ -241,6 +254,21 @@ def _read_from(
     if not sources:
         raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
     return sources
+
+
+def _schema(job: Job) -> pa.Schema | None:
+    """The columns of the input; whatever stands against them is found before work begins."""
+    for source in job.sources[: job.against]:
+        stored_schema(source, text_column=job.text_column, types=job.types, errors=job.errors)
+    reserved = [job.prefix + name for name in CLUSTER_COLUMNS]
+    sources = job.sources[job.against :]
+    schema = common_schema(sources, text_column=job.text_column, types=job.types, errors=job.errors, reserved=reserved)
+    if schema is None:
+        return None
+    check_storable(schema, sources[0].path if len(sources) == 1 else "the input")
+    if job.score_column is not None:
+        check_scores(schema, job.score_column, sources[0])
+    return schema
 
 
 def _run_or_skip(
@@ -386,7 +414,14 @@ def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_a
         protected=protected,
         text_decides=job.exact == "text" or job.hasher.simplify,
     )
-    names = Names([source.path for source in job.sources], starts, clusters, job.id_column, index, all_ids=bool(add_as))
+    names = Names(
+        [document_id(source.path) for source in job.sources],
+        starts,
+        clusters,
+        job.id_column,
+        index,
+        all_ids=bool(add_as),
+    )
     repeated = None
     if job.lines is not None:
         repeated = RepeatedLines(store, clusters.kept, job.lines, job.memory // 4, protected)
@@ -397,6 +432,8 @@ def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_a
         job.text_column,
         repeated,
         _writing_threads(job),
+        schema=job.schema,
+        prefix=job.prefix,
     )
     write_removed(work / REMOVED, clusters, names)
     if index is not None and add_as is not None:
@@ -436,7 +473,9 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
         if first + batch.num_rows > documents:
             raise SmolfastError("the input grew while it was read; run again when nothing writes to it")
         source = int(np.searchsorted(where, first, side="right")) - 1
-        names.meet(first, batch, job.sources[source].path, first - starts[source])
+        path, row = job.sources[source].path, first - starts[source]
+        with computing(path, row, batch.num_rows):
+            names.meet(first, batch, path, row)
         if source >= job.against:
             yield first, batch
         first += batch.num_rows
@@ -446,7 +485,7 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
 
 
 def _described(source: Source) -> dict[str, str]:
-    return {"path": source.path, "xxh3_128": _fingerprint(source)}
+    return {"path": document_id(source.path), "xxh3_128": _fingerprint(source)}
 
 
 def _fingerprint(source: Source) -> str:

@@ -113,8 +113,8 @@ class MinHasher:
         """Sign documents.
 
         Args:
-            strings: an Arrow string column (anything with `__arrow_c_stream__` or `__arrow_c_array__`) of N rows, or a
-                list of N str. A null signs as the empty text.
+            strings: N rows, in any form that `smolfast.text` takes: an Arrow string column (anything with
+                `__arrow_c_stream__` or `__arrow_c_array__`), a list of str, …. A null signs as the empty text.
             threads: 0 for every CPU this process may use; the result does not depend on it.
 
         Returns:

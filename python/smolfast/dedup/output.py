@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from smolfast.columns import COLUMN_KEY, as_names, select
 from smolfast.dedup.clustering import Clusters
 from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
 from smolfast.dedup.lines import RepeatedLines
-from smolfast.documents import BatchWriter
+from smolfast.documents import BatchWriter, utf8_bytes
+from smolfast.sources import document_id
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
 
@@ -99,8 +101,13 @@ class Names:
         if not len(where):
             return
         self._documents.append(where + first)
+        file = document_id(file)
         if self._column in batch.schema.names:
-            ids = batch.column(self._column).take(pa.array(where)).cast(pa.string())
+            chosen = np.zeros(batch.num_rows, bool)
+            chosen[where] = True
+            ids = as_names(select(batch.select([self._column]), chosen).column(0))
+            if ids.null_count:
+                ids = pc.coalesce(ids, pa.array([f"{file}:{row + int(at)}" for at in where], pa.string()))
         else:
             ids = pa.array([f"{file}:{row + int(at)}" for at in where], pa.string())
         self._ids.append(ids)
@@ -134,32 +141,37 @@ def write_kept(
     text_column: str,
     repeated: RepeatedLines | None,
     threads: int,
+    *,
+    schema: pa.Schema | None = None,
+    prefix: str = "",
 ) -> tuple[int, int]:
     """Write the kept rows with `cluster_id` and `cluster_size`; `batches` come with their first document's number.
+
+    Args:
+        schema: of the rows, as they are to be stored; by default that of the first batch.
+        prefix: comes before the names of the two columns.
 
     Returns:
         documents and UTF-8 bytes of text written.
     """
     documents = size = 0
-    with BatchWriter(path, threads=threads) as writer:
+    added = [pa.field(prefix + name, pa.int64(), metadata={COLUMN_KEY: name}) for name in CLUSTER_COLUMNS]
+    stored = None if schema is None else pa.schema([*schema, *added], schema.metadata)
+    with BatchWriter(path, stored, threads=threads) as writer:
         for first, batch in batches:
             part = slice(first, first + batch.num_rows)
-            names = [name for name in batch.schema.names if name not in CLUSTER_COLUMNS]
-            columns = [batch.column(name) for name in names]
+            columns = batch.columns
             if repeated is not None:
-                at = names.index(text_column)
+                at = batch.schema.get_field_index(text_column)
                 columns[at] = repeated.drop(first, columns[at])
             columns += [
                 pa.array(clusters.roots[part].astype(np.int64)),
                 pa.array(clusters.sizes[part].astype(np.int64)),
             ]
-            fields = [batch.schema.field(name) for name in names]
-            fields += [pa.field(name, pa.int64()) for name in CLUSTER_COLUMNS]
-            kept = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
-            if not clusters.kept[part].all():
-                kept = kept.filter(pa.array(clusters.kept[part]))
+            fields = pa.schema([*batch.schema, *added], batch.schema.metadata)
+            kept = select(pa.RecordBatch.from_arrays(columns, schema=fields), clusters.kept[part])
             documents += kept.num_rows
-            size += pc.sum(pc.binary_length(kept.column(text_column))).as_py() or 0
+            size += utf8_bytes(kept.column(text_column))
             writer.write(kept)
     return documents, size
 

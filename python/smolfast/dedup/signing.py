@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast import _native
+from smolfast.boundary import computing
+from smolfast.columns import column_names, conform
 from smolfast.dedup.clustering import Verify
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.store import Column, DocumentStore, Position
 from smolfast.documents import BATCH_BYTES, ROW_KINDS, ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.progress import ProgressCallback
+from smolfast.sources import open_source
 
 Exact = Literal["text", "simplified"]
 
@@ -59,6 +62,10 @@ class Job:
     """Of columns of JSON and CSV."""
     passed_over: dict[str, Any] = field(default_factory=dict)
     """What the summary says of files that aren't read."""
+    prefix: str = ""
+    """Before the names of the columns that the run adds."""
+    schema: pa.Schema | None = None
+    """What rows of the input have in common, as they are to be stored; None leaves each file its own."""
     held: list[pa.RecordBatch] | None = field(default_factory=list)
     """The text of the first pass, for the second, while it fits."""
     held_bytes: int = 0
@@ -115,7 +122,8 @@ def sign_all(job: Job, store: DocumentStore) -> None:
             continue
         if first < known:
             batch = batch.slice(known - first)
-        columns = _sign(job, batch, index, done)
+        with computing(job.sources[index].path, max(first, known), batch.num_rows):
+            columns = _sign(job, batch, index, done)
         store.append(columns, batch.num_rows, Position(index, read), done)
         _hold(job, store, batch)
         share = read / rows_in_all[index] if rows_in_all[index] else 0.0
@@ -125,16 +133,23 @@ def sign_all(job: Job, store: DocumentStore) -> None:
 
 def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None, int]]:
     """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
+    schema = job.schema
+    if schema is not None:  # as `read_batches` gives the text
+        place = schema.get_field_index(job.text_column)
+        schema = schema.set(place, schema.field(place).with_type(pa.large_string()))
     for index in range(first, len(job.sources)):
+        source = job.sources[index]
         counts: Counter[str] = Counter()
         for batch in read_batches(
-            job.sources[index],
+            source,
             text_column=job.text_column,
             types=job.types,
             errors=job.errors,
             batch_bytes=min(BATCH_BYTES, max(1 << 20, job.memory // 32)),
             counts=counts,
         ):
+            if schema is not None and index >= job.against:
+                batch = conform(batch, schema, source.path)
             yield index, batch, counts["skipped"]
         yield index, None, counts["skipped"]
 
@@ -169,6 +184,19 @@ def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) ->
     return columns
 
 
+def check_scores(schema: pa.Schema, column: str, source: Source) -> None:
+    """Refuse a column of scores that isn't there or isn't of numbers."""
+    if column not in schema.names:
+        raise SmolfastError(
+            f"{source.path} has no column '{column}' to keep the highest of; there are: {column_names(schema.names)}"
+        )
+    kind = schema.field(column).type
+    tests = (pa.types.is_integer, pa.types.is_decimal, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    if not any(is_of(kind) for is_of in tests):
+        remedy = f", or give --column-type {column}=float64" if source.kind in ROW_KINDS else ""
+        raise SmolfastError(f"{source.path}: column '{column}' holds {kind}, not numbers; name another{remedy}")
+
+
 def _scores(
     batch: pa.RecordBatch, column: str, source: Source, against: bool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -176,10 +204,7 @@ def _scores(
     rest = np.zeros(batch.num_rows)
     if against:  # They stay whatever their score.
         return rest, rest
-    if column not in batch.schema.names:
-        raise SmolfastError(
-            f"{source.path} has no column '{column}' to keep the highest of; there are: {', '.join(batch.schema.names)}"
-        )
+    check_scores(batch.schema, column, source)
     scores = batch.column(column)
     kind = scores.type
     if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
@@ -189,11 +214,8 @@ def _scores(
             for row, whole in zip(inexact, scores.take(pa.array(inexact)).to_pylist(), strict=True):
                 values[row] = float(whole)
                 rest[row] = float(whole - type(whole)(values[row]))
-    elif pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
-        values = scores.cast(pa.float64()).to_numpy(zero_copy_only=False)
     else:
-        remedy = f", or give --column-type {column}=float64" if source.kind in ROW_KINDS else ""
-        raise SmolfastError(f"{source.path}: column '{column}' holds {kind}, not numbers; name another{remedy}")
+        values = scores.cast(pa.float64()).to_numpy(zero_copy_only=False)
     missing = np.isnan(values)
     rest[missing] = -1.0
     return np.where(missing, -np.inf, values), rest
@@ -263,6 +285,7 @@ def _rows(source: Source) -> int:
     if source.kind != "parquet" or "://" in source.path:
         return 0
     try:
-        return int(pq.read_metadata(source.path).num_rows)
-    except (OSError, pa.ArrowException):
+        with open_source(source.path) as stream, pq.ParquetFile(stream) as file:
+            return int(file.metadata.num_rows)
+    except (OSError, pa.ArrowException, ValueError):
         return 0
