@@ -27,7 +27,7 @@ def distinct_texts(words: int, count: int = COUNT) -> pa.Array:
 def lost(signatures: np.ndarray[Any, Any], bands: int, rows: int) -> int:
     """Documents that would go if all that share a band were joined."""
     sets = _native.DocumentSets(len(signatures))
-    sets.unite([[keys] for keys in _native.band_keys(signatures, bands, rows, 1)], 1, 1, None, 0.0)
+    sets.unite([[keys] for keys in _native.band_keys(signatures, bands, rows, 1)], None, 1, 1, None, 0.0)
     return len(signatures) - len(np.unique(sets.roots()))
 
 

@@ -308,7 +308,7 @@ def test_an_interrupted_run_in_memory_keeps_what_it_did(
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **k, batch_bytes=20_000))
+    monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **(k | {"batch_bytes": 20_000})))
     monkeypatch.setattr(signing, "_sign", sign_or_stop)
     stopping = False
     whole = deduplicate(inputs, tmp_path / "whole", errors="skip")

@@ -376,7 +376,9 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     command = ["dedup", str(source), "--quiet", "--bands", "28", "--rows", "4", "--threshold", "0.7"]
     assert main([*command, "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert "0.75-0.80" in shown and "█" in shown and "0.00-0.50" not in shown
+    found = json.loads((tmp_path / "out" / "dedup.json").read_text())["summary"]["near_by_jaccard"]
+    first = next(name for name, count in found.items() if count)
+    assert first >= "0.70" and first in shown and "█" in shown and "0.00-0.50" not in shown
     assert main([*command, "-o", str(tmp_path / "chains"), "--chains", "--verify", "none", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["documents_out"] == 1
     parameters = json.loads((tmp_path / "out" / "dedup.json").read_text())["parameters"]

@@ -38,8 +38,8 @@ ROOTS = {
 }
 READS_NO_DOCUMENTS = {"train", "export", "generate", "distill-cache", "report"}
 OF_DOCUMENTS = {"documents", "json_lines", "sources", "rows", "tokens", "tokenizer", "document_encoder"}
-# Advised only where the option was given.
-GIVEN = {"--column-type", "--strict"}
+# Advised only where the option was given, or by `dedup` alone.
+GIVEN = {"--column-type", "--strict", "--prefix"}
 # Commands named in full in the message ("run `smolfast train --dry-run`") or options of other programs.
 OTHERS = {"dry_run"}
 # Imported for something else than what raises these errors.

@@ -219,9 +219,9 @@ def deduplicate(
     }
     if folder.exists() and not folder.is_dir():
         raise SmolfastError(f"{folder} is a file; give a folder to write {KEPT} and {REMOVED} into")
+    job.schema = _schema(job)
     with contextlib.ExitStack() as held:
         held.enter_context(hold(folder / LOCK_FILE, folder))
-        job.schema = _schema(job)
         opened = None
         if index is not None:
             if update_index:
