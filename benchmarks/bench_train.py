@@ -9,7 +9,7 @@ Every run is a process of its own with the same number of threads, and leaves a 
 that was killed goes on with the runs that are missing. All runs of a shape see the same windows in the same order.
 
 `speed`: each round trains every loop for a few seconds; the first steps are left out. MFU is the model's operations
-(`smolfast.flops`) over the machine's peak, measured after the run as large matrix products on as many threads.
+(`smolfast.model.flops`) over the machine's peak, measured after the run as large matrix products on as many threads.
 
 `time-to-loss`: `Trainer` trains at each of several peak rates, for as many steps as its measured speed makes in
 the given time. The target is the final held-out loss of the best of these runs. Ours trains for shares of that time and
@@ -58,9 +58,9 @@ def prepare(work: Path) -> Path:
     from real_text import build_corpus
 
     from smolfast.config import TokenizerConfig
-    from smolfast.split import split_documents
-    from smolfast.tokenizer import train_tokenizer
-    from smolfast.tokens import tokenize
+    from smolfast.pipeline.split import split_documents
+    from smolfast.tokens.files import tokenize
+    from smolfast.tokens.tokenizer import train_tokenizer
 
     tokens = work / "tokens"
     if (tokens / "tokens.json").exists():
@@ -93,8 +93,8 @@ def child(options: argparse.Namespace) -> None:
     import torch
     from train_peers import RUNS
 
-    from smolfast.flops import flops_per_token
-    from smolfast.speed import peak_flops
+    from smolfast.model.flops import flops_per_token
+    from smolfast.train.watch.speed import peak_flops
     from smolfast.workers import Workers
 
     torch.set_num_threads(options.threads)

@@ -29,12 +29,12 @@ import torch
 
 from smolfast import ops
 from smolfast.config import Config, DistillConfig, EvaluateConfig, validate_config
-from smolfast.evaluate import evaluate
+from smolfast.evaluate.bits_per_byte import evaluate
 from smolfast.files import read_json, write_json
-from smolfast.model import PackedBatch
-from smolfast.pretrained import load_pretrained
-from smolfast.tokens import PackedWindows, TokenFile
-from smolfast.train import train
+from smolfast.model.network import PackedBatch
+from smolfast.model.pretrained import load_pretrained
+from smolfast.tokens.files import PackedWindows, TokenFile
+from smolfast.train.loop import train
 
 EVALUATED = EvaluateConfig(max_bytes=200_000)
 ACCURACY_WINDOWS = 256

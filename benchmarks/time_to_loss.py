@@ -29,7 +29,7 @@ from typing import Any
 from smolfast.bench.results import machine, versions
 from smolfast.config import load_config
 from smolfast.progress import Console
-from smolfast.train import train
+from smolfast.train.loop import train
 
 STEPS = 150
 RUNS = (

@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smolfast import train as loop
 from smolfast.config import ModelConfig, TrainConfig
-from smolfast.data_plan import DataPlan
-from smolfast.model import SmolLM, rope_layers
-from smolfast.objective import Objective
-from smolfast.pretrained import save_pretrained
-from smolfast.tokens import PackedWindows, TokenFile
+from smolfast.model.network import SmolLM, rope_layers
+from smolfast.model.pretrained import save_pretrained
+from smolfast.tokens.files import PackedWindows, TokenFile
+from smolfast.train import loop as loop
+from smolfast.train.data_plan import DataPlan
+from smolfast.train.micro_batches import Objective
 
 HELD_OUT_WINDOWS = 128
 EVALUATIONS = 40

@@ -11,7 +11,7 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 
 
 def on_config(config: Any) -> Any:

@@ -97,8 +97,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     documents in `held_out`."""
     pytest.importorskip("tokenizers")
     from smolfast.config import TokenizerConfig
-    from smolfast.tokenizer import train_tokenizer
-    from smolfast.tokens import tokenize
+    from smolfast.tokens.files import tokenize
+    from smolfast.tokens.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("corpus")
     files = {}

@@ -24,7 +24,20 @@ import torch._dynamo  # noqa: F401, which torch itself imports as soon as it tra
 from killing import Verdicts, without_times
 
 # The commands import what they need when they run; here that is done before the first fork.
-from smolfast import cli, collect, dedup, evaluate, export, generate, normalize, report, split, tokens, train  # noqa: F401
+from smolfast import dedup, report  # noqa: F401
+from smolfast.commands import main as cli
+from smolfast.evaluate import bits_per_byte as evaluate  # noqa: F401
+from smolfast.model import (
+    export,  # noqa: F401
+    generate,  # noqa: F401
+)
+from smolfast.pipeline import (
+    collect,  # noqa: F401
+    normalize,  # noqa: F401
+    split,  # noqa: F401
+)
+from smolfast.tokens import files as tokens  # noqa: F401
+from smolfast.train import loop as train  # noqa: F401
 
 # Everything a user keeps. Not here: stages/, dedup/dedup.json and report.html tell times or paths, and checkpoints
 # before the last are pruned.

@@ -20,16 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = {
     "address,undefined": [
-        "test_text_*.py",
-        "test_dedup_*.py",
-        "test_documents.py",
-        "test_loss_sweep.py",
-        "test_native_attention.py",
-        "test_rms_norm.py",
-        "test_softmax_gradient.py",
-        "test_swiglu.py",
+        "text/test_*.py",
+        "dedup/test_*.py",
+        "io/test_documents.py",
+        "ops/test_native_*.py",
+        "ops/test_rms_norm.py",
+        "ops/test_swiglu.py",
     ],
-    "thread": ["test_text_*.py", "test_dedup_*.py"],
+    "thread": ["text/test_*.py", "dedup/test_*.py"],
 }
 # Python frees little at exit, so that leaks are not to be told from that; every other report ends the run. The search
 # for deadlocks gives up where pyarrow's allocator takes all of its locks at once, before a fork.

@@ -20,7 +20,7 @@
 #include "text/simplify.h"
 #include "text/transform.h"
 #include "text/utf8.h"
-#include "text/words.h"
+#include "text/unicode_words.h"
 
 namespace smolfast::bindings {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "dedup/hash.h"
-#include "text/words.h"
+#include "text/unicode_words.h"
 
 namespace smolfast::dedup {
 

@@ -6,13 +6,13 @@
 #include <optional>
 #include <string_view>
 
-#include "text/spaced_words.h"
-#include "text/words.h"
+#include "text/whitespace_words.h"
+#include "text/unicode_words.h"
 
 namespace smolfast::dedup {
 
 enum class TokenKind : uint8_t {
-  kUnicode,     // words, by text/words.h
+  kUnicode,     // words, by text/unicode_words.h
   kWhitespace,  // what Python's str.split() gives
   kChar,        // code points
 };

@@ -1,6 +1,6 @@
 // Words: the same under every implementation and for every capacity; in order, on character boundaries, and nothing
 // that is a word by itself left out.
-#include "text/words.h"
+#include "text/unicode_words.h"
 
 #include <string>
 #include <vector>

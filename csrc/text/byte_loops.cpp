@@ -1,4 +1,4 @@
-#include "text/scan.h"
+#include "text/byte_loops.h"
 
 #include <cstdint>
 #include <cstring>

@@ -1,5 +1,5 @@
 #include "base/cpu.h"
-#include "text/scan.h"
+#include "text/byte_loops.h"
 
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
 #include <immintrin.h>
@@ -70,7 +70,7 @@ SMOLFAST_TARGET_AVX2 inline Vector earlier(Vector now, Vector before) {
 }
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
-#include "text/scan_vector.inl"
+#include "text/byte_loops_vector.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace

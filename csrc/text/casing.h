@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "text/scan.h"
+#include "text/byte_loops.h"
 #include "text/transform.h"
 
 namespace smolfast::text {

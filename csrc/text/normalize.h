@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "text/hangul.h"
-#include "text/scan.h"
+#include "text/byte_loops.h"
 #include "text/transform.h"
 
 namespace smolfast::text {

@@ -5,7 +5,7 @@
 
 #include "text/bytes.h"
 #include "text/casing.h"
-#include "text/scan.h"
+#include "text/byte_loops.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 

@@ -1,6 +1,6 @@
-#include "text/words.h"
+#include "text/unicode_words.h"
 
-#include "text/plain_words.h"
+#include "text/unicode_words_plain.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 

@@ -1,4 +1,4 @@
-#include "text/plain_words.h"
+#include "text/unicode_words_plain.h"
 
 #include <algorithm>
 #include <bit>
@@ -57,7 +57,7 @@ namespace sse2 {
 using Part = __m128i;
 #define SMOLFAST_TARGET
 #include "text/plain_classes.inl"
-#include "text/plain_words.inl"
+#include "text/unicode_words_plain.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace sse2
@@ -67,7 +67,7 @@ namespace avx2 {
 using Part = __m256i;
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
 #include "text/plain_classes.inl"
-#include "text/plain_words.inl"
+#include "text/unicode_words_plain.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace avx2
@@ -96,7 +96,7 @@ SMOLFAST_TARGET_AVX512 inline BlockClasses classify(const char* text, std::size_
 }
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
-#include "text/plain_words.inl"
+#include "text/unicode_words_plain.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace avx512
@@ -129,7 +129,7 @@ SMOLFAST_TARGET_VBMI2 inline void write_words(uint64_t begins, uint64_t ends, in
 }
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_VBMI2
-#include "text/plain_words.inl"
+#include "text/unicode_words_plain.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace avx512_vbmi2
@@ -162,7 +162,7 @@ inline BlockClasses classify(const char* text, std::size_t left) {
 }
 
 #define SMOLFAST_TARGET
-#include "text/plain_words.inl"
+#include "text/unicode_words_plain.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace portable

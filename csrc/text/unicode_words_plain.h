@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "text/words.h"
+#include "text/unicode_words.h"
 
 namespace smolfast::text {
 

@@ -1,6 +1,6 @@
 #include "text/utf8.h"
 
-#include "text/scan.h"
+#include "text/byte_loops.h"
 
 namespace smolfast::text {
 namespace {

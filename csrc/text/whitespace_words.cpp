@@ -1,4 +1,4 @@
-#include "text/spaced_words.h"
+#include "text/whitespace_words.h"
 
 #include <bit>
 #include <cstring>
@@ -77,7 +77,7 @@ inline SpaceClasses classify(const char* text, std::size_t left) {
 }
 
 #define SMOLFAST_TARGET
-#include "text/spaced_words.inl"
+#include "text/whitespace_words.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace sse2
@@ -107,7 +107,7 @@ SMOLFAST_TARGET_AVX2 inline SpaceClasses classify(const char* text, std::size_t 
 }
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
-#include "text/spaced_words.inl"
+#include "text/whitespace_words.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace avx2
@@ -126,7 +126,7 @@ SMOLFAST_TARGET_AVX512 inline SpaceClasses classify(const char* text, std::size_
 }
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
-#include "text/spaced_words.inl"
+#include "text/whitespace_words.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace avx512
@@ -154,7 +154,7 @@ SMOLFAST_TARGET_VBMI2 inline void write_bounds(uint64_t mask, int count, uint32_
 }
 
 #define SMOLFAST_TARGET SMOLFAST_TARGET_VBMI2
-#include "text/spaced_words.inl"
+#include "text/whitespace_words.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace avx512_vbmi2
@@ -179,7 +179,7 @@ inline SpaceClasses classify(const char* text, std::size_t left) {
 }
 
 #define SMOLFAST_TARGET
-#include "text/spaced_words.inl"
+#include "text/whitespace_words.inl"
 #undef SMOLFAST_TARGET
 
 }  // namespace portable

@@ -1,6 +1,6 @@
 """`python -m smolfast` is the `smolfast` command."""
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from smolfast.errors import SmolfastError
+from smolfast.io.sources import one_line
 from smolfast.presets import find_preset, preset_names
-from smolfast.sources import one_line
 
 # Bounds of a configuration file.
 _MOST_BYTES = 256 << 10

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from smolfast.differentiation import anchor_of, refuse_transforms
 from smolfast.errors import SmolfastError
+from smolfast.ops.differentiation import anchor_of, refuse_transforms
 from smolfast.ops.distillation import INSTEAD, distilled_loss
 from smolfast.ops.loss import autocast, check_loss, divisor, metrics_of, shift, sums_at_once
 from smolfast.reference import DIVERGENCES

@@ -18,10 +18,10 @@ from smolfast.bench import command
 from smolfast.bench.compare import compare, last_on_this_hardware
 from smolfast.bench.page import write_page
 from smolfast.bench.results import Results, Row, Spread, machine, read_results, versions, write_results
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def row(name: str, role: str, seconds: float, case: str = "a", **more: Any) -> Row:

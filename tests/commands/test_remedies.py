@@ -13,43 +13,51 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.cli import _parser, main
-from smolfast.options import CommandParser
+from smolfast.commands.main import _parser, main
+from smolfast.commands.parsers import CommandParser
 
-PACKAGE = Path(__file__).resolve().parent.parent / "python" / "smolfast"
+PACKAGE = Path(__file__).resolve().parents[2] / "python" / "smolfast"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 # Where each command starts; what those modules import is its own too.
 ROOTS = {
-    "quickstart": "quickstart",
-    "collect": "collect",
-    "normalize": "normalize",
-    "dedup": "dedup/job dedup/command",
+    "quickstart": "pipeline/quickstart",
+    "collect": "pipeline/collect",
+    "normalize": "pipeline/normalize",
+    "dedup": "dedup/job commands/dedup",
     "dedup explain": "dedup/explain",
     "dedup index build": "dedup/job dedup/index",
-    "split": "split",
-    "tokenize": "tokenizer tokens chat_tokens",
-    "distill-cache": "distill_cache",
-    "train": "train train_command",
-    "evaluate": "evaluate harness",
-    "export": "export",
-    "generate": "generate",
+    "split": "pipeline/split",
+    "tokenize": "tokens/tokenizer tokens/files tokens/conversations",
+    "distill-cache": "train/distillation/cache",
+    "train": "train/loop commands/train",
+    "evaluate": "evaluate/bits_per_byte evaluate/harness",
+    "export": "model/export",
+    "generate": "model/generate",
     "report": "report/page",
 }
 READS_NO_DOCUMENTS = {"train", "export", "generate", "distill-cache", "report"}
-OF_DOCUMENTS = {"documents", "json_lines", "sources", "rows", "tokens", "tokenizer", "document_encoder"}
+OF_DOCUMENTS = {
+    "io/documents",
+    "io/json/lines",
+    "io/sources",
+    "io/rows",
+    "tokens/files",
+    "tokens/tokenizer",
+    "tokens/document_encoder",
+}
 # Advised only where the option was given, or by `dedup` alone.
 GIVEN = {"--column-type", "--strict", "--prefix"}
 # Commands named in full in the message ("run `smolfast train --dry-run`") or options of other programs.
-OTHERS = {"dry_run"}
+OTHERS = {"train/dry_run"}
 # Imported for something else than what raises these errors.
 UNUSED = {
-    "quickstart": {"teaching", "document_encoder"},
-    "evaluate": {"document_encoder"},
+    "quickstart": {"train/distillation/teaching", "tokens/document_encoder"},
+    "evaluate": {"tokens/document_encoder"},
     "dedup": {"config"},
     "distill-cache": {"config"},
     "export": {"config"},
-    "train": {"run_folder"},
+    "train": {"pipeline/run_folder"},
 }
 
 
@@ -57,7 +65,7 @@ def modules_of(command: str) -> set[str]:
     found: set[str] = set()
     waiting = ROOTS[command].split()
     if command not in ("quickstart", "generate", "report") and not command.startswith("dedup"):
-        waiting.append("stages")
+        waiting.append("pipeline/stages")
     while waiting:
         module = waiting.pop()
         path = PACKAGE / f"{module}.py"
@@ -73,7 +81,7 @@ def modules_of(command: str) -> set[str]:
         found -= OF_DOCUMENTS
     found -= UNUSED.get(command, set())
     if command == "dedup explain":  # it turns what reading says into a message of its own
-        found -= {"documents", "rows", "dedup/job", "dedup/signing", "dedup/index"}
+        found -= {"io/documents", "io/rows", "dedup/job", "dedup/signing", "dedup/index"}
     return found
 
 
@@ -113,8 +121,8 @@ def test_every_option_advised_is_one_of_the_command(command: str) -> None:
 
 
 def test_remedies_are_seen() -> None:
-    assert {"--errors"} <= advised("rows") and "--overwrite" in advised("stages")
-    assert "documents" in modules_of("tokenize") and "stages" in modules_of("split")
+    assert {"--errors"} <= advised("io/rows") and "--overwrite" in advised("pipeline/stages")
+    assert "io/documents" in modules_of("tokenize") and "pipeline/stages" in modules_of("split")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

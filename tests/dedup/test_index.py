@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from smolfast import SmolfastError
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.dedup import deduplicate, explain
 from smolfast.files import fingerprint
 

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast import SmolfastError, _native, cli
+from smolfast import SmolfastError, _native
+from smolfast.commands import main as cli
 from smolfast.dedup import band_probability, choose_bands, deduplicate
 
 
@@ -251,7 +252,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(parquet: Path, tmp_path: Path) -
 # Slow enough that the signal comes before the end on a busy machine.
 STOPPED_RUN = """
 import sys, time
-from smolfast import cli
+from smolfast.commands import main as cli
 from smolfast.dedup import job, signing
 job.MIN_MEMORY = 1
 read_batches = signing.read_batches
@@ -441,7 +442,7 @@ def test_a_disk_that_fills_anywhere_leaves_the_earlier_output(
 
 
 def test_read_errors_leave_the_earlier_output(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from smolfast import documents
+    from smolfast.io import documents
 
     output = tmp_path / "out"
     deduplicate([parquet], output)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smolfast import SmolfastError, _native
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.dedup import MinHasher, deduplicate
 from smolfast.text import simplify
 

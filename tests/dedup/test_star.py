@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolfast import SmolfastError, _native
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.dedup import MinHasher, deduplicate, explain
 from smolfast.dedup.banding import band_threshold
 from smolfast.dedup.histogram import count_by_jaccard, draw
-from smolfast.split import _follow_clusters, split_documents
+from smolfast.pipeline.split import _follow_clusters, split_documents
 from smolfast.text import simplify
 
 BANDS, ROWS, HASHES = 4, 2, 16

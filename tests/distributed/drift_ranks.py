@@ -1,4 +1,4 @@
-"""One rank of tests/test_ranks_agree.py: python drift_ranks.py RANK WORLD STORE
+"""One rank of tests/train/test_ranks_agree.py: python drift_ranks.py RANK WORLD STORE
 
 Each case makes rank 1 differ from the others; all ranks must say so, and go on with the next case.
 """
@@ -19,7 +19,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from smolfast.errors import SmolfastError
 from smolfast.optim import Muon, MuonAdamW
-from smolfast.ranks import Ranks, leave_process_groups, local
+from smolfast.train.ranks import Ranks, leave_process_groups, local
 
 
 def says(error: str, work: Callable[[], Any]) -> None:

@@ -1,4 +1,4 @@
-"""One rank of tests/test_optim_distributed.py: python optim_ranks.py RANK WORLD STORE CASE...
+"""One rank of tests/optim/test_distributed.py: python optim_ranks.py RANK WORLD STORE CASE...
 
 Every rank sees its own share of the batch, so that gradients must be reduced; after a few steps whole weights must
 equal those of one process that saw everything.
@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.nn.parallel import DistributedDataParallel
 
 from smolfast.optim import MuonAdamW, MuonClip, qk_clip_
-from smolfast.ranks import leave_process_groups
+from smolfast.train.ranks import leave_process_groups
 
 BATCH, STEPS = 8, 4
 OPTIONS: dict[str, Any] = {"lr": 0.05, "adamw_lr": 0.01, "overrides": {"*.fused.weight": {"split_sizes": (5, 2, 3)}}}

@@ -11,8 +11,8 @@ import sys
 
 import torch.distributed as dist
 
-from smolfast.cli import main
-from smolfast.ranks import leave_process_groups
+from smolfast.commands.main import main
+from smolfast.train.ranks import leave_process_groups
 
 dist.init_process_group("gloo")
 try:

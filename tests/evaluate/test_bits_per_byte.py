@@ -18,10 +18,10 @@ import torch
 
 from smolfast.config import EvaluateConfig, ModelConfig
 from smolfast.errors import SmolfastError
-from smolfast.evaluate import choose_documents, code_lengths, evaluate, unigram_bits_per_byte
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import save_pretrained
-from smolfast.tokens import TokenFile, tokenize
+from smolfast.evaluate.bits_per_byte import choose_documents, code_lengths, evaluate, unigram_bits_per_byte
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import save_pretrained
+from smolfast.tokens.files import TokenFile, tokenize
 from smolfast.workers import Workers
 
 CONFIG = ModelConfig(

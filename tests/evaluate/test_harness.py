@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.config import ModelConfig
 from smolfast.errors import SmolfastError
-from smolfast.export import export
-from smolfast.harness import run_harness
-from smolfast.model import SmolLM
-from smolfast.pretrained import save_pretrained
+from smolfast.evaluate.harness import run_harness
+from smolfast.model.export import export
+from smolfast.model.network import SmolLM
+from smolfast.model.pretrained import save_pretrained
 
 TASK = """\
 task: local_choice

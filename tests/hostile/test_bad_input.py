@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 
 Run = Callable[..., str]
 PROSE = "\n".join(

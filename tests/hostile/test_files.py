@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
+from smolfast.io.documents import find_sources, read_batches
 
 ROWS = [f"Row {number} says é {number * number % 97}, and goes on for a while." for number in range(200)]
 
@@ -95,7 +95,7 @@ def test_damaged_documents(name: str, tmp_path: Path, tried: Any) -> None:
 # ru_maxrss would count the process that started this one, until it became another.
 READ = """
 import re, sys
-from smolfast.documents import find_sources, read_batches
+from smolfast.io.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
 rows = 0
 try:
@@ -179,7 +179,7 @@ def npy_headers(whole: bytes) -> Iterator[bytes]:
 
 
 def test_token_files(corpus: SimpleNamespace, tmp_path: Path, tried: Any) -> None:
-    from smolfast.tokens import PackedWindows, TokenFile
+    from smolfast.tokens.files import PackedWindows, TokenFile
 
     for path in corpus.tokens.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -262,10 +262,10 @@ def safetensors_headers(data_bytes: int) -> Iterator[bytes]:
 
 def test_safetensors(tmp_path: Path, tried: Any) -> None:
     torch = pytest.importorskip("torch")
-    from smolfast import checkpoint
     from smolfast.files import fingerprint
-    from smolfast.pretrained import _read
+    from smolfast.model.pretrained import _read
     from smolfast.report.run import _header
+    from smolfast.train import checkpoint
 
     data = np.arange(6, dtype=np.float32).tobytes()
     path = tmp_path / "model.safetensors"

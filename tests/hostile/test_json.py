@@ -20,12 +20,12 @@ import pytest
 from smolfast.dedup import deduplicate, explain
 from smolfast.dedup.index import INDEX, Index
 from smolfast.dedup.store import COMMITS, Column, DocumentStore
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.files import read_json, write_json
+from smolfast.io.documents import find_sources, read_batches
+from smolfast.pipeline.run_folder import open_run
+from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console
-from smolfast.run_folder import open_run
-from smolfast.stages import Runner, Stage
 
 DEEP = 100_000
 TEXTS: dict[str, str] = {
@@ -258,7 +258,7 @@ def test_configurations(name: str, tmp_path: Path, tried: Any) -> None:
 
 
 def test_names_of_sources_are_no_paths(corpus: SimpleNamespace, tried: Any) -> None:
-    from smolfast.tokens import TokenFile
+    from smolfast.tokens.files import TokenFile
 
     index = read_json(corpus.tokens / "tokens.json")
     for name in ("../tokens/train", str(corpus.tokens / "train"), "./train", "..", "", "train\0"):
@@ -269,7 +269,7 @@ def test_names_of_sources_are_no_paths(corpus: SimpleNamespace, tried: Any) -> N
 
 def test_run_reports_and_model_folders(tmp_path: Path, tried: Any) -> None:
     pytest.importorskip("torch")
-    from smolfast.pretrained import load_pretrained
+    from smolfast.model.pretrained import load_pretrained
     from smolfast.report.run import read_run
 
     (tmp_path / "train").mkdir()

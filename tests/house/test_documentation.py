@@ -33,10 +33,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.config import validate_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 MODEL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_key_value_heads": 2, "head_dim": 8}
 TRAIN = {"steps": 2, "batch_size": 4, "micro_batch_size": 2, "evaluate_every": 0, "monitor_every": 0}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 # Other libraries' warnings aren't ours to raise as errors.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("beside_the_scripts")]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from smolfast.background import Background
+from smolfast.io.background import Background
 
 
 def test_work_runs_beside_the_caller_and_in_order() -> None:

@@ -19,15 +19,15 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from smolfast.cli import main
-from smolfast.columns import find_column
+from smolfast.commands.main import main
 from smolfast.dedup import deduplicate
 from smolfast.dedup.explain import explain
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
-from smolfast.normalize import normalize_documents
-from smolfast.schemas import check_storable
-from smolfast.split import split_documents
+from smolfast.io.documents import find_sources, read_batches
+from smolfast.io.schemas.columns import find_column
+from smolfast.io.schemas.unite import check_storable
+from smolfast.pipeline.normalize import normalize_documents
+from smolfast.pipeline.split import split_documents
 
 UNITS = ("s", "ms", "us", "ns")
 ZONES = (None, "UTC", "Europe/Berlin", "+05:30")
@@ -519,9 +519,9 @@ def test_pyarrows_faults_name_the_file_and_the_rows(tmp_path: Path, monkeypatch:
         ("smolfast.dedup.signing._sign", f"{file}, rows 0 to 1: no kernel for this; correct these rows"),
         ("smolfast.dedup.output.as_names", "rows 0 to 1: no kernel for this"),
         ("smolfast.text.normalize", f"{file}, rows 0 to 1: no kernel for this"),
-        ("smolfast.split.select", f"{file}, rows 0 to 1: no kernel for this"),
-        ("smolfast.documents._as_large_string", f"can't read {file}: .*no kernel for this"),
-        ("smolfast.batch_writer._encode", "can't write .*: no kernel for this; cast the column"),
+        ("smolfast.pipeline.split.select", f"{file}, rows 0 to 1: no kernel for this"),
+        ("smolfast.io.documents._as_large_string", f"can't read {file}: .*no kernel for this"),
+        ("smolfast.io.parquet.writer._encode", "can't write .*: no kernel for this; cast the column"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, fail)

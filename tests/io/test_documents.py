@@ -20,8 +20,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
+from smolfast.io.documents import BatchWriter, Source, find_sources, read_batches
 
 TEXTS = ["plain", "", "naïve 日本語 😀", "two\nlines\r\n", "\u2028 separators \x00 kept"]
 
@@ -477,7 +477,7 @@ def test_a_large_row_group_is_streamed(tmp_path: Path) -> None:
         file, pa.table({"text": [numbers.randbytes(2_000).hex() for _ in range(16_000)]}), use_dictionary=False
     )
     code = (
-        "import sys, pyarrow; from smolfast.documents import Source, read_batches; "
+        "import sys, pyarrow; from smolfast.io.documents import Source, read_batches; "
         "print(sum(batch.num_rows for batch in read_batches(Source(sys.argv[1], 'parquet'), batch_bytes=1 << 20)), "
         "pyarrow.default_memory_pool().max_memory())"
     )

@@ -23,9 +23,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
-from smolfast.json_lines import JsonLinesWriter
+from smolfast.io.documents import find_sources, read_batches
+from smolfast.io.json.lines import JsonLinesWriter
 
 ROWS = [{"text": "naïve 日本語 😀", "n": 1}, {"text": 'a "quoted"\nline, and more', "n": None}, {"text": "", "n": 2}]
 
@@ -289,7 +289,7 @@ def test_arrow_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_conversations(tmp_path: Path) -> None:
-    from smolfast.chat_tokens import _conversations
+    from smolfast.tokens.conversations import _conversations
 
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
     table = pa.table({"messages": [talk]})
@@ -319,7 +319,7 @@ def test_conversations(tmp_path: Path) -> None:
     ],
 )
 def test_bad_conversations(tmp_path: Path, line: bytes, message: str) -> None:
-    from smolfast.chat_tokens import _conversations
+    from smolfast.tokens.conversations import _conversations
 
     (tmp_path / "a.jsonl").write_bytes(line + b"\n")
     with pytest.raises(SmolfastError, match=message):

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.dedup import deduplicate
-from smolfast.documents import BatchWriter, find_sources, read_batches
 from smolfast.errors import SmolfastError
-from smolfast.json_lines import JsonLinesWriter
-from smolfast.json_values import decode_cell, is_json
-from smolfast.normalize import normalize_documents
+from smolfast.io.documents import BatchWriter, find_sources, read_batches
+from smolfast.io.json.lines import JsonLinesWriter
+from smolfast.io.json.values import decode_cell, is_json
+from smolfast.pipeline.normalize import normalize_documents
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolfast import SmolfastError
-from smolfast.apart import check_apart, leave_out
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.dedup import deduplicate
-from smolfast.normalize import normalize_documents
+from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.sources import find_sources
+from smolfast.pipeline.normalize import normalize_documents
+from smolfast.pipeline.split import split_documents
+from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console
-from smolfast.sources import find_sources
-from smolfast.split import split_documents
-from smolfast.stages import Runner, Stage
 
 
 def lines(name: str) -> str:

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from smolfast import SmolfastError
-from smolfast.cli import main
-from smolfast.locks import LOCK_FILE, hold
+from smolfast.commands.main import main
+from smolfast.io.locks import LOCK_FILE, hold
 
 pytest.importorskip("fcntl", reason="no file locks on this system")
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from smolfast.locks import hold
+from smolfast.io.locks import hold
 with hold(Path(sys.argv[1]), "out"):
     print("held", flush=True)
     time.sleep(600)

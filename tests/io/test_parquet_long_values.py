@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast import batch_writer, long_values
-from smolfast.documents import BatchWriter
-from smolfast.long_values import encode_long_column
-from smolfast.row_groups import RowGroupFile
+from smolfast.io.documents import BatchWriter
+from smolfast.io.parquet import long_values
+from smolfast.io.parquet import writer as batch_writer
+from smolfast.io.parquet.long_values import encode_long_column
+from smolfast.io.parquet.row_groups import RowGroupFile
 
 VALUES = ["a", None, "", "é" * 3000, None, None, "long " * 2000, "b", *["x"] * 300, None]
 

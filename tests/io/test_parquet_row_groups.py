@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.row_groups import RowGroupFile, decode, encode
+from smolfast.io.parquet.row_groups import RowGroupFile, decode, encode
 
 TABLE = pa.table(
     {

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolfast import batch_writer
-from smolfast.documents import BatchWriter
 from smolfast.errors import SmolfastError
+from smolfast.io.documents import BatchWriter
+from smolfast.io.parquet import writer as batch_writer
 
 
 def test_writer_round_trip(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.dedup import deduplicate
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
+from smolfast.io.documents import find_sources, read_batches
 
 LINE = '{"text": "a document of some length, long enough to be kept by each of the stages that there are"}\n'
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 from smolfast.bench.results import Results, Row, read_results
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "benchmarks" / "gpu.py"
 
 

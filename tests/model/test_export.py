@@ -13,13 +13,13 @@ import torch
 
 from smolfast.config import GenerateConfig, ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
-from smolfast.export import export
-from smolfast.generate import complete
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import load_pretrained, save_pretrained
-from smolfast.run_folder import hardware
-from smolfast.tokens import TokenFile
-from smolfast.train import train
+from smolfast.machine import hardware
+from smolfast.model.export import export
+from smolfast.model.generate import complete
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import load_pretrained, save_pretrained
+from smolfast.tokens.files import TokenFile
+from smolfast.train.loop import train
 
 transformers = pytest.importorskip("transformers")
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.config import GenerateConfig, ModelConfig
 from smolfast.errors import SmolfastError
-from smolfast.export import export
-from smolfast.generate import draw_token, generate, generate_tokens
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import save_pretrained
+from smolfast.model.export import export
+from smolfast.model.generate import draw_token, generate, generate_tokens
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import save_pretrained
 
 CONFIG = ModelConfig(
     hidden_size=32,

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast.config import ModelConfig
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import load_pretrained, save_pretrained
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import load_pretrained, save_pretrained
 
 KINDS = ("independent", "sequential", "shared")
 VOCABULARY = 61

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from smolfast.config import ModelConfig
-from smolfast.model import IGNORE_INDEX, KeyValueCache, PackedBatch, SmolLM, rope_layers
-from smolfast.pretrained import save_pretrained
+from smolfast.model.network import IGNORE_INDEX, KeyValueCache, PackedBatch, SmolLM, rope_layers
+from smolfast.model.pretrained import save_pretrained
 
 transformers = pytest.importorskip("transformers")
 

@@ -11,9 +11,9 @@ import torch
 
 from smolfast.config import Config, ModelConfig, load_config
 from smolfast.errors import SmolfastError
-from smolfast.model import PackedBatch, SmolLM, rope_layers
+from smolfast.model.network import PackedBatch, SmolLM, rope_layers
+from smolfast.model.pretrained import load_pretrained, save_pretrained
 from smolfast.presets import find_preset, preset_names
-from smolfast.pretrained import load_pretrained, save_pretrained
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,8 +13,8 @@ import torch
 
 from smolfast.config import ModelConfig
 from smolfast.errors import SmolfastError
-from smolfast.model import SmolLM
-from smolfast.pretrained import load_pretrained, save_pretrained
+from smolfast.model.network import SmolLM
+from smolfast.model.pretrained import load_pretrained, save_pretrained
 
 MODEL = ModelConfig(
     hidden_size=16,
@@ -64,7 +64,7 @@ def test_a_trap_is_not_sprung(name: str, tmp_path: Path) -> None:
     with pytest.raises(SmolfastError, match=f"{name} holds its weights by pickle"):
         load_pretrained(tmp_path)
     pytest.importorskip("transformers")
-    from smolfast.distill_cache import _load_teacher
+    from smolfast.train.distillation.cache import _load_teacher
 
     with pytest.raises(SmolfastError, match=f"{name} holds its weights by pickle"):
         _load_teacher(tmp_path, 64, "cpu")

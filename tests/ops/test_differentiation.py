@@ -16,8 +16,8 @@ from torch.func import grad, jacrev, jvp, vmap
 from smolfast import ops
 from smolfast.distill import DenseTeacher, distill_loss
 from smolfast.errors import SmolfastError
-from smolfast.rms_norm import rms_norm
-from smolfast.swiglu import swiglu
+from smolfast.ops.rms_norm import rms_norm
+from smolfast.ops.swiglu import swiglu
 
 # torch's own first jvp of a process.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smolfast import _native, ops, reference
 from smolfast.errors import SmolfastError
-from smolfast.ops import loss_sweep
+from smolfast.ops import native_loss
 from smolfast.reference import LossOptions, Teacher
 
 # Of the largest gradient: bf16 rounds each logit and each gradient of a logit once.
@@ -21,13 +21,13 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 @pytest.fixture(params=TOLERANCE, ids=str)
 def dtype(request: pytest.FixtureRequest, implementation: str, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
     """Each, however few the columns. Where an instruction set has no sweep, what takes its place must do the same."""
-    monkeypatch.setattr(loss_sweep, "_LEAST_COLUMNS", 1)
+    monkeypatch.setattr(native_loss, "_LEAST_COLUMNS", 1)
     return request.param
 
 
 def sweep(hidden: Tensor, weight: Tensor, options: LossOptions, teacher: Teacher | None = None) -> reference.Sweep:
-    found = loss_sweep.sweep_for(hidden, weight, options, teacher)
-    assert (found is loss_sweep._sweep) == _native.loss_sweeps(hidden.dtype == torch.bfloat16)
+    found = native_loss.sweep_for(hidden, weight, options, teacher)
+    assert (found is native_loss._sweep) == _native.loss_sweeps(hidden.dtype == torch.bfloat16)
     return found
 
 
@@ -184,7 +184,7 @@ def test_other_layouts_and_options_take_another_way() -> None:
         (rows, weight, plain, dense),
         (rows.double(), weight.double(), plain, None),
     ):
-        assert not loss_sweep.serves(*arguments)
+        assert not native_loss.serves(*arguments)
 
 
 @pytest.mark.parametrize(

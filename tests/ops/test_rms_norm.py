@@ -7,7 +7,7 @@ import torch
 
 from smolfast import _native
 from smolfast.errors import SmolfastError
-from smolfast.rms_norm import RMSNorm
+from smolfast.ops.rms_norm import RMSNorm
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (42, 123), (2, 5, 64), (300, 33), (0, 4)])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from smolfast import _native
 from smolfast.errors import SmolfastError
-from smolfast.swiglu import swiglu
+from smolfast.ops.swiglu import swiglu
 
 
 @pytest.mark.parametrize("shape", [(1,), (7, 13), (3, 5, 17), (400, 416), (0, 4)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-SCRIPT = Path(__file__).parent / "distributed" / "optim_ranks.py"
+SCRIPT = Path(__file__).parents[1] / "distributed" / "optim_ranks.py"
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo here"

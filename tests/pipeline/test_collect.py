@@ -17,10 +17,10 @@ import pytest
 
 pytest.importorskip("pydantic")
 
-from smolfast.collect import SCHEMA, collect, list_inputs, signature
 from smolfast.config import CollectConfig
 from smolfast.errors import SmolfastError
-from smolfast.sources import stat_source
+from smolfast.io.sources import stat_source
+from smolfast.pipeline.collect import SCHEMA, collect, list_inputs, signature
 
 EVERYTHING = CollectConfig(max_bytes=1 << 40, min_document_bytes=0, max_document_bytes=1 << 40)
 NO_SKIPS = {
@@ -325,7 +325,7 @@ def test_this_installation(tmp_path: Path) -> None:
     assert documents[name] == (library / name.removeprefix("stdlib/")).read_bytes().decode("utf-8-sig")
     # Another process finds the same.
     code = (
-        "import sys; from smolfast.collect import collect; from smolfast.config import CollectConfig; "
+        "import sys; from smolfast.pipeline.collect import collect; from smolfast.config import CollectConfig; "
         "collect(None, sys.argv[1], CollectConfig(max_bytes=3_000_000))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "again"], check=True)

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolfast import SmolfastError, text
-from smolfast.cli import main
-from smolfast.normalize import normalize_documents
+from smolfast.commands.main import main
+from smolfast.pipeline.normalize import normalize_documents
 
 TEXTS = [
     "e\u0301tude \r\n\r\n\r\n\r\nUn\u00adtitled, 12.5",

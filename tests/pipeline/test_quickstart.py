@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 
 EMAIL = str(Path(sysconfig.get_path("stdlib")) / "email")  # 30 real files
 SMALL = (
@@ -31,7 +31,7 @@ SMALL = (
     "generate.max_new_tokens=20",
 )
 OPTIONS = ["--input", EMAIL, *(word for setting in SMALL for word in ("--set", setting))]
-KILLER = Path(__file__).with_name("kill_quickstart.py")
+KILLER = Path(__file__).parents[1] / "kill_quickstart.py"
 
 
 def run(out: Path, *options: str) -> None:

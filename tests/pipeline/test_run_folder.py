@@ -9,9 +9,9 @@ import pytest
 
 from smolfast import SmolfastError
 from smolfast.files import read_json
+from smolfast.pipeline.run_folder import open_run
+from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console
-from smolfast.run_folder import open_run
-from smolfast.stages import Runner, Stage
 
 IDENTITY = {"config": {"train": {"steps": 100}, "weights": [1.0, 0.5]}, "input": ["a"]}
 

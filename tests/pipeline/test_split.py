@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolfast.errors import SmolfastError
-from smolfast.split import split_documents
+from smolfast.pipeline.split import split_documents
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 

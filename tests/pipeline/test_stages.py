@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from smolfast import SmolfastError
+from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console
-from smolfast.stages import Runner, Stage
 
 
 class Copy:

@@ -18,7 +18,7 @@ from smolfast import SmolfastError, text
 FORMS: list[text.Form] = ["NFC", "NFD", "NFKC", "NFKD"]
 CODE_POINTS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 NORMALIZED = [c for c in CODE_POINTS if unicodedata2.decomposition(c) or unicodedata2.combining(c)]
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 pytestmark = pytest.mark.usefixtures("implementation")

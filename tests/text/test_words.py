@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from smolfast import SmolfastError, _native, text
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 pytestmark = pytest.mark.usefixtures("implementation")

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolfast.chat import NO_THOUGHT, TURN_END, TURN_START, encode_conversation
-from smolfast.chat_tokens import tokenize_conversations
 from smolfast.config import TokenizerConfig
-from smolfast.data_plan import DataPlan
 from smolfast.errors import SmolfastError
-from smolfast.model import IGNORE_INDEX, PackedBatch
-from smolfast.tokenizer import load_tokenizer, train_tokenizer
-from smolfast.tokenizer_folder import open_tokenizer
-from smolfast.tokens import TokenFile
+from smolfast.model.network import IGNORE_INDEX, PackedBatch
+from smolfast.tokens.chat_template import NO_THOUGHT, TURN_END, TURN_START, encode_conversation
+from smolfast.tokens.conversations import tokenize_conversations
+from smolfast.tokens.files import TokenFile
+from smolfast.tokens.tokenizer import load_tokenizer, train_tokenizer
+from smolfast.tokens.tokenizer_folder import open_tokenizer
+from smolfast.train.data_plan import DataPlan
 
 CONVERSATIONS: list[list[dict[str, str]]] = [
     [{"role": "user", "content": "What is argparse?"}, {"role": "assistant", "content": "A parser of options."}],

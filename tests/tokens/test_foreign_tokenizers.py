@@ -20,17 +20,17 @@ transformers = pytest.importorskip("transformers")
 import torch  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors  # noqa: E402
 
-from smolfast.chat import encode_conversation  # noqa: E402
 from smolfast.config import EvaluateConfig, GenerateConfig, ModelConfig, TrainConfig  # noqa: E402
 from smolfast.errors import SmolfastError  # noqa: E402
-from smolfast.evaluate import evaluate  # noqa: E402
-from smolfast.export import export  # noqa: E402
-from smolfast.generate import complete  # noqa: E402
-from smolfast.model import PackedBatch, SmolLM  # noqa: E402
-from smolfast.pretrained import load_pretrained, save_pretrained  # noqa: E402
-from smolfast.tokenizer_folder import SPLIT_PATTERN, open_tokenizer  # noqa: E402
-from smolfast.tokens import TokenFile, tokenize  # noqa: E402
-from smolfast.train import train  # noqa: E402
+from smolfast.evaluate.bits_per_byte import evaluate  # noqa: E402
+from smolfast.model.export import export  # noqa: E402
+from smolfast.model.generate import complete  # noqa: E402
+from smolfast.model.network import PackedBatch, SmolLM  # noqa: E402
+from smolfast.model.pretrained import load_pretrained, save_pretrained  # noqa: E402
+from smolfast.tokens.chat_template import encode_conversation  # noqa: E402
+from smolfast.tokens.files import TokenFile, tokenize  # noqa: E402
+from smolfast.tokens.tokenizer_folder import SPLIT_PATTERN, open_tokenizer  # noqa: E402
+from smolfast.train.loop import train  # noqa: E402
 
 TEXTS = ["the cat sat on the mat", "Naïve dogs </s> bark, 123 times", "the end of <s> it all  twice"] * 8
 SHAPE = ModelConfig(

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 pytest.importorskip("pydantic")
 
-import smolfast.document_encoder
-import smolfast.text_pieces
+import smolfast.tokens.document_encoder
+import smolfast.tokens.text_pieces
 from smolfast.config import TokenizerConfig
-from smolfast.document_encoder import DocumentEncoder
 from smolfast.errors import SmolfastError
-from smolfast.tokenizer import LONGEST_WORD, PADDING, load_tokenizer, train_tokenizer
-from smolfast.tokenizer_folder import (
+from smolfast.tokens.document_encoder import DocumentEncoder
+from smolfast.tokens.files import tokenize
+from smolfast.tokens.tokenizer import LONGEST_WORD, PADDING, load_tokenizer, train_tokenizer
+from smolfast.tokens.tokenizer_folder import (
     END_OF_DOCUMENT,
     SPLIT_PATTERN,
     TOKENIZER,
@@ -34,7 +35,6 @@ from smolfast.tokenizer_folder import (
     encode,
     open_tokenizer,
 )
-from smolfast.tokens import tokenize
 
 VOCAB_SIZE = 700
 HOSTILE = [
@@ -131,7 +131,7 @@ def test_training_is_deterministic(trained: tuple[Path, Path, dict[str, Any]], t
     corpus, folder, _ = trained
     want = {path.name: path.read_bytes() for path in folder.iterdir()}
     code = (
-        "import sys; from smolfast.config import TokenizerConfig; from smolfast.tokenizer import train_tokenizer; "
+        "import sys; from smolfast.config import TokenizerConfig; from smolfast.tokens import train_tokenizer; "
         f"train_tokenizer([sys.argv[1]], sys.argv[2], TokenizerConfig(vocab_size={VOCAB_SIZE}))"
     )
     for number, environment in enumerate(
@@ -259,20 +259,20 @@ def test_a_long_text_in_pieces_has_the_same_ids(cutting: TokenizerFolder, parts:
     text = "".join(parts)
     encoder = DocumentEncoder(cutting, text_column="text", errors="fail")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (smolfast.text_pieces, smolfast.document_encoder):
+        for module in (smolfast.tokens.text_pieces, smolfast.tokens.document_encoder):
             patch.setattr(module, "PIECE", size)
-        assert "".join(smolfast.text_pieces.pieces(text)) == text
-        parts_anywhere = list(smolfast.text_pieces.pieces(text, anywhere=True))
+        assert "".join(smolfast.tokens.text_pieces.pieces(text)) == text
+        parts_anywhere = list(smolfast.tokens.text_pieces.pieces(text, anywhere=True))
         ids = encoder._encode([text])
     assert "".join(parts_anywhere) == text and max(map(len, parts_anywhere)) <= 2 * size
     assert ids == encode(cutting.tokenizer, [text])
 
 
 def test_pieces_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smolfast.text_pieces, "PIECE", 3)
-    assert list(smolfast.text_pieces.pieces("one\ntwo three.\nfour")) == ["one\n", "two three.\n", "four"]
-    assert list(smolfast.text_pieces.pieces("one two three")) == ["one two three"]
-    assert list(smolfast.text_pieces.pieces("one two three", anywhere=True)) == ["one tw", "o thre", "e"]
+    monkeypatch.setattr(smolfast.tokens.text_pieces, "PIECE", 3)
+    assert list(smolfast.tokens.text_pieces.pieces("one\ntwo three.\nfour")) == ["one\n", "two three.\n", "four"]
+    assert list(smolfast.tokens.text_pieces.pieces("one two three")) == ["one two three"]
+    assert list(smolfast.tokens.text_pieces.pieces("one two three", anywhere=True)) == ["one tw", "o thre", "e"]
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from smolfast import checkpoint
 from smolfast.errors import SmolfastError
+from smolfast.train import checkpoint
 
 
 def network(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from smolfast.clipping import AdaGC, Clipper, Clipping, GlobalClip, ZClip, make_clipper
+from smolfast.train.clipping import AdaGC, Clipper, Clipping, GlobalClip, ZClip, make_clipper
 
 
 def factors(clip: Clipper, norms: list[float]) -> list[float] | float:

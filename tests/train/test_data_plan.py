@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smolfast.config import StageConfig, TrainConfig
-from smolfast.data_plan import DataPlan, _apportion
 from smolfast.errors import SmolfastError
-from smolfast.tokens import PackedWindows, TokenFile
+from smolfast.tokens.files import PackedWindows, TokenFile
+from smolfast.train.data_plan import DataPlan, _apportion
 
 
 def token_file(first: int, count: int) -> TokenFile:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo here"
@@ -44,7 +44,7 @@ steps = 50
 """
 
 
-TRAININGS = Path(__file__).parent / "distributed" / "train_ranks.py"
+TRAININGS = Path(__file__).parents[1] / "distributed" / "train_ranks.py"
 PARALLEL = ("ddp", "fsdp")
 
 

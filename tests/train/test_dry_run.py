@@ -10,14 +10,22 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.config import Config, ModelConfig, load_config, validate_config
-from smolfast.data_plan import DataPlan
-from smolfast.dry_run import activation_bytes, estimate, gathered_bytes, loss_bytes, optimizer_bytes, windows_by_length
 from smolfast.errors import SmolfastError
-from smolfast.flops import GPUS, flops_per_token, training_seconds
-from smolfast.model import PackedBatch, SmolLM
+from smolfast.machine import GPUS
+from smolfast.model.flops import flops_per_token, training_seconds
+from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.optim import MuonAdamW
+from smolfast.train.data_plan import DataPlan
+from smolfast.train.dry_run import (
+    activation_bytes,
+    estimate,
+    gathered_bytes,
+    loss_bytes,
+    optimizer_bytes,
+    windows_by_length,
+)
 
 VOCABULARY = 211
 SMALL: dict[str, Any] = {

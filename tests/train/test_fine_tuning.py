@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from smolfast.cli import main
+from smolfast.commands.main import main
 from smolfast.config import ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import initial_weights, load_pretrained, save_pretrained, shape_settings
-from smolfast.tokens import PackedWindows, TokenFile
-from smolfast.train import train
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import initial_weights, load_pretrained, save_pretrained, shape_settings
+from smolfast.tokens.files import PackedWindows, TokenFile
+from smolfast.train.loop import train
 
 transformers = pytest.importorskip("transformers")
 
@@ -115,7 +115,7 @@ def test_masked_loss_is_that_of_transformers_labels(llama: Path) -> None:
 def test_a_model_learns_to_answer(corpus: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the commands: a tokenizer with turns, a base model, conversations, fine-tuning, export, an answer."""
     from smolfast.config import TokenizerConfig
-    from smolfast.tokenizer import train_tokenizer
+    from smolfast.tokens.tokenizer import train_tokenizer
 
     train_tokenizer([corpus.held_out], tmp_path / "tokenizer", TokenizerConfig(vocab_size=400, chat=True))
     base = ModelConfig(**SIZES, head_dim=8, mtp_heads=1)

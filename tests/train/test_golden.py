@@ -5,7 +5,7 @@ micro-batches, which changes nothing but rounding, drifts by up to 8.3e-5 of the
 first ten. The tolerance leaves room around that: 2e-6 in the first ten steps, 5e-4 after. Any change of the optimiser,
 the schedule, the data's order or the initial weights is far outside.
 
-`python tests/test_train_golden.py` records them anew.
+`python tests/train/test_golden.py` records them anew.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from smolfast.config import ModelConfig, TrainConfig
-from smolfast.train import train
+from smolfast.train.loop import train
 
-GOLDEN = Path(__file__).parent / "golden" / "train_losses.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "train_losses.json"
 MODEL = ModelConfig(
     hidden_size=32,
     intermediate_size=48,
@@ -57,7 +57,7 @@ def test_losses_are_the_recorded_ones(write_tokens: Any, tmp_path: Path) -> None
 
 
 if __name__ == "__main__":
-    spec = importlib.util.spec_from_file_location("synthetic_tokens", Path(__file__).with_name("synthetic_tokens.py"))
+    spec = importlib.util.spec_from_file_location("synthetic_tokens", Path(__file__).parents[1] / "synthetic_tokens.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

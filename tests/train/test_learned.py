@@ -15,8 +15,8 @@ import pytest
 
 from smolfast.config import ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
-from smolfast.tokens import TokenFile
-from smolfast.train import train
+from smolfast.tokens.files import TokenFile
+from smolfast.train.loop import train
 
 MODEL = ModelConfig(
     hidden_size=16,

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from smolfast.config import EvaluateConfig, ModelConfig, StageConfig, TrainConfig
-from smolfast.evaluate import evaluate
+from smolfast.evaluate.bits_per_byte import evaluate
 from smolfast.optim import MuonAdamW
-from smolfast.tokens import tokenize
-from smolfast.train import train
+from smolfast.tokens.files import tokenize
+from smolfast.train.loop import train
 
 MODEL = ModelConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from smolfast.config import ModelConfig, TrainConfig
-from smolfast.model import DecoderLayer, PackedBatch, SmolLM
-from smolfast.train import train
+from smolfast.model.network import DecoderLayer, PackedBatch, SmolLM
+from smolfast.train.loop import train
 
 MODEL = ModelConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,

@@ -12,8 +12,8 @@ import pytest
 
 from smolfast.config import ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
-from smolfast.run_record import RunRecord, first_difference
-from smolfast.train import train
+from smolfast.train.loop import train
+from smolfast.train.run_record import RunRecord, first_difference
 
 MODEL = ModelConfig(
     hidden_size=16,

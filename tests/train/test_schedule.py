@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolfast.schedule import ramped_batch_size, warmup_cosine, warmup_stable_decay
+from smolfast.train.schedule import ramped_batch_size, warmup_cosine, warmup_stable_decay
 
 
 def test_corners() -> None:

@@ -18,10 +18,10 @@ import torch
 
 from smolfast.config import ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
+from smolfast.model.pretrained import load_pretrained
 from smolfast.optim import MuonAdamW
-from smolfast.pretrained import load_pretrained
-from smolfast.tokens import TokenFile
-from smolfast.train import train
+from smolfast.tokens.files import TokenFile
+from smolfast.train.loop import train
 
 MODEL = ModelConfig(
     hidden_size=32,
@@ -289,7 +289,7 @@ def test_a_full_disk_is_one_line(corpus: SimpleNamespace, tmp_path: Path, monkey
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("smolfast.train.os.fsync", full)
+    monkeypatch.setattr("smolfast.train.loop.os.fsync", full)
     with pytest.raises(SmolfastError, match="the disk is full"):
         run(corpus, tmp_path)
 

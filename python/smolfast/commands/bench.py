@@ -16,8 +16,8 @@ from typing import Any
 
 from smolfast.bench.compare import compare, last_on_this_hardware
 from smolfast.bench.results import Results, read_results, write_results
+from smolfast.commands.parsers import command
 from smolfast.errors import SmolfastError
-from smolfast.options import command
 
 PARTS = ("text", "dedup", "attention", "loss", "optim")
 _DOWNLOADS = ("text", "dedup")

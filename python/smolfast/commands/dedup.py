@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.command_line import add_column_types, add_strict
+from smolfast.commands.options import add_column_types, add_strict
+from smolfast.commands.parsers import add_common, add_output, command, output_path
 from smolfast.dedup.explain import explain
 from smolfast.dedup.index import INDEX
 from smolfast.dedup.job import KEPT, REMOVED, deduplicate
 from smolfast.dedup.minhash import SCHEMES, TOKENS
 from smolfast.dedup.output import DedupSummary
 from smolfast.errors import SmolfastError
-from smolfast.options import add_common, add_output, command, output_path
 from smolfast.progress import Console, format_bytes, format_seconds
 
 _FORMS = """\

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smolfast.apart import check_apart, leave_out
+from smolfast.commands.parsers import at_least
 from smolfast.errors import SmolfastError
 from smolfast.files import RECORDS, check_path
-from smolfast.json_values import TYPES
-from smolfast.options import at_least
+from smolfast.io.json.values import TYPES
+from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.sources import Sources, find_sources
+from smolfast.pipeline.stages import Runner, Stage, Work
 from smolfast.progress import Console
-from smolfast.sources import Sources, find_sources
-from smolfast.stages import Runner, Stage, Work
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

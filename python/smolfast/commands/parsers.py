@@ -74,65 +74,6 @@ def minutes(text: str) -> float:
     return value
 
 
-def blank_lines(text: str) -> int | str:
-    """The type of an option that takes a whole number or `all`."""
-    return "all" if text == "all" else at_least(0)(text)
-
-
-def add_text_rules(parser: argparse.ArgumentParser) -> None:
-    """What `smolfast.text_rules.TextRules` can do, an option for each field; they are applied in this order."""
-    group = parser.add_argument_group("what is done to the text, in this order")
-    switch = argparse.BooleanOptionalAction
-    group.add_argument(
-        "--fix-mojibake", action="store_true", help="read back UTF-8 that was read as Windows-1252 or Latin-1"
-    )
-    group.add_argument(
-        "--clean",
-        action="store_true",
-        help="line ends, control and invisible characters, spaces, blank lines; prints what each rule changed. The "
-        "next six turn one of its rules on alone, or off",
-    )
-    for name, help_text in (
-        ("line-endings", "CR LF, CR, U+0085, U+2028 and U+2029 become LF"),
-        ("control-characters", "take out all but tab and LF"),
-        ("zero-width", "take out U+00AD, U+200B, U+2060 and U+FEFF"),
-        ("spaces", "the other spaces of Unicode become U+0020"),
-        ("trailing-whitespace", "take it out at the ends of lines and of the text"),
-    ):
-        group.add_argument(f"--{name}", action=switch, default=None, help=help_text)
-    group.add_argument(
-        "--blank-lines", type=blank_lines, metavar="N", help="at most N after each other, or all (1 with --clean)"
-    )
-    forms = ("NFC", "NFD", "NFKC", "NFKD", "none")
-    group.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
-    group.add_argument("--stream-safe", action="store_true", help="no more than 30 marks after each other")
-    group.add_argument(
-        "--redact",
-        action="store_true",
-        help="replace e-mail and public IPv4 addresses; the next two turn one kind on alone, or off",
-    )
-    group.add_argument("--emails", action=switch, default=None, help="replace e-mail addresses")
-    group.add_argument("--ips", action=switch, default=None, help="replace IPv4 addresses")
-    group.add_argument(
-        "--public-only", action=switch, default=True, help="leave private and reserved addresses (the default)"
-    )
-    for kind in ("email", "ip"):
-        group.add_argument(
-            f"--{kind}-replacements",
-            nargs="+",
-            action="extend",
-            default=[],
-            metavar="TEXT",
-            help=f"what stands for {kind} addresses, in turn",
-        )
-    group.add_argument("--lower", action="store_true", help="lower case")
-    group.add_argument("--casefold", action="store_true", help="case folding")
-    group.add_argument("--simplify", action="store_true", help="then the text that near-duplicates are compared by")
-    group.add_argument(
-        "--words", action="store_true", help="add a column `words`: where each word begins and ends, in bytes"
-    )
-
-
 def output_path(text: str) -> Path:
     """The type of an option that names a file or folder to write."""
     if not text.strip():

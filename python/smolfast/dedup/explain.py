@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast.dedup.job import MANIFEST, REMOVED
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.files import naming, read_json
-from smolfast.sources import one_line
+from smolfast.io.documents import find_sources, read_batches
+from smolfast.io.sources import one_line
 
 
 @dataclass(frozen=True)

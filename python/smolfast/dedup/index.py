@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from smolfast.dedup.store import Column, DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, naming, read_json, write_json
-from smolfast.locks import LOCK_FILE
-from smolfast.sources import one_line
+from smolfast.io.locks import LOCK_FILE
+from smolfast.io.sources import one_line
 
 INDEX = "index.json"
 

@@ -13,8 +13,6 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__, _native
-from smolfast.apart import check_apart, leave_out
-from smolfast.boundary import computing
 from smolfast.dedup.banding import band_threshold, choose_bands
 from smolfast.dedup.clustering import Clusters, Verify, find_clusters
 from smolfast.dedup.histogram import count_by_jaccard
@@ -24,7 +22,6 @@ from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
 from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, check_scores, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
-from smolfast.documents import ErrorPolicy, Source, Sources, find_sources, stored_schema
 from smolfast.errors import SmolfastError
 from smolfast.files import (
     check_path,
@@ -37,11 +34,14 @@ from smolfast.files import (
     remove,
     write_json,
 )
-from smolfast.locks import LOCK_FILE, hold
+from smolfast.io.boundary import computing
+from smolfast.io.documents import ErrorPolicy, Source, Sources, find_sources, stored_schema
+from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.locks import LOCK_FILE, hold
+from smolfast.io.schemas.shards import common_schema
+from smolfast.io.schemas.unite import check_storable
+from smolfast.io.sources import document_id
 from smolfast.progress import ProgressCallback
-from smolfast.schemas import check_storable
-from smolfast.shards import common_schema
-from smolfast.sources import document_id
 
 KEPT = "kept.parquet"
 REMOVED = "removed.parquet"
@@ -107,7 +107,7 @@ def deduplicate(
             `cluster_size` (int64, the documents of the cluster: this one, those that went, others kept, and those
             compared against). A document that is like no other is a cluster of one. `split` puts what is kept of a
             cluster on one side. Columns that some files lack are null there; types are promoted as
-            `smolfast.schemas.unite` says.
+            `smolfast.io.schemas.unite.unite` says.
         removed.parquet: for each removed document `file`, `row` (of those read, from 0), `id`, the same of the
             document kept for it, their `jaccard` similarity (estimated from the signatures; exact with
             verify="exact"; 1 for equal texts), `cluster_id`, and `kind`: "exact" when the two texts are equal, else
@@ -116,7 +116,7 @@ def deduplicate(
         dedup.json: parameters, fingerprints of the inputs, and the summary. A run with the same ones does nothing.
 
     Args:
-        inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
+        inputs: files, folders or URLs, as `smolfast.io.find_sources` takes them.
         num_perm, ngram, tokens, scheme, hash, seed, simplify: as for MinHasher.
         bands, rows: bands × rows ≤ num_perm; 14 and 8 by default, or chosen for `threshold`.
         threshold: the Jaccard similarity from which on documents count as near-duplicates. Without one it is the
@@ -131,7 +131,7 @@ def deduplicate(
         lines: also take out of the kept documents each line of at least so many UTF-8 bytes (without spaces around it)
             that stands earlier in a document that is kept or compared against, or in the same one. A document may lose
             all its lines. None takes out nothing.
-        types: of columns of JSON and CSV, as `smolfast.documents.read_batches` takes them: {"score": "float64"}.
+        types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them: {"score": "float64"}.
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
         strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use.

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smolfast.columns import COLUMN_KEY, as_names, select
 from smolfast.dedup.clustering import Clusters
 from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
 from smolfast.dedup.lines import RepeatedLines
-from smolfast.documents import BatchWriter, utf8_bytes
-from smolfast.sources import document_id
+from smolfast.io.documents import BatchWriter, utf8_bytes
+from smolfast.io.schemas.columns import COLUMN_KEY, as_names, select
+from smolfast.io.sources import document_id
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
 

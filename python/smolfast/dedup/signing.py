@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast import _native
-from smolfast.boundary import computing
-from smolfast.columns import column_names, conform
 from smolfast.dedup.clustering import Verify
 from smolfast.dedup.minhash import MinHasher
 from smolfast.dedup.store import Column, DocumentStore, Position
-from smolfast.documents import BATCH_BYTES, ROW_KINDS, ErrorPolicy, Source, read_batches
 from smolfast.errors import SmolfastError
+from smolfast.io.boundary import computing
+from smolfast.io.documents import BATCH_BYTES, ROW_KINDS, ErrorPolicy, Source, read_batches
+from smolfast.io.schemas.columns import column_names, conform
+from smolfast.io.sources import open_source
 from smolfast.progress import ProgressCallback
-from smolfast.sources import open_source
 
 Exact = Literal["text", "simplified"]
 

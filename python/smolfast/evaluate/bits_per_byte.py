@@ -28,15 +28,15 @@ import numpy.typing as npt
 import torch
 import xxhash
 
-from smolfast.apart import check_apart
 from smolfast.config import EvaluateConfig
-from smolfast.documents import find_sources, read_batches
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import load_pretrained
-from smolfast.tokenizer_folder import refuse_another_vocabulary
-from smolfast.tokens import TokenFile
+from smolfast.io.documents import find_sources, read_batches
+from smolfast.io.keep_apart import check_apart
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import load_pretrained
+from smolfast.tokens.files import TokenFile
+from smolfast.tokens.tokenizer_folder import refuse_another_vocabulary
 from smolfast.workers import Workers
 
 # Tokens of one unit of work: enough to fill the matrix products, and little memory.

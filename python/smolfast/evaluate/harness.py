@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from smolfast.apart import check_apart
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
+from smolfast.io.keep_apart import check_apart
 
 
 def run_harness(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.ipc
 
-from smolfast.columns import is_string
+from smolfast.io.schemas.columns import is_string
 
 
 def read_arrow(stream: pa.NativeFile, batch_bytes: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

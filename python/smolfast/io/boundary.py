@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
-from smolfast.sources import one_line
+from smolfast.io.sources import one_line
 
 FAULTS = (pa.ArrowException, ValueError, KeyError, IndexError, OverflowError, NotImplementedError)
 """What pyarrow raises of values and types that it has no way with, and Python of names and numbers."""

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from smolfast.errors import SmolfastError
-from smolfast.sources import open_source, plain_name
+from smolfast.io.sources import open_source, plain_name
 
 CODECS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 """Compressions by the last suffix."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from smolfast.errors import SmolfastError
-from smolfast.json_lines import MOST_LINE_BYTES
+from smolfast.io.json.lines import MOST_LINE_BYTES
 
 
 def read_rows(stream: io.BufferedReader, path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

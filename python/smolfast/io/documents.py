@@ -17,17 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast import _native
-from smolfast.arrow_files import read_arrow
-from smolfast.batch_writer import BatchWriter
-from smolfast.boundary import reading
-from smolfast.byte_streams import codec, open_utf8
-from smolfast.columns import byte_lengths, column_names, is_bytes, is_string, select
 from smolfast.errors import SmolfastError
-from smolfast.json_lines import MOST_LINE_BYTES
-from smolfast.json_values import TYPES
-from smolfast.rows import RowReader, TextRule, no_text_column
-from smolfast.schemas import twice
-from smolfast.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
+from smolfast.io.arrow_files import read_arrow
+from smolfast.io.boundary import reading
+from smolfast.io.byte_streams import codec, open_utf8
+from smolfast.io.json.lines import MOST_LINE_BYTES
+from smolfast.io.json.values import TYPES
+from smolfast.io.parquet.writer import BatchWriter
+from smolfast.io.rows import RowReader, TextRule, no_text_column
+from smolfast.io.schemas.columns import byte_lengths, column_names, is_bytes, is_string, select
+from smolfast.io.schemas.unite import twice
+from smolfast.io.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
 
 __all__ = [
     "ROW_KINDS",
@@ -69,7 +69,7 @@ def read_batches(
     `id` (the source's path) and `text_column`. Line numbers count from 1, rows and byte offsets from 0.
 
     JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, or
-    a string of JSON where none of them does (`smolfast.json_values`). An absent key is a null. Cells of CSV are
+    a string of JSON where none of them does (`smolfast.io.json.values`). An absent key is a null. Cells of CSV are
     strings, empty ones too. Blank lines are passed over. Compressed files, and UTF-16 and UTF-32 with a byte-order
     mark, are read as what they hold.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smolfast.errors import SmolfastError
-from smolfast.sources import Sources
+from smolfast.io.sources import Sources
 
 PathLike = str | os.PathLike[str]
 _Identity = tuple[int, int]

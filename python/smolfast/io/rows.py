@@ -16,12 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from smolfast.byte_streams import open_utf8
-from smolfast.columns import column_names
-from smolfast.csv_rows import read_rows
 from smolfast.errors import SmolfastError
-from smolfast.json_lines import TEMPLATE, read_lines, read_values
-from smolfast.json_values import (
+from smolfast.io.byte_streams import open_utf8
+from smolfast.io.csv_rows import read_rows
+from smolfast.io.json.lines import TEMPLATE, read_lines, read_values
+from smolfast.io.json.values import (
     CellError,
     Columns,
     RowError,
@@ -31,7 +30,8 @@ from smolfast.json_values import (
     template,
     without_surrogates,
 )
-from smolfast.sources import Kind, stat_source
+from smolfast.io.schemas.columns import column_names
+from smolfast.io.sources import Kind, stat_source
 
 REMEDY = "give --errors replace or --errors skip"
 

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from smolfast.apart import check_apart
-from smolfast.chat import TURN_END
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, write_json, write_text
-from smolfast.model_card import model_card
-from smolfast.pretrained import load_pretrained, save_pretrained
-from smolfast.tokenizer import CHAT_TEMPLATE_FILE, PADDING
-from smolfast.tokenizer_folder import (
+from smolfast.io.keep_apart import check_apart
+from smolfast.model.model_card import model_card
+from smolfast.model.pretrained import load_pretrained, save_pretrained
+from smolfast.tokens.chat_template import TURN_END
+from smolfast.tokens.tokenizer import CHAT_TEMPLATE_FILE, PADDING
+from smolfast.tokens.tokenizer_folder import (
     SPECIAL_TOKENS_MAP,
     TOKENIZER,
     TOKENIZER_CONFIG,

@@ -1,29 +1,11 @@
-"""Floating-point operations of training, and the time they take on known GPUs. Imports no torch."""
+"""Floating-point operations of training, and the time they take. Imports no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smolfast.config import ModelConfig
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Peak dense bf16 operations a second without sparsity, and bytes of memory, from the vendors' data sheets."""
-
-    peak: float
-    memory: int
-
-
-GPUS = {
-    "a100": Gpu(312e12, 80 * 10**9),
-    "h100": Gpu(989.4e12, 80 * 10**9),
-    "h200": Gpu(989.4e12, 141 * 10**9),
-    "b200": Gpu(2250e12, 180 * 10**9),
-    "mi300x": Gpu(1307.4e12, 192 * 10**9),
-}
 
 
 def flops_per_token(config: ModelConfig, vocab_size: int, sequence_length: int) -> dict[str, float]:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smolfast.apart import check_apart
-from smolfast.chat import encode_conversation, turn_tokens
 from smolfast.config import GenerateConfig
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
-from smolfast.model import KeyValueCache, SmolLM
-from smolfast.pretrained import load_pretrained
-from smolfast.tokenizer_folder import encode, open_tokenizer
+from smolfast.io.keep_apart import check_apart
+from smolfast.model.network import KeyValueCache, SmolLM
+from smolfast.model.pretrained import load_pretrained
+from smolfast.tokens.chat_template import encode_conversation, turn_tokens
+from smolfast.tokens.tokenizer_folder import encode, open_tokenizer
 from smolfast.workers import Workers
 
 
@@ -39,9 +39,9 @@ def complete(
     """Continue `config.prompt`, or answer it.
 
     Args:
-        export: the folder that `smolfast.export.export` wrote.
-        chat: the prompt is a user's message, to be answered in a turn of the assistant's (see `smolfast.chat`). With
-            the flag /no_think at its end the answer comes without a thought.
+        export: the folder that `smolfast.model.export.export` wrote.
+        chat: the prompt is a user's message, to be answered in a turn of the assistant's (see
+            `smolfast.tokens.chat_template`). With the flag /no_think at its end the answer comes without a thought.
 
     Returns:
         prompt, text (the continuation alone), seed, temperature, tokens, tokens_per_second (the prompt's reading

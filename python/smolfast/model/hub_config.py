@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from smolfast.config import ModelConfig
 from smolfast.errors import SmolfastError
-from smolfast.model import SmolLM, rope_layers
-from smolfast.rope import yarn_context
+from smolfast.model.network import SmolLM, rope_layers
+from smolfast.model.rope import yarn_context
 
 # The keys of config.json that carry our configuration under their own names.
 SHARED_KEYS = (
@@ -164,7 +164,7 @@ def _rope(values: Mapping[str, Any], known: Mapping[str, Any], path: Path) -> di
     settings["yarn_context"] = given.get("original_max_position_embeddings") or known["max_position_embeddings"]
     settings["yarn_factor"] = given.get("factor") or known["max_position_embeddings"] / settings["yarn_context"]
     if (scale := given.get("attention_factor")) is not None:
-        from smolfast.rope import attention_scale
+        from smolfast.model.rope import attention_scale
 
         config = ModelConfig(yarn_factor=settings["yarn_factor"])
         if abs(scale - attention_scale(config)) > 1e-6:

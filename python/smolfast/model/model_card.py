@@ -9,8 +9,8 @@ from typing import Any
 from smolfast import __version__
 from smolfast.errors import SmolfastError
 from smolfast.files import naming, read_json
-from smolfast.model import SmolLM
-from smolfast.pretrained import MTP_WEIGHTS
+from smolfast.model.network import SmolLM
+from smolfast.model.pretrained import MTP_WEIGHTS
 
 
 def model_card(model: SmolLM, folder: Path, tokenizer: str) -> str:
@@ -29,7 +29,7 @@ def model_card(model: SmolLM, folder: Path, tokenizer: str) -> str:
         heads = (
             f"\n`{MTP_WEIGHTS}` holds {len(model.mtp_heads)} further prediction head(s) ({config.mtp_kind}), {extra:,} "
             "parameters, for tokens further ahead. transformers doesn't read it; "
-            "`smolfast.pretrained.load_pretrained` does.\n"
+            "`smolfast.model.load_pretrained` does.\n"
         )
     context = f"{config.max_position_embeddings} tokens"
     if config.yarn_factor != 1:

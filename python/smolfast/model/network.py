@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from smolfast import ops
 from smolfast.config import ModelConfig
-from smolfast.rms_norm import RMSNorm
-from smolfast.rope import rotary_tables, rotate
-from smolfast.swiglu import swiglu
+from smolfast.model.rope import rotary_tables, rotate
+from smolfast.ops.rms_norm import RMSNorm
+from smolfast.ops.swiglu import swiglu
 
 IGNORE_INDEX = -100
 

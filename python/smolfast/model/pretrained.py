@@ -13,10 +13,10 @@ from torch import Tensor
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, naming, read_json, write_json
-from smolfast.hub_config import SHARED_KEYS, from_hub_config, to_hub_config
-from smolfast.model import SmolLM
-from smolfast.sources import one_line
-from smolfast.tokenizer_folder import refuse_another_vocabulary
+from smolfast.io.sources import one_line
+from smolfast.model.hub_config import SHARED_KEYS, from_hub_config, to_hub_config
+from smolfast.model.network import SmolLM
+from smolfast.tokens.tokenizer_folder import refuse_another_vocabulary
 
 WEIGHTS = "model.safetensors"
 SHARDS_INDEX = "model.safetensors.index.json"

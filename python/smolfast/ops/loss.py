@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from smolfast import reference
-from smolfast.differentiation import anchor_of, is_transformed, refuse_second_order
 from smolfast.errors import SmolfastError
-from smolfast.ops.loss_sweep import sweep_for
+from smolfast.ops.differentiation import anchor_of, is_transformed, refuse_second_order
+from smolfast.ops.native_loss import sweep_for
 from smolfast.ops.precision import without_autocast
 from smolfast.reference import MAX_STORED_COLUMNS
 

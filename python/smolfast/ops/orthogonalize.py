@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from smolfast import _native, reference
-from smolfast.differentiation import is_transformed
 from smolfast.errors import SmolfastError
+from smolfast.ops.differentiation import is_transformed
 from smolfast.ops.precision import without_autocast
 from smolfast.reference import Coefficients
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from smolfast import _native
-from smolfast.differentiation import is_transformed
-from smolfast.flat_arrays import are_flat_floats, flat
+from smolfast.ops.differentiation import is_transformed
+from smolfast.ops.flat_arrays import are_flat_floats, flat
 
 
 class RMSNorm(nn.Module):

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smolfast import _native
-from smolfast.differentiation import is_transformed
-from smolfast.flat_arrays import are_flat_floats, flat
+from smolfast.ops.differentiation import is_transformed
+from smolfast.ops.flat_arrays import are_flat_floats, flat
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from smolfast import reference
-from smolfast.differentiation import anchor_of, refuse_second_order, refuse_transforms
 from smolfast.errors import SmolfastError
+from smolfast.ops.differentiation import anchor_of, refuse_second_order, refuse_transforms
 from smolfast.ops.loss import (
     Reduction,
     autocast,

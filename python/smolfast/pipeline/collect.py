@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from smolfast.apart import check_apart, leave_out
-from smolfast.boundary import computing
-from smolfast.columns import is_string
-from smolfast.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.errors import SmolfastError
-from smolfast.sources import document_id, stat_source
+from smolfast.io.boundary import computing
+from smolfast.io.documents import BatchWriter, Source, find_sources, read_batches
+from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.schemas.columns import is_string
+from smolfast.io.sources import document_id, stat_source
 
 if TYPE_CHECKING:
     from smolfast.config import CollectConfig

@@ -13,18 +13,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast import text
-from smolfast.apart import check_apart, leave_out
-from smolfast.boundary import computing
-from smolfast.byte_streams import CODECS
-from smolfast.documents import BatchWriter, ErrorPolicy, Source, find_sources, read_batches, stored_schema, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import final_path, naming, read_json, write_json
-from smolfast.json_lines import JsonLinesWriter
+from smolfast.io.boundary import computing
+from smolfast.io.byte_streams import CODECS
+from smolfast.io.documents import (
+    BatchWriter,
+    ErrorPolicy,
+    Source,
+    find_sources,
+    read_batches,
+    stored_schema,
+    utf8_bytes,
+)
+from smolfast.io.json.lines import JsonLinesWriter
+from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.schemas.shards import common_schema
+from smolfast.io.schemas.unite import check_json, check_storable
+from smolfast.io.sources import Sources
+from smolfast.pipeline.text_rules import TextRules
 from smolfast.progress import ProgressCallback
-from smolfast.schemas import check_json, check_storable
-from smolfast.shards import common_schema
-from smolfast.sources import Sources
-from smolfast.text_rules import TextRules
 
 LINES_SUFFIXES = tuple(f"{lines}{packed}" for lines in (".jsonl", ".ndjson") for packed in ("", *CODECS))
 FILE_SUFFIXES = (".parquet", *LINES_SUFFIXES)
@@ -57,17 +65,17 @@ def normalize_documents(
     JSON lines become JSON lines in which nothing but the text differs.
 
     Args:
-        inputs: files, folders or URLs, as `smolfast.documents.find_sources` takes them.
+        inputs: files, folders or URLs, as `smolfast.io.find_sources` takes them.
         output: with the suffix .parquet or .jsonl (also with .gz, .zst, .bz2 or .xz) one file; else a folder with a
             file for each input file, JSON lines for JSON and parquet for the rest, in the same folders below. In a
             folder, what an earlier call with the same arguments finished before it was killed is kept. It may lie in a
             folder of the inputs, and isn't read then.
-        types: of columns of JSON and CSV, as `smolfast.documents.read_batches` takes them; JSON lines that come out of
+        types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them; JSON lines that come out of
             JSON keep their values as they stand.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
         strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use. The result does not depend on it.
-        rules: fields of `smolfast.text_rules.TextRules`, such as form="NFKC", clean=True, redact=True.
+        rules: fields of `smolfast.pipeline.text_rules.TextRules`, such as form="NFKC", clean=True, redact=True.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
@@ -75,7 +83,7 @@ def normalize_documents(
         `words`, words. If files of a folder were passed over, passed_over and passed_over_files.
 
     Raises:
-        SmolfastError: as `smolfast.documents.read_batches` and the writers do; the output is or contains an input.
+        SmolfastError: as `smolfast.io.read_batches` and the writers do; the output is or contains an input.
     """
     output = Path(output)
     sources = _sources(inputs, output, strict=strict)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smolfast.apart import check_apart, leave_out
 from smolfast.config import Config
+from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.sources import find_sources
+from smolfast.pipeline.run_folder import STAGES, open_run
+from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console, ProgressCallback
-from smolfast.run_folder import STAGES, open_run
-from smolfast.sources import find_sources
-from smolfast.stages import Runner, Stage
 
 # What the stages after training take of a time budget: evaluation, export, sample and report on two cores.
 _SECONDS_AFTER_TRAINING = 30.0
@@ -88,7 +88,9 @@ def _check_inputs(options: Options, console: Console) -> None:
 
 def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]:
     """The stages, made one at a time: each is made when those before it have run."""
-    from smolfast import collect, normalize, split, tokenizer, tokens
+    from smolfast.pipeline import collect, normalize, split
+    from smolfast.tokens import files as tokens
+    from smolfast.tokens import tokenizer
 
     out = options.out
     section = {
@@ -187,8 +189,11 @@ def _model_stages(
     section: Mapping[str, Any],
     held_out_documents: Path,
 ) -> Iterator[Stage]:
-    from smolfast import checkpoint, evaluate, export, generate, train
+    from smolfast.evaluate import bits_per_byte as evaluate
+    from smolfast.model import export, generate
     from smolfast.report import write_report
+    from smolfast.train import checkpoint
+    from smolfast.train import loop as train
 
     out = options.out
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from smolfast import __version__
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path, describe_os_error, is_temporary, naming, read_json, write_json
-from smolfast.locks import hold
-from smolfast.stages import remove_made
+from smolfast.io.locks import hold
+from smolfast.machine import hardware, versions
+from smolfast.pipeline.stages import remove_made
 
 RUN_FILE = "run.json"
 STAGES = "stages"
 """The folder of the stages' manifests."""
 _LOCK_FILE = ".lock"
-_PACKAGES = ("smolfast", "torch", "triton", "numpy", "pyarrow", "tokenizers", "safetensors", "pydantic", "xxhash")
 
 
 @contextlib.contextmanager
@@ -63,40 +59,6 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
 def _is_ours(name: str) -> bool:
     """Of a process that was killed before it wrote `run.json`."""
     return name == _LOCK_FILE or is_temporary(name)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, the system and every package that decides the result."""
-    from smolfast import text
-
-    found = {"python": platform.python_version(), "system": platform.platform()}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    found["smolfast"] = __version__
-    found["unicode"] = text.unicode_version
-    return found
-
-
-def hardware() -> dict[str, Any]:
-    """The CPU's model, the CPUs this process may use, memory in bytes, and the instruction set in use."""
-    from smolfast import _native
-
-    model = platform.processor() or platform.machine()
-    memory = 0
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": model,
-        "threads": _native.available_threads(),
-        "memory_bytes": memory,
-        "implementation": _native.implementation(),
-    }
 
 
 def _first_difference(before: Any, now: Any, key: str = "") -> str:

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from smolfast.apart import check_apart
-from smolfast.boundary import computing
-from smolfast.columns import find_column, select
-from smolfast.documents import BatchWriter, find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
-from smolfast.shards import common_schema
+from smolfast.io.boundary import computing
+from smolfast.io.documents import BatchWriter, find_sources, read_batches, utf8_bytes
+from smolfast.io.keep_apart import check_apart
+from smolfast.io.schemas.columns import find_column, select
+from smolfast.io.schemas.shards import common_schema
 
 if TYPE_CHECKING:
     from smolfast.progress import ProgressCallback

@@ -21,7 +21,6 @@ from typing import Any, Literal
 import xxhash
 
 from smolfast import __version__
-from smolfast.apart import check_apart
 from smolfast.errors import SmolfastError
 from smolfast.files import (
     atomic_path,
@@ -39,7 +38,8 @@ from smolfast.files import (
     remove_names,
     write_json,
 )
-from smolfast.locks import hold
+from smolfast.io.keep_apart import check_apart
+from smolfast.io.locks import hold
 from smolfast.progress import Console, ProgressCallback, format_bytes, format_seconds
 
 Work = Callable[[Path, ProgressCallback], Mapping[str, Any]]

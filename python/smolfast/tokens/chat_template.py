@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smolfast.errors import SmolfastError
-from smolfast.tokenizer_folder import encode, not_utf8
+from smolfast.tokens.tokenizer_folder import encode, not_utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

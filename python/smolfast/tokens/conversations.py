@@ -13,22 +13,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolfast.apart import check_apart
-from smolfast.arrow_files import read_arrow
-from smolfast.boundary import reading
-from smolfast.byte_streams import open_utf8
-from smolfast.chat import encode_conversation, turn_tokens
-from smolfast.columns import column_names, is_string
-from smolfast.document_encoder import counted
-from smolfast.documents import ErrorPolicy
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
-from smolfast.json_lines import read_lines, read_values
+from smolfast.io.arrow_files import read_arrow
+from smolfast.io.boundary import reading
+from smolfast.io.byte_streams import open_utf8
+from smolfast.io.documents import ErrorPolicy
+from smolfast.io.json.lines import read_lines, read_values
+from smolfast.io.keep_apart import check_apart
+from smolfast.io.rows import REMEDY
+from smolfast.io.schemas.columns import column_names, is_string
+from smolfast.io.sources import Source, find_sources, one_line, open_source
 from smolfast.progress import ProgressCallback
-from smolfast.rows import REMEDY
-from smolfast.sources import Source, find_sources, one_line, open_source
-from smolfast.tokenizer_folder import open_tokenizer
-from smolfast.tokens import INDEX_FILE, describe, npy_file, token_type
+from smolfast.tokens.chat_template import encode_conversation, turn_tokens
+from smolfast.tokens.document_encoder import counted
+from smolfast.tokens.files import INDEX_FILE, describe, npy_file, token_type
+from smolfast.tokens.tokenizer_folder import open_tokenizer
 
 COLUMN = "messages"
 
@@ -46,7 +46,7 @@ def tokenize_conversations(
 
     Args:
         conversations: name → a .jsonl or .parquet file, or a folder of them, whose column or key `text_column` is a
-            list of {"role", "content"} (see `smolfast.chat`); such as {"train": …, "held_out": …}.
+            list of {"role", "content"} (see `smolfast.tokens.chat_template`); such as {"train": …, "held_out": …}.
         errors: what to do with a text that isn't UTF-8: "fail", "replace" bad bytes by U+FFFD, or "skip" the
             conversation. "skip" also leaves out conversations of another form; otherwise they are errors.
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
-from smolfast.text_pieces import PIECE, pieces
-from smolfast.tokenizer_folder import TokenizerFolder, changed_documents, encode
+from smolfast.io.documents import find_sources, read_batches, utf8_bytes
+from smolfast.tokens.text_pieces import PIECE, pieces
+from smolfast.tokens.tokenizer_folder import TokenizerFolder, changed_documents, encode
 
 # An encoding holds about a hundred bytes for each byte of text until its ids are taken out.
 _ENCODE_BYTES = 2 << 20

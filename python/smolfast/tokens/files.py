@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smolfast.apart import check_apart
-from smolfast.document_encoder import DocumentEncoder, counted
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
+from smolfast.io.keep_apart import check_apart
+from smolfast.io.sources import one_line
 from smolfast.progress import ProgressCallback
-from smolfast.sources import one_line
-from smolfast.tokenizer_folder import TokenizerFolder, open_tokenizer
+from smolfast.tokens.document_encoder import DocumentEncoder, counted
+from smolfast.tokens.tokenizer_folder import TokenizerFolder, open_tokenizer
 
 INDEX_FILE = "tokens.json"
 _READING = ("text_column", "errors")
@@ -36,8 +36,8 @@ def tokenize(
 ) -> dict[str, Any]:
     """Encode each input file of documents into a token file of that name, every document closed by `<|endoftext|>`.
 
-    Any tokenizer that `smolfast.tokenizer_folder.open_tokenizer` takes will do; in another's the end of a document may
-    have another name. Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when an id passes
+    Any tokenizer that `smolfast.tokens.tokenizer_folder` takes will do; in another's the end of a document may have
+    another name. Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when an id passes
     65,535) and `NAME.documents.npy` (int64 [D + 1]: where each document starts, and N at the end), then `tokens.json`.
     Streams: memory doesn't grow with the text, except for eight bytes a document.
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolfast.apart import check_apart
-from smolfast.chat import CHAT_TEMPLATE, TURN_END, TURN_START
-from smolfast.documents import find_sources, read_batches, utf8_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json, write_text
-from smolfast.sources import one_line
-from smolfast.text_pieces import pieces
-from smolfast.tokenizer_folder import (
+from smolfast.io.documents import find_sources, read_batches, utf8_bytes
+from smolfast.io.keep_apart import check_apart
+from smolfast.io.sources import one_line
+from smolfast.tokens.chat_template import CHAT_TEMPLATE, TURN_END, TURN_START
+from smolfast.tokens.text_pieces import pieces
+from smolfast.tokens.tokenizer_folder import (
     END_OF_DOCUMENT,
     SPECIAL_TOKENS_MAP,
     SPLIT_PATTERN,

@@ -13,7 +13,7 @@ import xxhash
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, read_json
-from smolfast.sources import one_line
+from smolfast.io.sources import one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,7 +54,7 @@ class TokenizerFolder:
         special: ids of special tokens, without the unknown token's.
         unknown: the id of the unknown token, or None.
         lossless: whether every text is known to come back, by the tokenizer's parts alone: byte-level BPE.
-        cuttable: whether the parts of `smolfast.text_pieces` have together the ids of a whole text.
+        cuttable: whether the parts of `smolfast.tokens.text_pieces` have together the ids of a whole text.
         kind: such as "byte-level BPE", for people.
         fingerprint: of all tokens and their ids. A tokenizer that was saved again keeps it.
     """

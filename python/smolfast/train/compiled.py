@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from smolfast.model import DecoderLayer, SmolLM
+from smolfast.model.network import DecoderLayer, SmolLM
 
 
 class CompiledLayers:

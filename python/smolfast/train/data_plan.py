@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from smolfast.config import StageConfig, TrainConfig
 from smolfast.errors import SmolfastError
-from smolfast.schedule import ramped_batch_size
-from smolfast.tokens import PackedWindows, TokenFile
+from smolfast.tokens.files import PackedWindows, TokenFile
+from smolfast.train.schedule import ramped_batch_size
 
 
 @dataclass(frozen=True)

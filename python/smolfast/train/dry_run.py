@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from smolfast.config import Config, ModelConfig, StageConfig, TrainConfig
-from smolfast.data_plan import stage_weights
 from smolfast.errors import SmolfastError
-from smolfast.flops import GPUS, flops_per_token, training_seconds
-from smolfast.model import DecoderLayer, PackedBatch, SmolLM
+from smolfast.machine import GPUS
+from smolfast.model.flops import flops_per_token, training_seconds
+from smolfast.model.network import DecoderLayer, PackedBatch, SmolLM
 from smolfast.optim.muon_adamw import assign_algorithm
-from smolfast.schedule import ramped_batch_size
+from smolfast.train.data_plan import stage_weights
+from smolfast.train.schedule import ramped_batch_size
 
 _FP32 = 4
 # The loss kernels' workspace: a block of the logits' gradient (docs/loss.md).

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smolfast.compiled import CompiledLayers
 from smolfast.config import TrainConfig
-from smolfast.data_plan import Rows
 from smolfast.errors import SmolfastError
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.ranks import Ranks
-from smolfast.teaching import Teaching
-from smolfast.tokens import PackedWindows
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.tokens.files import PackedWindows
+from smolfast.train.compiled import CompiledLayers
+from smolfast.train.data_plan import Rows
+from smolfast.train.distillation.teaching import Teaching
+from smolfast.train.ranks import Ranks
 from smolfast.workers import Workers
 
 Unit = Callable[[], tuple[Tensor, Tensor]]

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from smolfast.errors import SmolfastError
-from smolfast.model import DecoderLayer
+from smolfast.model.network import DecoderLayer
 
 Parallel = Literal["ddp", "fsdp"]
 T = TypeVar("T")

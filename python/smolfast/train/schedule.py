@@ -5,7 +5,24 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from smolfast.config import TrainConfig
+
 Decay = Literal["linear", "1-sqrt"]
+
+
+def rate_scale(config: TrainConfig, step: int, steps: int) -> float:
+    """The share of the peak rate at a step, as the settings' schedule has it."""
+    if config.schedule == "cosine":
+        return warmup_cosine(
+            step, steps, warmup_fraction=config.warmup_fraction, final_fraction=config.final_rate_fraction
+        )
+    return warmup_stable_decay(
+        step,
+        steps,
+        warmup_fraction=config.warmup_fraction,
+        decay_fraction=config.decay_fraction,
+        decay=config.decay_shape,
+    )
 
 
 def warmup_stable_decay(

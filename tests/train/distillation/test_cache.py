@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from smolfast import SmolfastError, cli, distill_cache
-from smolfast.distill_cache import TeacherCache, write_cache
-from smolfast.tokens import TokenFile
+from smolfast import SmolfastError
+from smolfast.commands import main as cli
+from smolfast.tokens.files import TokenFile
+from smolfast.train.distillation import cache as distill_cache
+from smolfast.train.distillation.cache import TeacherCache, write_cache
 
 transformers = pytest.importorskip("transformers")
 

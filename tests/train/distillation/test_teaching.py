@@ -12,14 +12,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from smolfast import SmolfastError, cli, distill_cache
+from smolfast import SmolfastError
+from smolfast.commands import main as cli
 from smolfast.config import DistillConfig, ModelConfig, TrainConfig
-from smolfast.distill_cache import TeacherCache
-from smolfast.model import PackedBatch, SmolLM
-from smolfast.pretrained import load_pretrained, save_pretrained
-from smolfast.teaching import Teaching
-from smolfast.tokens import TokenFile
-from smolfast.train import train
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.model.pretrained import load_pretrained, save_pretrained
+from smolfast.tokens.files import TokenFile
+from smolfast.train.distillation import cache as distill_cache
+from smolfast.train.distillation.cache import TeacherCache
+from smolfast.train.distillation.teaching import Teaching
+from smolfast.train.loop import train
 
 STUDENT = ModelConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smolfast.nonfinite import first_nonfinite
+from smolfast.train.trouble.nonfinite import first_nonfinite
 
 
 def network() -> nn.Sequential:

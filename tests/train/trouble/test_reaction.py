@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from smolfast.guard import Guard
+from smolfast.train.trouble.reaction import Guard
 
 
 def calm_guard(policy: Literal["warn", "skip", "rollback"], most: int = 3) -> Guard:

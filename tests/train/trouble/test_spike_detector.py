@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from smolfast.spikes import SpikeDetector
+from smolfast.train.trouble.spike_detector import SpikeDetector
 
 
 def healthy(steps: int, seed: int) -> list[float]:

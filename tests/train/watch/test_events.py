@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from smolfast.errors import SmolfastError
-from smolfast.events import EventLog
-from smolfast.metrics_log import MetricsLog
+from smolfast.train.watch.events import EventLog
+from smolfast.train.watch.metrics_log import MetricsLog
 
 
 def test_events_are_appended_and_cut(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_trackio_gets_every_number(tmp_path: Path) -> None:
     program = """
 import sys, warnings
 from pathlib import Path
-from smolfast.metrics_log import MetricsLog
+from smolfast.train.watch.metrics_log import MetricsLog
 for step in (1, 2):  # the second time it goes on
     with MetricsLog(Path(sys.argv[1]) / "my-run" / "metrics.jsonl", step - 1, trackio=True) as log:
         log.add({"step": step, "loss": 2.0 * step, "head_losses": [1.0, 2.5], "skipped": True})

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from smolfast.config import ModelConfig
-from smolfast.features import FeatureMonitor, effective_rank
-from smolfast.model import PackedBatch, SmolLM
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.train.watch.features import FeatureMonitor, effective_rank
 
 CONFIG = ModelConfig(
     hidden_size=16,

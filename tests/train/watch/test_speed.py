@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from smolfast import speed
 from smolfast.config import ModelConfig
-from smolfast.flops import flops_per_token
-from smolfast.model import PackedBatch, SmolLM
+from smolfast.model.flops import flops_per_token
+from smolfast.model.network import PackedBatch, SmolLM
+from smolfast.train.watch import speed
 from smolfast.workers import Workers
 
 CONFIG = ModelConfig(

@@ -16,10 +16,10 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from smolfast.byte_streams import codec
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, final_path, shown
-from smolfast.json_values import HOLE, decode_cell, is_json, scan_of
+from smolfast.io.byte_streams import codec
+from smolfast.io.json.values import HOLE, decode_cell, is_json, scan_of
 
 # More than any document; a few kB of zstd can hold a line of gigabytes.
 MOST_LINE_BYTES = 256 << 20
@@ -169,7 +169,7 @@ class JsonLinesWriter:
     """Write record batches to one file of JSON lines that is whole or absent; packed if its name ends so.
 
     A line is an object of the columns in their order, not escaped to ASCII; columns of JSON texts (see
-    `smolfast.json_values`) come as the values that they were. When the block raises, nothing remains and an earlier
+    `smolfast.io.json.values`) come as the values that they were. When the block raises, nothing remains and an earlier
     file stays as it was.
 
     Raises:

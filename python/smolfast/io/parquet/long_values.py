@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from smolfast.row_groups import I32, I64, LIST, STRUCT, Struct, encode, write_varint
+from smolfast.io.parquet.row_groups import I32, I64, LIST, STRUCT, Struct, encode, write_varint
 
 PAGE_BYTES = 1 << 20
 STEP_BYTES = 1 << 20

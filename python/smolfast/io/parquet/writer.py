@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smolfast import _native
-from smolfast.background import Background
-from smolfast.boundary import writing
-from smolfast.columns import byte_lengths, conform, is_bytes
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, shown
-from smolfast.long_values import MOST_PAGE_BYTES, encode_long_column
-from smolfast.row_groups import RowGroupFile
-from smolfast.schemas import check_storable
+from smolfast.io.background import Background
+from smolfast.io.boundary import writing
+from smolfast.io.parquet.long_values import MOST_PAGE_BYTES, encode_long_column
+from smolfast.io.parquet.row_groups import RowGroupFile
+from smolfast.io.schemas.columns import byte_lengths, conform, is_bytes
+from smolfast.io.schemas.unite import check_storable
 
 ROW_GROUP_BYTES = 16 << 20
 ROW_GROUP_ROWS = 1 << 16

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast.errors import SmolfastError
-from smolfast.sources import one_line
+from smolfast.io.sources import one_line
 
 
 def is_string(type_: pa.DataType) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolfast.boundary import reading
-from smolfast.documents import stored_schema
 from smolfast.errors import SmolfastError
-from smolfast.schemas import may_lose, unite
-from smolfast.sources import Source, one_line, open_source
+from smolfast.io.boundary import reading
+from smolfast.io.documents import stored_schema
+from smolfast.io.schemas.unite import may_lose, unite
+from smolfast.io.sources import Source, one_line, open_source
 
 
 def common_schema(
@@ -22,7 +22,7 @@ def common_schema(
     errors: str = "fail",
     reserved: Sequence[str] = (),
 ) -> pa.Schema | None:
-    """The columns of rows from all of `sources`, as `smolfast.schemas.unite` joins them; None if none has rows.
+    """The columns of rows from all of `sources`, as `smolfast.io.schemas.unite` joins them; None if none has rows.
 
     Parquet's come from the footers, whether or not there are rows, those of other formats from their first rows. The
     text column is of a string or binary type as stored.

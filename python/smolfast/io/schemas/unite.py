@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolfast.columns import is_string
 from smolfast.errors import SmolfastError
-from smolfast.json_values import is_json
+from smolfast.io.json.values import is_json
+from smolfast.io.schemas.columns import is_string
 
 Metadata = dict[bytes, bytes]
 

@@ -29,15 +29,15 @@ import torch
 import xxhash
 from torch import Tensor
 
-from smolfast.apart import check_apart
-from smolfast.batch_writer import BatchWriter
 from smolfast.distill import StoredTeacher, sample_teacher
 from smolfast.errors import SmolfastError
 from smolfast.files import fingerprint, is_plain_name, naming, read_json, write_json
-from smolfast.pretrained import refuse_pickled
+from smolfast.io.keep_apart import check_apart
+from smolfast.io.parquet.writer import BatchWriter
+from smolfast.io.sources import one_line
+from smolfast.model.pretrained import refuse_pickled
 from smolfast.progress import ProgressCallback
-from smolfast.sources import one_line
-from smolfast.tokens import TokenFile
+from smolfast.tokens.files import TokenFile
 
 INDEX_FILE = "cache.json"
 PART_TOKENS = 1 << 20

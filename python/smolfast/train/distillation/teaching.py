@@ -1,7 +1,7 @@
 """What a student minimises when there is a teacher: the text, the teacher's distribution, and what goes on inside it.
 
-- The distribution comes from a cache (`smolfast.distill_cache`) or from the teacher itself, run beside the student; the
-  teacher's logits never exist whole.
+- The distribution comes from a cache (`smolfast.train.distillation.cache`) or from the teacher itself, run beside the
+  student; the teacher's logits never exist whole.
 - Hidden states: the mean square of P h − h′, over that of h′, h and h′ the normalised states that the next token is
   predicted from, P a trained projection where their widths differ (FitNets, arXiv 1412.6550; TinyBERT, 1909.10351).
 - Attention: KL from the teacher's to the student's last attention map, each the mean over its heads, so that their
@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from smolfast.config import DistillConfig
 from smolfast.distill import HiddenTeacher, Teacher, distill_loss
-from smolfast.distill_cache import TeacherCache
 from smolfast.errors import SmolfastError
 from smolfast.files import fingerprint
-from smolfast.model import IGNORE_INDEX, Context, DecoderLayer, PackedBatch, SmolLM
-from smolfast.pretrained import load_pretrained
-from smolfast.tokens import TokenFile
+from smolfast.model.network import IGNORE_INDEX, Context, DecoderLayer, PackedBatch, SmolLM
+from smolfast.model.pretrained import load_pretrained
+from smolfast.tokens.files import TokenFile
+from smolfast.train.distillation.cache import TeacherCache
 
 
 class Teaching:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from smolfast.spikes import SpikeDetector
+from smolfast.train.trouble.spike_detector import SpikeDetector
 
 Reaction = Literal["warn", "skip", "rollback", "stop"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smolfast import ops
-from smolfast.model import Attention, Context
+from smolfast.model.network import Attention, Context
 
 
 class LargestLogits:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smolfast.model import Attention, Context, DecoderLayer, PackedBatch, SmolLM, SwiGLU
+from smolfast.model.network import Attention, Context, DecoderLayer, PackedBatch, SmolLM, SwiGLU
 
 # An effective rank under this, or under this share of the largest seen in the layer, is a collapse.
 _LEAST_RANK = 1.5

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from smolfast.errors import SmolfastError
-from smolfast.events import finite
 from smolfast.files import describe_os_error, naming, write_text
-from smolfast.tensorboard_log import TensorBoardLog
-from smolfast.trackio_log import TrackioLog
+from smolfast.train.watch.events import finite
+from smolfast.train.watch.tensorboard_log import TensorBoardLog
+from smolfast.train.watch.trackio_log import TrackioLog
 
 
 class MetricsLog:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.errors import SmolfastError
-from smolfast.tensorboard_log import scalars
+from smolfast.train.watch.tensorboard_log import scalars
 
 PROJECT = "smolfast"
 

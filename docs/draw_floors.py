@@ -1,0 +1,58 @@
+"""Draws `docs/pictures/floors.svg` from `tests/house/wings.toml`; run it after a change there.
+
+python docs/draw_floors.py
+"""
+
+from __future__ import annotations
+
+import tomllib
+from html import escape
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "tests" / "house" / "wings.toml"
+PICTURE = ROOT / "docs" / "pictures" / "floors.svg"
+
+_WIDTH, _LEFT, _ROW, _BOX, _LETTER = 880, 190, 74, 30, 8.2
+_STYLE = (
+    "text{font:14px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}.floor{font-weight:600}"
+    ".what{font-size:12px;fill:#52606d}.box{fill:#d9f2ee;stroke:#0f766e}.row{fill:#f6f8f8}"
+    "@media (prefers-color-scheme:dark){text{fill:#e4e7eb}.what{fill:#9aa5b1}"
+    ".box{fill:#134e48;stroke:#5eead4}.row{fill:#1b2226}}"
+)
+
+
+def read_floors() -> list[dict[str, Any]]:
+    """The floors from the ground up: name, what, and wings with what each may import."""
+    return list(tomllib.loads(TABLE.read_text(encoding="utf-8"))["floor"])
+
+
+def draw(floors: list[dict[str, Any]]) -> str:
+    """The floors as SVG, the ground at the bottom."""
+    height = _ROW * len(floors) + 8
+    names = "; ".join(f"{floor['name']}: {', '.join(floor['wings'])}" for floor in floors)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="t d">',
+        '<title id="t">The wings of python/smolfast by floor; imports point down</title>',
+        f'<desc id="d">{escape(names)}</desc>',
+        f"<style>{_STYLE}</style>",
+    ]
+    for index, floor in enumerate(reversed(floors)):
+        top = index * _ROW + 4
+        lines.append(f'<rect class="row" x="2" y="{top}" width="{_WIDTH - 4}" height="{_ROW - 8}" rx="8"/>')
+        lines.append(f'<text class="floor" x="16" y="{top + 38}">{escape(floor["name"])}</text>')
+        lines.append(f'<text class="what" x="{_LEFT}" y="{top + 58}">{escape(floor["what"])}</text>')
+        x = float(_LEFT)
+        for wing in floor["wings"]:
+            width = 18 + _LETTER * len(wing)
+            lines.append(f'<rect class="box" x="{x:.1f}" y="{top + 8}" width="{width:.1f}" height="{_BOX}" rx="6"/>')
+            lines.append(f'<text x="{x + width / 2:.1f}" y="{top + 28}" text-anchor="middle">{escape(wing)}</text>')
+            x += width + 10
+    return "\n".join([*lines, "</svg>", ""])
+
+
+if __name__ == "__main__":
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_text(draw(read_floors()), encoding="utf-8")
+    print(f"wrote {PICTURE.relative_to(ROOT)}")

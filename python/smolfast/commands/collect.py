@@ -1,0 +1,49 @@
+"""`smolfast collect`: documents gathered into one file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from smolfast.commands.options import add_config_options, add_reading, load_config, local_sources, run_stage
+from smolfast.commands.parsers import add_output, command
+
+
+def add_collect(commands: Any) -> None:
+    """The parser of `smolfast collect`."""
+    parser = command(commands, "collect", _collect, "Gather documents into one parquet file (id, text).")
+    parser.add_argument(
+        "input", nargs="*", metavar="PATH", help="files, folders or URLs; none for this installation's text"
+    )
+    add_output(parser, "folder for documents.parquet")
+    add_reading(parser)
+    add_config_options(parser)
+
+
+def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.pipeline import collect
+
+    config = load_config(arguments)
+    if arguments.input:
+        local_sources(arguments, arguments.input)
+    sources = collect.list_inputs(arguments.input, without=arguments.output, strict=arguments.strict)
+    return run_stage(
+        arguments,
+        "collect",
+        inputs={},
+        parameters={
+            **config.collect.model_dump(),
+            "sources": collect.signature(sources),
+            "errors": arguments.errors,
+            "text_column": arguments.text_column,
+        },
+        work=lambda path, progress: collect.collect(
+            sources,
+            path,
+            config.collect,
+            errors=arguments.errors,
+            text_column=arguments.text_column,
+            progress=progress,
+        ),
+    )

@@ -1,0 +1,59 @@
+"""`smolfast distill-cache`: draws from a teacher, stored."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.options import local_inputs, run_stage
+from smolfast.commands.parsers import at_least, command, output_path
+
+
+def add_distill_cache(commands: Any) -> None:
+    """The parser of `smolfast distill-cache`."""
+    parser = command(
+        commands,
+        "distill-cache",
+        _distill_cache,
+        "Store draws from a teacher's next-token distributions over token files; goes on where it was stopped.",
+    )
+    parser.set_defaults(goes_on=True)
+    parser.add_argument("teacher", metavar="TEACHER", help="folder or hub name of a transformers causal language model")
+    parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="folder that tokenize wrote")
+    parser.add_argument("--name", default="train", help="which token file (train)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=output_path,
+        metavar="PATH",
+        help="folder for the parquet parts (DIR-teacher, beside the tokens)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
+    parser.add_argument("--samples", type=at_least(1), default=50, metavar="N", help="draws a token (50)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the teacher (1)")
+    parser.add_argument(
+        "--context", type=at_least(0), default=0, metavar="N", help="tokens of a window; 0 for the teacher's own (0)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the draws (0)")
+
+
+def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.train.distillation.cache import INDEX_FILE, write_cache
+
+    if arguments.output is None:
+        arguments.output = arguments.tokens.with_name(arguments.tokens.name + "-teacher")
+    options = {name: getattr(arguments, name) for name in ("name", "samples", "temperature", "context", "seed")}
+    local = local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
+    return run_stage(
+        arguments,
+        "distill-cache",
+        inputs={"tokens": arguments.tokens, **local},
+        parameters={"teacher": arguments.teacher, **options},
+        work=lambda path, progress: write_cache(
+            arguments.teacher, arguments.tokens, path, **options, progress=progress
+        ),
+        resumable=True,
+        writes=(INDEX_FILE, f"{arguments.name}.*.parquet"),
+    )

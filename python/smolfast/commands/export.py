@@ -1,0 +1,31 @@
+"""`smolfast export`: a folder that transformers loads."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.options import run_stage
+from smolfast.commands.parsers import add_output, command
+
+
+def add_export(commands: Any) -> None:
+    """The parser of `smolfast export`."""
+    parser = command(commands, "export", _export, "Write a folder that transformers loads as SmolLM3ForCausalLM.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="its tokenizer folder")
+    add_output(parser, "folder to write")
+
+
+def _export(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.model.export import export
+
+    return run_stage(
+        arguments,
+        "export",
+        inputs={"model": arguments.model, "tokenizer": arguments.tokenizer},
+        parameters={},
+        work=lambda path, progress: export(arguments.model, arguments.tokenizer, path),
+    )

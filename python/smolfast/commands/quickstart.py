@@ -1,0 +1,52 @@
+"""`smolfast quickstart`: every stage in order, from text to a report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.options import add_config_options, add_reading, add_threads, load_config
+from smolfast.commands.parsers import command, minutes, output_path
+from smolfast.progress import Console
+
+
+def add_quickstart(commands: Any) -> None:
+    """The parser of `smolfast quickstart`."""
+    parser = command(
+        commands, "quickstart", _quickstart, "From real text to a trained, exported small model and a report."
+    )
+    parser.set_defaults(goes_on=True)
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="files, folders, globs or URLs (.txt .md .rst .py .jsonl .json .csv .tsv, compressed too; .parquet "
+        ".arrow); without it, the Python sources and documentation of this installation",
+    )
+    parser.add_argument(
+        "--out", type=output_path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
+    )
+    parser.add_argument("--minutes", type=minutes, metavar="M", help="fit the whole run into about M minutes")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings in --out")
+    add_reading(parser)
+    add_threads(parser)
+    add_config_options(parser)
+
+
+def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.pipeline.quickstart import Options, quickstart
+
+    options = Options(
+        out=arguments.out,
+        inputs=arguments.input,
+        text_column=arguments.text_column,
+        errors=arguments.errors,
+        strict=arguments.strict,
+        minutes=arguments.minutes,
+        threads=arguments.threads,
+        overwrite=arguments.overwrite,
+    )
+    return quickstart(load_config(arguments), options, Console(quiet=arguments.quiet))

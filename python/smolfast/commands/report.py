@@ -1,0 +1,24 @@
+"""`smolfast report`: the page of a quickstart run, written again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.parsers import command, output_path
+
+
+def add_report(commands: Any) -> None:
+    """The parser of `smolfast report`."""
+    parser = command(commands, "report", _report, "Write the report page of a quickstart run again.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
+    parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (DIR/report.html)")
+
+
+def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.report import write_report
+
+    output = arguments.output or arguments.folder / "report.html"
+    return {"report": str(output), **write_report(arguments.folder, output)}

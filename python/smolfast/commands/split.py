@@ -1,0 +1,38 @@
+"""`smolfast split`: train and held-out documents."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.options import add_config_options, add_reading, load_config, reading_of, run_stage
+from smolfast.commands.parsers import add_output, command
+
+
+def add_split(commands: Any) -> None:
+    """The parser of `smolfast split`."""
+    parser = command(
+        commands, "split", _split, "Split deduplicated documents into train and held-out by document hash."
+    )
+    parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
+    add_output(parser, "folder for train.parquet and held_out.parquet")
+    add_reading(parser)
+    add_config_options(parser)
+
+
+def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.pipeline.split import split_documents
+
+    config = load_config(arguments)
+    fraction, reading = config.split.held_out_fraction, reading_of(arguments)
+    return run_stage(
+        arguments,
+        "split",
+        inputs={"documents": arguments.input},
+        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading},
+        work=lambda path, progress: split_documents(
+            arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress
+        ),
+    )

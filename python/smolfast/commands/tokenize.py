@@ -1,0 +1,76 @@
+"""`smolfast tokenize`: token files, and a tokenizer if none is given."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.options import add_config_options, add_reading, load_config, run_stage
+from smolfast.commands.parsers import add_output, command
+from smolfast.errors import SmolfastError
+from smolfast.files import check_path
+from smolfast.io.keep_apart import check_apart
+
+
+def add_tokenize(commands: Any) -> None:
+    """The parser of `smolfast tokenize`."""
+    parser = command(
+        commands, "tokenize", _tokenize, "Train a byte-level BPE tokenizer if none is given; pack token files."
+    )
+    parser.add_argument("train", type=Path, metavar="TRAIN.parquet", help="training documents")
+    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="DIR", help="an existing tokenizer folder; trained when not given"
+    )
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="the files hold conversations (lists of role and content under `messages`, or --text-column); only what "
+        "the assistant says will be learned; needs --tokenizer",
+    )
+    add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
+    add_reading(parser)
+    parser.set_defaults(text_column=None)  # `text`, or with --chat `messages`
+    add_config_options(parser)
+
+
+def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.tokens import conversations as chat_tokens
+    from smolfast.tokens import files as tokens
+    from smolfast.tokens import tokenizer
+
+    config = load_config(arguments)
+    column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
+    reading = {"text_column": column, "errors": arguments.errors}
+    folder: Path | None = arguments.tokenizer
+    if arguments.chat and folder is None:
+        raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
+    if folder is None:
+        output = check_path(arguments.output)
+        check_apart(output, [arguments.train, arguments.held_out])
+        folder = output.with_name(output.name + "-tokenizer")
+        trained = argparse.Namespace(**{**vars(arguments), "output": folder})
+        run_stage(
+            trained,
+            "tokenizer",
+            inputs={"train": arguments.train},
+            parameters={**config.tokenizer.model_dump(), **reading},
+            work=lambda path, progress: tokenizer.train_tokenizer(
+                [arguments.train], path, config.tokenizer, **reading, progress=progress
+            ),
+        )
+    tokenizer_folder = folder
+    encode: Callable[..., Mapping[str, Any]] = chat_tokens.tokenize_conversations
+    if not arguments.chat:
+        encode = partial(tokens.tokenize, **reading)
+    documents = {"train": arguments.train, "held_out": arguments.held_out}
+    return run_stage(
+        arguments,
+        "tokenize",
+        inputs={**documents, "tokenizer": tokenizer_folder},
+        parameters={**({"chat": True} if arguments.chat else {}), **reading},
+        work=lambda path, progress: encode(documents, tokenizer_folder, path, **reading, progress=progress),
+    )

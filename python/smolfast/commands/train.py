@@ -1,0 +1,162 @@
+"""`smolfast train`, alone or as one of torchrun's processes; `--dry-run` says what it would take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smolfast.commands.options import add_config_options, add_threads, load_config, run_stage
+from smolfast.commands.parsers import add_output, at_least, command, minutes
+from smolfast.errors import SmolfastError
+from smolfast.io.keep_apart import check_apart
+from smolfast.machine import GPUS
+from smolfast.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from smolfast.config import Config
+
+
+def add_train(commands: Any) -> None:
+    """The parser of `smolfast train`."""
+    parser = command(
+        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
+    )
+    parser.set_defaults(goes_on=True)
+    parser.add_argument(
+        "tokens",
+        nargs="*",
+        metavar="[NAME=]TOKENS",
+        help="folder that `smolfast tokenize` wrote; several with a name each, which train.mixture gives weights",
+    )
+    add_output(parser, "folder for checkpoints, metrics.jsonl and the final model", required=False)
+    parser.add_argument(
+        "--parallel",
+        choices=("ddp", "fsdp"),
+        default="ddp",
+        help="under torchrun: every process has the whole model (ddp), or a shard of it (fsdp) (ddp)",
+    )
+    _add_dry_run(parser)
+    parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="DIR",
+        help="go on from this model: a folder of export or train, or a local SmolLM3- or Llama-shaped one; its shape "
+        "goes before the configuration's",
+    )
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="model folder to learn from, run beside the student"
+    )
+    parser.add_argument("--teacher-cache", type=Path, metavar="DIR", help="what distill-cache wrote for these tokens")
+    add_threads(parser)
+    add_config_options(parser)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("dry run, without TOKENS")
+    group.add_argument(
+        "--dry-run", action="store_true", help="check the configuration, say what the run would take, and train nothing"
+    )
+    group.add_argument("--gpus", type=at_least(1), default=1, metavar="N", help="GPUs, one rank each (1)")
+    group.add_argument("--gpu", choices=tuple(GPUS), default="h100", help="which (h100)")
+    group.add_argument(
+        "--mfu", type=float, default=0.3, metavar="SHARE", help="share of the GPUs' bf16 peak to reckon with (0.3)"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    if arguments.init is not None:
+        if arguments.output is not None:
+            check_apart(arguments.output, [arguments.init])
+        from smolfast.model.pretrained import shape_settings
+
+        arguments.set = [*shape_settings(arguments.init), *arguments.set]
+    config = load_config(arguments)
+    if arguments.dry_run:
+        from smolfast.train.dry_run import run
+
+        return run(arguments, config)
+    if not arguments.tokens or arguments.output is None:
+        raise SmolfastError("train: give TOKENS and -o PATH, or --dry-run")
+    return _on_ranks(arguments, config)
+
+
+def _on_ranks(arguments: argparse.Namespace, config: Config) -> Mapping[str, Any] | None:
+    """Train, alone or as one of torchrun's processes; the summary on the first rank, None on the others.
+
+    Only the first rank looks whether there is anything to do, and tells the others.
+    """
+    from smolfast.train.checkpoint import RUN_FILES
+    from smolfast.train.loop import train
+    from smolfast.train.ranks import Ranks
+
+    sources = named_folders(arguments.tokens)
+    teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
+    init = {} if arguments.init is None else {"init": arguments.init}
+    with Ranks(arguments.parallel) as ranks:
+
+        def run(path: Path, progress: ProgressCallback | None) -> Mapping[str, Any]:
+            return train(
+                sources if len(sources) > 1 else next(iter(sources.values())),
+                path,
+                model=config.model,
+                config=config.train,
+                seed=config.seed,
+                threads=arguments.threads,
+                time_budget_seconds=None if arguments.minutes is None else arguments.minutes * 60,
+                distill=config.distill,
+                **teachers,
+                **init,
+                ranks=ranks,
+                progress=progress,
+            )
+
+        if not ranks.first:
+            if ranks.tell(False):
+                run(arguments.output, None)
+            return None
+        told = False
+
+        def work(path: Path, progress: ProgressCallback) -> Mapping[str, Any]:
+            nonlocal told
+            told = ranks.tell(True)
+            return run(path, progress)
+
+        try:
+            return run_stage(
+                arguments,
+                "train",
+                inputs={**sources, **teachers, **init},
+                parameters={
+                    "model": config.model.model_dump(mode="json"),
+                    "train": config.train.model_dump(mode="json"),
+                    **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
+                    "seed": config.seed,
+                    "minutes": arguments.minutes,
+                },
+                work=work,
+                resumable=True,
+                writes=RUN_FILES,
+            )
+        finally:
+            if not told:
+                ranks.tell(False)
+
+
+def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """`NAME=FOLDER` each, or one folder alone, as a source called `tokens`.
+
+    Raises:
+        SmolfastError: several folders without a name each.
+    """
+    if len(arguments) == 1 and "=" not in arguments[0]:
+        return {"tokens": Path(arguments[0])}
+    folders: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, folder = argument.partition("=")
+        if not equals or not name or not folder or name in folders:
+            raise SmolfastError(f"{argument}: several folders of tokens need a name each, as in web=DIR code=DIR")
+        folders[name] = Path(folder)
+    return folders

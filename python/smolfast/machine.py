@@ -1,0 +1,62 @@
+"""The machine and the packages that a result was made with, and what known GPUs can do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from smolfast import __version__, _native
+
+_PACKAGES = ("smolfast", "torch", "triton", "numpy", "pyarrow", "tokenizers", "safetensors", "pydantic", "xxhash")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system and every package that decides the result."""
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    found["smolfast"] = __version__
+    found["unicode"] = _native.unicode_version
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """The CPU's model, the CPUs this process may use, memory in bytes, and the instruction set in use."""
+    model = platform.processor() or platform.machine()
+    memory = 0
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "threads": _native.available_threads(),
+        "memory_bytes": memory,
+        "implementation": _native.implementation(),
+    }
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peak dense bf16 operations a second without sparsity, and bytes of memory, from the vendors' data sheets."""
+
+    peak: float
+    memory: int
+
+
+GPUS = {
+    "a100": Gpu(312e12, 80 * 10**9),
+    "h100": Gpu(989.4e12, 80 * 10**9),
+    "h200": Gpu(989.4e12, 141 * 10**9),
+    "b200": Gpu(2250e12, 180 * 10**9),
+    "mi300x": Gpu(1307.4e12, 192 * 10**9),
+}

@@ -1,0 +1,1 @@
+"""Learning from a teacher: what is minimised then, and the cache of a teacher's draws."""

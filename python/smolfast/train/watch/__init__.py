@@ -1,0 +1,1 @@
+"""What there is to watch in a run: metrics, events, speed, features of the layers, the largest attention logits."""
