@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from smolfast import _native
 from smolfast.dedup.index import JoinedStore
+from smolfast.dedup.rules import Rules
 from smolfast.dedup.store import DocumentStore
-
-Verify = Literal["none", "signature", "exact"]
 
 _RECORD_BYTES = 40
 """A document's share of one thread's work on one band: its record while sorting, and the mapped key."""
@@ -42,31 +41,21 @@ class Clusters:
 
 def find_clusters(
     store: DocumentStore | JoinedStore,
+    rules: Rules,
     *,
-    bands: int,
-    rows: int,
-    signature_size: int,
-    threshold: float,
-    verify: Verify,
-    chains: bool,
-    keep: str,
     memory: int,
     threads: int,
     protected: int = 0,
-    text_decides: bool = True,
 ) -> Clusters:
     """Group equal texts and near-duplicates, and choose what stays.
 
+    Of groups beyond 32 documents that share a band each is compared with up to 32 others.
+
     Args:
-        verify: "none" joins all that share a band; "signature" and "exact" join those pairs whose estimated or exact
-            Jaccard similarity reaches `threshold`. Of groups beyond 32 documents each is compared with up to 32 others.
-        chains: keep one document of each cluster, whatever the others have in common with it. Otherwise each that goes
-            is of the same text as the one kept for it, or like it by `verify` ("none": shares a band with it).
-        keep: "first", "longest", or "score"; ties go to the first.
         memory: bytes for sorting band records; keys are read in several passes where they don't fit.
         protected: documents of lower number than this stay before all others (what is compared against).
-        text_decides: whether documents of one text are of one signature.
     """
+    keep = "score" if rules.score_column else rules.keep
     workers = threads or _native.available_threads()
     parts = max(1, -(-workers * _RECORD_BYTES * store.documents // max(1, memory)))
     sets = _native.DocumentSets(store.documents)
@@ -74,41 +63,41 @@ def find_clusters(
     texts = sets.roots()
 
     signatures = _native.StoredSignatures(
-        store.source("signature"), signature_size, store.layout["signature"].dtype.itemsize
+        store.source("signature"), rules.hasher.num_perm, store.layout["signature"].dtype.itemsize
     )
     similarity: _native.Pairs = signatures
-    if verify == "exact":
+    if rules.verify == "exact":
         similarity = _native.StoredSets(store.source("shingle"), store.load("shingle-end"))
     # A few bands at a time, so that no more of them are mapped than threads can use.
-    for first in range(0, bands, workers):
-        names = [f"band-{band:03}" for band in range(first, min(bands, first + workers))]
+    for first in range(0, rules.bands, workers):
+        names = [f"band-{band:03}" for band in range(first, min(rules.bands, first + workers))]
         sets.unite(
             [store.pieces(name) for name in names],
-            texts if text_decides else None,
+            texts if rules.text_decides else None,
             parts,
             threads,
-            None if verify == "none" else similarity,
-            threshold,
+            None if rules.verify == "none" else similarity,
+            rules.threshold,
         )
     roots = sets.roots()
     sizes = np.bincount(roots, minlength=len(roots)).astype(np.uint32)[roots]
     order, starts = _best_first(store, roots, sizes, keep, protected)
-    if chains:
+    if rules.chains:
         stays = np.repeat(order[starts[:-1]], np.diff(starts))
         stays[order < protected] = order[order < protected]
     else:
-        alike = _native.SharedBands(signatures, bands, rows) if verify == "none" else similarity
+        alike = _native.SharedBands(signatures, rules.bands, rules.rows) if rules.verify == "none" else similarity
         stays, _ = _native.choose_stars(
             order,
             starts,
             texts,
             alike,
-            0.5 if verify == "none" else threshold,
+            0.5 if rules.verify == "none" else rules.threshold,
             signatures,
-            bands,
-            rows,
+            rules.bands,
+            rules.rows,
             protected,
-            text_decides,
+            rules.text_decides,
             threads,
         )
     kept = np.ones(len(roots), np.bool_)

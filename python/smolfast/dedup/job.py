@@ -6,21 +6,21 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
 from smolfast import __version__, _native
-from smolfast.dedup.banding import band_threshold, choose_bands
-from smolfast.dedup.clustering import Clusters, Verify, find_clusters
+from smolfast.dedup.clustering import Clusters, find_clusters
 from smolfast.dedup.histogram import count_by_jaccard
 from smolfast.dedup.index import Index, JoinedStore
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
-from smolfast.dedup.signing import SIGNING_SHARE, Exact, Job, check_scores, prefetch, read_all, sign_all, total_size
+from smolfast.dedup.rules import Exact, Rules, Verify
+from smolfast.dedup.signing import SIGNING_SHARE, Job, check_scores, prefetch, read_all, sign_all, total_size
 from smolfast.dedup.store import DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import (
@@ -49,8 +49,6 @@ MANIFEST = "dedup.json"
 WORK = ".work"
 OUTPUTS = (KEPT, REMOVED, MANIFEST, WORK)
 
-DEFAULT_BANDS = 14
-DEFAULT_ROWS = 8
 MIN_MEMORY = 64 << 20
 _AMPLE = 1 << 30
 """With less memory, what pyarrow keeps for later allocations, up to 0.1 GB, is given back again and again."""
@@ -150,31 +148,28 @@ def deduplicate(
             output of another run, one that is or contains an input, or that another process writes; a full disk.
             Earlier output stays as it was.
     """
-    chosen_bands, chosen_rows = (
-        (DEFAULT_BANDS, DEFAULT_ROWS) if threshold is None else choose_bands(num_perm, threshold)
+    rules = Rules.checked(
+        MinHasher(num_perm, ngram, tokens, scheme, hash, seed, simplify=simplify),
+        bands,
+        rows,
+        threshold,
+        verify=verify,
+        chains=chains,
+        keep=keep,
+        exact=exact,
+        lines=lines,
+        text_column=text_column,
+        id_column=id_column,
+        types=dict(types or {}),
+        errors=errors,
+        prefix=prefix,
     )
-    if (bands is None) != (rows is None):
-        raise SmolfastError("give both bands and rows, or neither")
-    bands, rows = (chosen_bands, chosen_rows) if bands is None or rows is None else (bands, rows)
-    if verify not in get_args(Verify):
-        raise SmolfastError(f"verify = {verify!r}: choose one of {', '.join(get_args(Verify))}")
-    hasher = MinHasher(num_perm, ngram, tokens, scheme, hash, seed, simplify=simplify)
-    if exact not in get_args(Exact):
-        raise SmolfastError(f"exact = {exact!r}: choose one of {', '.join(get_args(Exact))}")
-    if lines is not None and lines < 1:
-        raise SmolfastError(f"lines = {lines}: expected bytes of a line, at least 1")
-    if index is not None and lines is not None:
-        raise SmolfastError("an index keeps no lines to compare with; leave out lines, or use against")
-    if bands < 1 or rows < 1 or bands * rows > num_perm:
-        raise SmolfastError(f"bands × rows = {bands} × {rows} must be from 1 to num_perm = {num_perm}")
     if memory is not None and memory < MIN_MEMORY:
         raise SmolfastError(f"memory = {memory}: give at least 64 MiB ({MIN_MEMORY})")
     if index is None and update_index:
         raise SmolfastError("update_index needs an index; give index = a folder")
-    if index is not None and verify == "exact":
-        raise SmolfastError("an index keeps no shingle sets, which verify = 'exact' compares; use 'signature'")
-    if threshold is None:
-        threshold = band_threshold(bands, rows)
+    if index is not None:
+        rules.check_index()
     folder = check_path(output)
     compared = _read_from(against, folder, index, strict=strict) if against else Sources([])
     own = _read_from(inputs, folder, index, strict=strict)
@@ -182,41 +177,12 @@ def deduplicate(
         sources=[*compared, *own],
         against=len(compared),
         output=folder,
-        hasher=hasher,
-        text_column=text_column,
-        id_column=id_column,
-        bands=bands,
-        rows=rows,
-        threshold=threshold,
-        verify=verify,
-        chains=chains,
-        keep=keep,
-        types=dict(types or {}),
-        errors=errors,
+        rules=rules,
         threads=threads,
         memory=memory or _half_of_memory(),
         progress=progress or (lambda done, total, note: None),
-        exact=exact,
-        lines=lines,
         passed_over=Sources([], compared.passed_over + own.passed_over).summary(),
-        prefix=prefix,
     )
-    parameters = {
-        **hasher.parameters(),
-        "text_column": text_column,
-        "id_column": id_column,
-        "bands": bands,
-        "rows": rows,
-        "threshold": threshold,
-        "verify": verify,
-        "chains": chains,
-        "keep": keep,
-        "exact": exact,
-        "lines": lines,
-        "types": job.types,
-        "errors": errors,
-        "prefix": prefix,
-    }
     if folder.exists() and not folder.is_dir():
         raise SmolfastError(f"{folder} is a file; give a folder to write {KEPT} and {REMOVED} into")
     job.schema = _schema(job)
@@ -226,11 +192,10 @@ def deduplicate(
         if index is not None:
             if update_index:
                 held.enter_context(hold(check_path(index) / LOCK_FILE, f"the index {index}", "use another index"))
-            signed_by = {**hasher.parameters(), "bands": bands, "rows": rows, "exact": exact}
-            opened = Index(Path(index), signed_by, job.layout())
+            opened = Index(Path(index), rules.signed_by(), rules.layout())
             if not opened.additions and not update_index:
                 raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
-        return _run_or_skip(job, parameters, opened, update_index, overwrite)
+        return _run_or_skip(job, opened, update_index, overwrite)
 
 
 def _read_from(
@@ -259,24 +224,24 @@ def _read_from(
 def _schema(job: Job) -> pa.Schema | None:
     """The columns of the input; whatever stands against them is found before work begins."""
     for source in job.sources[: job.against]:
-        stored_schema(source, text_column=job.text_column, types=job.types, errors=job.errors)
-    reserved = [job.prefix + name for name in CLUSTER_COLUMNS]
+        stored_schema(source, text_column=job.rules.text_column, types=job.rules.types, errors=job.rules.errors)
+    reserved = [job.rules.prefix + name for name in CLUSTER_COLUMNS]
     sources = job.sources[job.against :]
-    schema = common_schema(sources, text_column=job.text_column, types=job.types, errors=job.errors, reserved=reserved)
+    schema = common_schema(
+        sources, text_column=job.rules.text_column, types=job.rules.types, errors=job.rules.errors, reserved=reserved
+    )
     if schema is None:
         return None
     check_storable(schema, sources[0].path if len(sources) == 1 else "the input")
-    if job.score_column is not None:
-        check_scores(schema, job.score_column, sources[0])
+    if job.rules.score_column is not None:
+        check_scores(schema, job.rules.score_column, sources[0])
     return schema
 
 
-def _run_or_skip(
-    job: Job, parameters: Mapping[str, Any], index: Index | None, update: bool, overwrite: bool
-) -> DedupSummary:
+def _run_or_skip(job: Job, index: Index | None, update: bool, overwrite: bool) -> DedupSummary:
     made_from: dict[str, Any] = {
         "smolfast": __version__,
-        "parameters": dict(parameters),
+        "parameters": job.rules.parameters(),
         "against": [_described(source) for source in job.sources[: job.against]],
         "inputs": [_described(source) for source in job.sources[job.against :]],
     }
@@ -376,7 +341,7 @@ def _resolve_index(
 
 
 def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> DedupSummary:
-    store = DocumentStore(job.layout(), work / "columns", job.memory // 4)
+    store = DocumentStore(job.rules.layout(), work / "columns", job.memory // 4)
     try:
         sign_all(job, store)
         store.finish()
@@ -402,38 +367,31 @@ def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_a
     protected = before + int(np.searchsorted(source_of, job.against))
     clusters = find_clusters(
         store if index is None else JoinedStore(index, store),
-        bands=job.bands,
-        rows=job.rows,
-        signature_size=job.hasher.num_perm,
-        threshold=job.threshold,
-        verify=job.verify,
-        chains=job.chains,
-        keep="score" if job.score_column else job.keep,
+        job.rules,
         memory=job.memory // 4,
         threads=job.threads,
         protected=protected,
-        text_decides=job.exact == "text" or job.hasher.simplify,
     )
     names = Names(
         [document_id(source.path) for source in job.sources],
         starts,
         clusters,
-        job.id_column,
+        job.rules.id_column,
         index,
         all_ids=bool(add_as),
     )
     repeated = None
-    if job.lines is not None:
-        repeated = RepeatedLines(store, clusters.kept, job.lines, job.memory // 4, protected)
+    if job.rules.lines is not None:
+        repeated = RepeatedLines(store, clusters.kept, job.rules.lines, job.memory // 4, protected)
     documents_out, bytes_out = write_kept(
         work / KEPT,
         _second_pass(job, clusters, names, starts),
         clusters,
-        job.text_column,
+        job.rules.text_column,
         repeated,
         _writing_threads(job),
         schema=job.schema,
-        prefix=job.prefix,
+        prefix=job.rules.prefix,
     )
     write_removed(work / REMOVED, clusters, names)
     if index is not None and add_as is not None:

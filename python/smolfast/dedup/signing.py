@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import localcontext
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast import _native
-from smolfast.dedup.clustering import Verify
-from smolfast.dedup.minhash import MinHasher
-from smolfast.dedup.store import Column, DocumentStore, Position
+from smolfast.dedup.rules import Rules
+from smolfast.dedup.store import DocumentStore, Position
 from smolfast.errors import SmolfastError
 from smolfast.io.boundary import computing
-from smolfast.io.documents import BATCH_BYTES, ROW_KINDS, ErrorPolicy, Source, read_batches
+from smolfast.io.documents import BATCH_BYTES, ROW_KINDS, Source, read_batches
 from smolfast.io.schemas.columns import column_names, conform
 from smolfast.io.sources import open_source
 from smolfast.progress import ProgressCallback
-
-Exact = Literal["text", "simplified"]
 
 SIGNING_SHARE = 0.6
 """Of a run's progress; the rest is joining and writing."""
@@ -35,62 +32,24 @@ SIGNING_SHARE = 0.6
 
 @dataclass
 class Job:
-    """One run's settings."""
+    """One run: its files, its rules, and what it may use."""
 
     sources: list[Source]
     """What is compared against, then the input."""
     against: int
     """How many of the sources are only compared against."""
     output: Path
-    hasher: MinHasher
-    text_column: str
-    id_column: str
-    bands: int
-    rows: int
-    threshold: float
-    verify: Verify
-    chains: bool
-    keep: str
-    errors: ErrorPolicy
+    rules: Rules
     threads: int
     memory: int
     progress: ProgressCallback
-    exact: Exact = "text"
-    lines: int | None = None
-    """Drop lines of at least so many bytes that came before."""
-    types: dict[str, str] = field(default_factory=dict)
-    """Of columns of JSON and CSV."""
     passed_over: dict[str, Any] = field(default_factory=dict)
     """What the summary says of files that aren't read."""
-    prefix: str = ""
-    """Before the names of the columns that the run adds."""
     schema: pa.Schema | None = None
     """What rows of the input have in common, as they are to be stored; None leaves each file its own."""
     held: list[pa.RecordBatch] | None = field(default_factory=list)
     """The text of the first pass, for the second, while it fits."""
     held_bytes: int = 0
-
-    @property
-    def score_column(self) -> str | None:
-        """The column whose highest value stays, if one was named."""
-        return None if self.keep in ("first", "longest") else self.keep
-
-    def layout(self) -> dict[str, Column]:
-        """The columns that this run needs."""
-        layout = {f"band-{band:03}": Column(np.dtype(np.uint64)) for band in range(self.bands)}
-        layout["text-high"] = layout["text-low"] = Column(np.dtype(np.uint64))
-        layout["length"] = Column(np.dtype(np.int64))
-        layout["source"] = Column(np.dtype(np.uint32))
-        layout["signature"] = Column(self.hasher.dtype, self.hasher.num_perm)
-        if self.score_column is not None:
-            layout["score"] = layout["score-rest"] = Column(np.dtype(np.float64))
-        if self.verify == "exact":
-            layout["shingle"] = Column(np.dtype(np.uint32), 0)
-            layout["shingle-end"] = Column(np.dtype(np.int64))
-        if self.lines is not None:
-            layout["line"] = Column(np.dtype(np.uint64), 0)
-            layout["line-end"] = Column(np.dtype(np.int64))
-        return layout
 
 
 def sign_all(job: Job, store: DocumentStore) -> None:
@@ -135,16 +94,16 @@ def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None,
     """Batches with the number of their source and the rows skipped in it so far; None ends a source."""
     schema = job.schema
     if schema is not None:  # as `read_batches` gives the text
-        place = schema.get_field_index(job.text_column)
+        place = schema.get_field_index(job.rules.text_column)
         schema = schema.set(place, schema.field(place).with_type(pa.large_string()))
     for index in range(first, len(job.sources)):
         source = job.sources[index]
         counts: Counter[str] = Counter()
         for batch in read_batches(
             source,
-            text_column=job.text_column,
-            types=job.types,
-            errors=job.errors,
+            text_column=job.rules.text_column,
+            types=job.rules.types,
+            errors=job.rules.errors,
             batch_bytes=min(BATCH_BYTES, max(1 << 20, job.memory // 32)),
             counts=counts,
         ):
@@ -156,27 +115,27 @@ def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None,
 
 def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
     """The columns of a batch; adds to the totals in `done`."""
-    text = batch.column(job.text_column)
-    signatures = job.hasher.signatures(text, threads=job.threads)
-    keys = _native.band_keys(signatures, job.bands, job.rows, job.threads)
-    hashes, lengths = _native.hash_texts(text, job.exact == "simplified", job.threads)
-    columns: dict[str, npt.NDArray[Any]] = {f"band-{band:03}": keys[band] for band in range(job.bands)}
+    text = batch.column(job.rules.text_column)
+    signatures = job.rules.hasher.signatures(text, threads=job.threads)
+    keys = _native.band_keys(signatures, job.rules.bands, job.rules.rows, job.threads)
+    hashes, lengths = _native.hash_texts(text, job.rules.exact == "simplified", job.threads)
+    columns: dict[str, npt.NDArray[Any]] = {f"band-{band:03}": keys[band] for band in range(job.rules.bands)}
     columns |= {"text-high": hashes[0], "text-low": hashes[1], "length": lengths, "signature": signatures}
     columns["source"] = np.full(batch.num_rows, source, np.uint32)
-    if job.score_column is not None:
+    if job.rules.score_column is not None:
         columns["score"], columns["score-rest"] = _scores(
-            batch, job.score_column, job.sources[source], source < job.against
+            batch, job.rules.score_column, job.sources[source], source < job.against
         )
-    if job.verify == "exact":
-        offsets, values = job.hasher.shingles(text, threads=job.threads)
+    if job.rules.verify == "exact":
+        offsets, values = job.rules.hasher.shingles(text, threads=job.threads)
         # 32 bits a shingle: two of a document's fall together with a chance of its size in 2³², far below what
         # Jaccard similarities are rounded to. datasketch's have no more.
-        shift = np.uint64(0 if job.hasher.scheme == "datasketch" else 32)
+        shift = np.uint64(0 if job.rules.hasher.scheme == "datasketch" else 32)
         columns["shingle"] = (values >> shift).astype(np.uint32)
         columns["shingle-end"] = offsets[1:] + done.get("shingles", 0)
         done["shingles"] = done.get("shingles", 0) + len(values)
-    if job.lines is not None:
-        ends, columns["line"] = _native.hash_lines(text, job.lines, job.threads)
+    if job.rules.lines is not None:
+        ends, columns["line"] = _native.hash_lines(text, job.rules.lines, job.threads)
         columns["line-end"] = ends + done.get("lines", 0)
         done["lines"] = done.get("lines", 0) + len(columns["line"])
     if source >= job.against:
