@@ -1,7 +1,7 @@
-"""README's table of ratios, made from the committed results.
+"""The benchmarks page's table of ratios, made from the committed results.
 
 python benchmarks/ratios.py            # prints it
-python benchmarks/ratios.py --write    # puts it into README.md, between the lines that mark its place
+python benchmarks/ratios.py --write    # puts it into docs/benchmarks.md, between the lines that mark its place
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from smolfast.bench.results import Results, Row, read_results
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- made by benchmarks/ratios.py -->\n", "<!-- end -->\n"
 
 
@@ -29,6 +30,8 @@ class Claim:
     command: str
     ours: str = "smolfast"
     threads: int = 1
+    plot: str = ""
+    """Its name where it stands alone, if the table's says "the same"."""
 
 
 TEXT = "python benchmarks/bench_text.py --cache DIR"
@@ -43,7 +46,7 @@ LOOP, DION = "plain fp32 loop", "dion"
 CLAIMS = (
     Claim("NFC, French and German", "text", "NFC", "french+german", "stringzilla", TEXT),
     Claim("NFC, Japanese, Chinese, Russian, Arabic", "text", "NFC", EAST, "stringzilla", TEXT),
-    Claim("NFKC, the same", "text", "NFKC", EAST, "stringzilla", TEXT),
+    Claim("NFKC, the same", "text", "NFKC", EAST, "stringzilla", TEXT, plot="NFKC, CJK, Russian, Arabic"),
     Claim("NFD to NFC, Vietnamese", "text", "NFD to NFC", "vietnamese", "PyICU", TEXT),
     Claim("case folding, French and German", "text", "casefold", "french+german", "stringzilla", TEXT),
     Claim("case folding, ASCII", "text", "casefold", "ascii", "stringzilla", TEXT),
@@ -59,12 +62,31 @@ CLAIMS = (
         "rensa",
         DEDUP,
         "smolfast fast, whitespace tokens",
+        plot="128 MinHash values, white-space tokens",
     ),
     Claim("documents of 30 words", "dedup", "signatures", "real-95-30-words", "daft", DEDUP, "smolfast fast"),
     Claim("parquet to deduplicated parquet", "dedup", "job", "real-95", "daft + scipy", DEDUP, threads=2),
     Claim("Newton–Schulz, 256 × 2,048, fp32", "optim", "Newton–Schulz", "1 of 256 × 2048", LOOP, OPTIM, "ours"),
-    Claim("the same, 512 × 512", "optim", "Newton–Schulz", "1 of 512 × 512", LOOP, OPTIM, "ours"),
-    Claim("the same (its own in bf16)", "optim", "Newton–Schulz", "1 of 512 × 512", DION, OPTIM, "ours"),
+    Claim(
+        "the same, 512 × 512",
+        "optim",
+        "Newton–Schulz",
+        "1 of 512 × 512",
+        LOOP,
+        OPTIM,
+        "ours",
+        plot="Newton–Schulz, 512 × 512, fp32",
+    ),
+    Claim(
+        "the same (its own in bf16)",
+        "optim",
+        "Newton–Schulz",
+        "1 of 512 × 512",
+        DION,
+        OPTIM,
+        "ours",
+        plot="Newton–Schulz, 512 × 512, dion in bf16",
+    ),
     Claim(
         "attention, five documents in 2,048 tokens, fp32",
         "attention",
@@ -74,7 +96,16 @@ CLAIMS = (
         ATTENTION,
         threads=2,
     ),
-    Claim("the same", "attention", "forward + backward", "packed 2k fp32", "sdpa by document", ATTENTION, threads=2),
+    Claim(
+        "the same",
+        "attention",
+        "forward + backward",
+        "packed 2k fp32",
+        "sdpa by document",
+        ATTENTION,
+        threads=2,
+        plot="attention, five documents, fp32",
+    ),
     Claim(
         "attention, causal, 1,024 tokens, fp32",
         "attention",
@@ -84,11 +115,50 @@ CLAIMS = (
         ATTENTION,
         threads=2,
     ),
-    Claim("four-token loss, V = 49,152, fp32", "loss", LOSS_PART, f"{LOSS_CASE}, float32", "naive", LOSS, "ours", 2),
-    Claim("the same", "loss", LOSS_PART, f"{LOSS_CASE}, float32", "cut-cross-entropy", LOSS, "ours", 2),
-    Claim("the same in bf16", "loss", LOSS_PART, f"{LOSS_CASE}, bfloat16", "naive", LOSS, "ours", 2),
+    Claim(
+        "four-token loss, V = 49,152, fp32",
+        "loss",
+        LOSS_PART,
+        f"{LOSS_CASE}, float32",
+        "naive",
+        LOSS,
+        "ours",
+        2,
+        "four-token loss, fp32",
+    ),
+    Claim(
+        "the same",
+        "loss",
+        LOSS_PART,
+        f"{LOSS_CASE}, float32",
+        "cut-cross-entropy",
+        LOSS,
+        "ours",
+        2,
+        "four-token loss, fp32",
+    ),
+    Claim(
+        "the same in bf16",
+        "loss",
+        LOSS_PART,
+        f"{LOSS_CASE}, bfloat16",
+        "naive",
+        LOSS,
+        "ours",
+        2,
+        "four-token loss, bf16",
+    ),
     Claim("a training step, compact model", "train", "training step", "compact", "trainer", TRAIN, threads=2),
-    Claim("the same", "train", "training step", "compact", "torch", TRAIN, threads=2),
+    Claim(
+        "the same",
+        "train",
+        "training step",
+        "compact",
+        "torch",
+        TRAIN,
+        threads=2,
+        plot="a training step, compact model",
+    ),
     Claim("a training step, 6 layers of 256", "train", "training step", "small", "trainer", TRAIN, threads=2),
 )
 
@@ -131,7 +201,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     if parser.parse_args().write:
-        page = ROOT / "README.md"
+        page = PAGE
         page.write_text(with_table(page.read_text("utf-8")), "utf-8")
     else:
         print(table(), end="")

@@ -33,7 +33,7 @@ def main() -> int:
     import smolfast
     from smolfast import _native
 
-    section = "Text and deduplication, without torch"
+    section = "Clean text, remove near-copies"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for index, texts in enumerate(SHARDS):

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from smolfast.bench import command
 from smolfast.bench.compare import compare, last_on_this_hardware
 from smolfast.bench.page import write_page
 from smolfast.bench.results import Results, Row, Spread, machine, read_results, versions, write_results
+from smolfast.commands import bench as command
 from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
 

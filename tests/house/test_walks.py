@@ -18,6 +18,7 @@ STRING = [
     "commands/dedup.py",
     "dedup/job.py",
     "dedup/signing.py",
+    "dedup/rules.py",
     "dedup/minhash.py",
     "_native",
 ]

@@ -15,6 +15,7 @@ from smolfast.commands.bench import add_bench
 from smolfast.commands.collect import add_collect
 from smolfast.commands.config import add_config
 from smolfast.commands.dedup import add_dedup
+from smolfast.commands.demo import add_demo
 from smolfast.commands.distill_cache import add_distill_cache
 from smolfast.commands.evaluate import add_evaluate
 from smolfast.commands.export import add_export
@@ -115,6 +116,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--version", action="version", version=f"smolfast {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
+        add_demo,
         add_quickstart,
         add_collect,
         add_normalize,
