@@ -127,6 +127,7 @@ def test_explain_counts_no_break() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own import
 def test_inductor_gives_the_same() -> None:
     kind = "packed and padded"
     model = build("Llama")

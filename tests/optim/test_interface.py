@@ -285,8 +285,11 @@ def test_a_gradient_scaler_steps_and_skips() -> None:
 )
 def test_any_parameters_take_a_step(shapes: list[list[int]], missing: set[int], dtype: torch.dtype) -> None:
     """Those without a gradient stay as they are; the others become finite numbers of the same kind."""
+    torch.manual_seed(0)
     named = [(f"layer.{index}", nn.Parameter(torch.randn(shape).to(dtype))) for index, shape in enumerate(shapes)]
     optimizer = MuonAdamW(named)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1  # more than bf16 rounds away
     before = [parameter.detach().clone() for _, parameter in named]
     for index, (_, parameter) in enumerate(named):
         parameter.grad = None if index in missing else torch.randn_like(parameter)

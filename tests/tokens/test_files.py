@@ -216,7 +216,7 @@ def test_the_commands_read_with_the_same_options(
     capsys.readouterr()
     assert run("generate", tmp_path / "export", "--prompt", "a\udcff") == 2  # a byte that isn't UTF-8, as Python has it
     assert (
-        "can't encode the prompt (not UTF-8: U+DCFF at character 1); give another --prompt" in capsys.readouterr().err
+        "can't encode the prompt (not UTF-8: U+DCFF at character 1); give another one" in capsys.readouterr().err
     )
 
 

@@ -107,7 +107,7 @@ def test_a_learning_rate_thirty_times_too_high(run: Run, monkeypatch: pytest.Mon
     With such rates rounding decides where a run goes, so what is judged is the median of five seeds.
     """
     settings = {"steps": 240, "evaluate_every": 240}
-    sound = smolfast.train.loop.warmup_stable_decay
+    sound = smolfast.train.schedule.warmup_stable_decay
 
     def rate(step: int, steps: int, **options: Any) -> float:
         return sound(step, steps, **options) * (30 if step >= 100 else 1)
@@ -116,7 +116,7 @@ def test_a_learning_rate_thirty_times_too_high(run: Run, monkeypatch: pytest.Mon
     for seed in range(5):
         healthy, _ = run(seed=seed, **settings)
         with monkeypatch.context() as patch:
-            patch.setattr(smolfast.train.loop, "warmup_stable_decay", rate)
+            patch.setattr(smolfast.train.schedule, "warmup_stable_decay", rate)
             loss, events = run(seed=seed, on_spike="rollback", **settings)
         shares.append(loss / healthy)
         rollbacks = [event for event in events if event["event"] == "rollback"]
@@ -126,7 +126,7 @@ def test_a_learning_rate_thirty_times_too_high(run: Run, monkeypatch: pytest.Mon
         assert rollbacks[0]["back_to"] in (80, 100)
         assert all(event["back_to"] < event["step"] and event["back_to"] % 20 == 0 for event in rollbacks)
     assert sorted(shares)[2] < 1.02
-    monkeypatch.setattr(smolfast.train.loop, "warmup_stable_decay", rate)
+    monkeypatch.setattr(smolfast.train.schedule, "warmup_stable_decay", rate)
     warned = [run(seed=seed, on_spike="warn", **settings) for seed in (3, 4)]
     assert max(loss for loss, _ in warned) > healthy * 1.5
     assert all({"gradient spike", "loss spike"} & set(kinds(noticed)) for _, noticed in warned)
