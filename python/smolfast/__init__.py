@@ -5,10 +5,11 @@ Public names, each loaded when it is first used:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# `typing` and `importlib` would take longer than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from smolfast import (
         config,
         dedup,
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
         evaluate,
         integrations,
         io,
-        kernels,
         model,
         ops,
         optim,
@@ -93,6 +93,8 @@ __doc__ += "\n".join(f"    {name:<16} {purpose}" for name, (_, _, purpose) in _P
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'smolfast' has no attribute {name!r}")
+    from importlib import import_module
+
     module, attribute, _ = _PUBLIC[name]
     found = import_module(module)
     if attribute:
