@@ -19,8 +19,8 @@
 #include "text/redact.h"
 #include "text/simplify.h"
 #include "text/transform.h"
-#include "text/utf8.h"
 #include "text/unicode_words.h"
+#include "text/utf8.h"
 
 namespace smolfast::bindings {
 namespace {

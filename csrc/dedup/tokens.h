@@ -6,8 +6,8 @@
 #include <optional>
 #include <string_view>
 
-#include "text/whitespace_words.h"
 #include "text/unicode_words.h"
+#include "text/whitespace_words.h"
 
 namespace smolfast::dedup {
 

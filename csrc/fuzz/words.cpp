@@ -1,12 +1,11 @@
 // Words: the same under every implementation and for every capacity; in order, on character boundaries, and nothing
 // that is a word by itself left out.
-#include "text/unicode_words.h"
-
 #include <string>
 #include <vector>
 
 #include "fuzz/text_fuzz.h"
 #include "text/tables.h"
+#include "text/unicode_words.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "text/hangul.h"
 #include "text/byte_loops.h"
+#include "text/hangul.h"
 #include "text/transform.h"
 
 namespace smolfast::text {

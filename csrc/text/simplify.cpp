@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "text/byte_loops.h"
 #include "text/bytes.h"
 #include "text/casing.h"
-#include "text/byte_loops.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 

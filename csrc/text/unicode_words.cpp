@@ -1,7 +1,7 @@
 #include "text/unicode_words.h"
 
-#include "text/unicode_words_plain.h"
 #include "text/tables.h"
+#include "text/unicode_words_plain.h"
 #include "text/utf8.h"
 
 namespace smolfast::text {

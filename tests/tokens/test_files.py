@@ -215,9 +215,7 @@ def test_the_commands_read_with_the_same_options(
     assert run("export", model, "--tokenizer", tmp_path / "tokens-tokenizer", "-o", tmp_path / "export") == 0
     capsys.readouterr()
     assert run("generate", tmp_path / "export", "--prompt", "a\udcff") == 2  # a byte that isn't UTF-8, as Python has it
-    assert (
-        "can't encode the prompt (not UTF-8: U+DCFF at character 1); give another one" in capsys.readouterr().err
-    )
+    assert "can't encode the prompt (not UTF-8: U+DCFF at character 1); give another one" in capsys.readouterr().err
 
 
 # Opening damaged files
