@@ -61,4 +61,6 @@ def test_readme_and_tutorials_have_short_sentences() -> None:
 
 def test_other_pages_have_no_more_long_sentences_than_they_had() -> None:
     found = listed(OTHERS)
-    assert len(found) <= LONG, f"{len(found)} sentences of more than {WORDS} words, {LONG} allowed:\n" + "\n".join(found)
+    assert len(found) <= LONG, f"{len(found)} sentences of more than {WORDS} words, {LONG} allowed:\n" + "\n".join(
+        found
+    )
