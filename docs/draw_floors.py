@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "house" / "wings.toml"
 PICTURE = ROOT / "docs" / "pictures" / "floors.svg"
 
-_WIDTH, _LEFT, _ROW, _BOX, _LETTER = 880, 190, 74, 30, 8.2
+_WIDTH, _LEFT, _ROW, _BOX, _LETTER = 580, 16, 78, 28, 7.9
 _STYLE = (
     "text{font:14px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}.floor{font-weight:600}"
-    ".what{font-size:12px;fill:#52606d}.box{fill:#d9f2ee;stroke:#0f766e}.row{fill:#f6f8f8}"
+    ".what{font-size:12px;font-weight:400;fill:#52606d}.box{fill:#d9f2ee;stroke:#0f766e}.row{fill:#f6f8f8}"
     "@media (prefers-color-scheme:dark){text{fill:#e4e7eb}.what{fill:#9aa5b1}"
     ".box{fill:#134e48;stroke:#5eead4}.row{fill:#1b2226}}"
 )
@@ -33,7 +33,8 @@ def draw(floors: list[dict[str, Any]]) -> str:
     height = _ROW * len(floors) + 8
     names = "; ".join(f"{floor['name']}: {', '.join(floor['wings'])}" for floor in floors)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="t d">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
+        'role="img" aria-labelledby="t d">',
         '<title id="t">The wings of python/smolfast by floor; imports point down</title>',
         f'<desc id="d">{escape(names)}</desc>',
         f"<style>{_STYLE}</style>",
@@ -41,14 +42,14 @@ def draw(floors: list[dict[str, Any]]) -> str:
     for index, floor in enumerate(reversed(floors)):
         top = index * _ROW + 4
         lines.append(f'<rect class="row" x="2" y="{top}" width="{_WIDTH - 4}" height="{_ROW - 8}" rx="8"/>')
-        lines.append(f'<text class="floor" x="16" y="{top + 38}">{escape(floor["name"])}</text>')
-        lines.append(f'<text class="what" x="{_LEFT}" y="{top + 58}">{escape(floor["what"])}</text>')
+        what = f'<tspan class="what">: {escape(floor["what"])}</tspan>'
+        lines.append(f'<text class="floor" x="{_LEFT}" y="{top + 22}">{escape(floor["name"])}{what}</text>')
         x = float(_LEFT)
         for wing in floor["wings"]:
             width = 18 + _LETTER * len(wing)
-            lines.append(f'<rect class="box" x="{x:.1f}" y="{top + 8}" width="{width:.1f}" height="{_BOX}" rx="6"/>')
-            lines.append(f'<text x="{x + width / 2:.1f}" y="{top + 28}" text-anchor="middle">{escape(wing)}</text>')
-            x += width + 10
+            lines.append(f'<rect class="box" x="{x:.1f}" y="{top + 34}" width="{width:.1f}" height="{_BOX}" rx="6"/>')
+            lines.append(f'<text x="{x + width / 2:.1f}" y="{top + 53}" text-anchor="middle">{escape(wing)}</text>')
+            x += width + 8
     return "\n".join([*lines, "</svg>", ""])
 
 
