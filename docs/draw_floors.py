@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "house" / "wings.toml"
 PICTURE = ROOT / "docs" / "pictures" / "floors.svg"
 
-_WIDTH, _LEFT, _ROW, _BOX, _LETTER = 580, 16, 78, 28, 7.9
+_WIDTH, _LEFT, _ROW, _BOX, _LETTER = 580, 16, 78, 28, 8.2
 _STYLE = (
     "text{font:14px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}.floor{font-weight:600}"
     ".what{font-size:12px;font-weight:400;fill:#52606d}.box{fill:#d9f2ee;stroke:#0f766e}.row{fill:#f6f8f8}"
@@ -46,7 +46,7 @@ def draw(floors: list[dict[str, Any]]) -> str:
         lines.append(f'<text class="floor" x="{_LEFT}" y="{top + 22}">{escape(floor["name"])}{what}</text>')
         x = float(_LEFT)
         for wing in floor["wings"]:
-            width = 18 + _LETTER * len(wing)
+            width = 20 + _LETTER * len(wing)
             lines.append(f'<rect class="box" x="{x:.1f}" y="{top + 34}" width="{width:.1f}" height="{_BOX}" rx="6"/>')
             lines.append(f'<text x="{x + width / 2:.1f}" y="{top + 53}" text-anchor="middle">{escape(wing)}</text>')
             x += width + 8

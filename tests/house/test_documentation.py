@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fractions
+import importlib
 import importlib.util
 import inspect
 import json
@@ -210,6 +211,29 @@ def test_every_command_is_on_its_page(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(commands) > 10
     shown = re.findall(r"^\{\{ smolfast ([a-z-]+)", (ROOT / "docs/reference/commands.md").read_text(), re.MULTILINE)
     assert set(shown) == commands
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md")}
+    for wing in (
+        "text",
+        "dedup",
+        "io",
+        "tokens",
+        "ops",
+        "optim",
+        "patch",
+        "distill",
+        "model",
+        "evaluate",
+        "train",
+        "pipeline",
+    ):
+        text = next((text for text in pages.values() if f"::: smolfast.{wing}\n" in text), "")
+        assert text, f"smolfast.{wing} has no page in docs/reference"
+        if "members:" in text:
+            missing = set(importlib.import_module(f"smolfast.{wing}").__all__) - set(re.findall(r"\w+", text))
+            assert not missing, f"docs/reference says nothing of smolfast.{wing}'s {sorted(missing)}"
 
 
 def test_readme_runs_without_torch_and_compiler_as_a_wheel_must(tmp_path: Path) -> None:
