@@ -1,4 +1,4 @@
-"""The README's pictures, drawn from the committed results: the path from text to model, and three plots of ratios.
+"""The README's pictures, drawn from the committed results: the path from text to model, plots of ratios and of times.
 
 python benchmarks/pictures.py            # says what would change
 python benchmarks/pictures.py --write    # draws docs/pictures/*.svg
@@ -123,6 +123,25 @@ def path(steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -
     return svg(width, height, "From text to a small model", f"{words}; between them: {rates}", body)
 
 
+def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
+    """Horizontal bars of seconds from 0 on; the last is ours."""
+    width, left, right, step, top = 560, 8, 76, 46, 50
+    most = max(seconds for _, seconds in rows)
+    body = [
+        f'<text class="title" x="8" y="22">{escape(title)}</text>',
+        f'<text class="small" x="8" y="41">{escape(note)}</text>',
+    ]
+    for index, (label, seconds) in enumerate(rows):
+        y = top + index * step
+        wide = seconds / most * (width - left - right)
+        style = "ours" if index == len(rows) - 1 else "lost"
+        body.append(f'<text x="8" y="{y + 18}">{escape(label)}</text>')
+        body.append(f'<rect class="{style}" x="{left}" y="{y + 24}" width="{wide:.1f}" height="15" rx="3"/>')
+        body.append(f'<text x="{left + wide + 8:.1f}" y="{y + 37}">{seconds:.0f} s</text>')
+    said = "; ".join(f"{label}: {seconds:.0f} seconds" for label, seconds in rows)
+    return svg(width, top + step * len(rows) + 8, title, said, body)
+
+
 def load() -> dict[str, Results]:
     return {file.stem: read_results(file) for file in sorted(RESULTS.glob("*.json")) if not file.stem.startswith("gpu")}
 
@@ -156,6 +175,12 @@ def pictures() -> dict[str, str]:
         ("train", f"{tokens:,.0f} tokens/s on two threads of a CPU"),
     ]
 
+    runs = [row for row in found["train"].rows if row.part == "time to loss" and row.wall is not None]
+    theirs, ours = (
+        min(row.wall.median for row in runs if row.wall is not None and row.role == role) for role in ("peer", "ours")
+    )
+    to_loss = [("transformers' Trainer, AdamW, best of four rates", theirs), ("smolfast, Muon with AdamW", ours)]
+
     def of(*benchmarks: str) -> list[Bar]:
         chosen = [claim for claim in CLAIMS if claim.benchmark in benchmarks]
         rows = []
@@ -172,6 +197,9 @@ def pictures() -> dict[str, str]:
         "speed-text.svg": bars("Text and deduplication", of("text", "dedup")),
         "speed-operations.svg": bars("Attention, loss and Muon on a CPU", of("attention", "loss", "optim")),
         "speed-training.svg": bars("A training step on a CPU", of("train")),
+        "time-to-loss.svg": durations(
+            "Seconds to the same held-out loss", "A compact model on two threads of a CPU, 26 MB of text.", to_loss
+        ),
     }
 
 
