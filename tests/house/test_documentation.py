@@ -213,6 +213,13 @@ def test_every_command_is_on_its_page(capsys: pytest.CaptureFixture[str]) -> Non
     assert set(shown) == commands
 
 
+def test_readme_shows_what_the_demo_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    shown = next(block.code for block in blocks(ROOT / "README.md") if block.language == "text")
+    assert set(shown.splitlines()) <= set(printed)
+
+
 def test_every_public_name_has_its_place_in_the_reference() -> None:
     pages = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md")}
     for wing in (
