@@ -1,4 +1,4 @@
-"""What mkdocs.yml can't say: the pages of the folder of integrations, and what commands print."""
+"""What mkdocs.yml can't say: the pages of the folder of integrations, what commands print, the search's name."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def on_config(config: Any) -> Any:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put what a command prints in place of a line `{{ smolfast … }}`."""
     return re.sub(r"^\{\{ smolfast (.*) \}\}$", lambda line: _printed(line[1].split()), markdown, flags=re.MULTILINE)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Name the search dialog for those who hear the page; the theme leaves it without a name."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
 
 
 def _printed(words: list[str]) -> str:
