@@ -71,7 +71,7 @@ def test_killed_before_any_rename_or_removal(source: Path, tmp_path: Path, monke
         deduplicate([source], output, **SMALL, seed=2, overwrite=True)
         assert content(output) == whole[2]
         # Other settings: what stands there is replaced only when asked, and then whatever kills come between.
-        with pytest.raises(SmolfastError, match="result of other input or settings; .* or add --overwrite"):
+        with pytest.raises(SmolfastError, match=r"result of other input or settings; .* or add --overwrite"):
             deduplicate([source], other, **SMALL, seed=3)
         killed(monkeypatch, stop // 2, source, other, seed=3, overwrite=True)
         deduplicate([source], other, **SMALL, seed=3, overwrite=True)
@@ -112,5 +112,5 @@ def test_a_commit_of_other_sizes_is_refused(tmp_path: Path) -> None:
     assert DocumentStore(layout, tmp_path, 1).documents == 2
     commit = json.loads((tmp_path / COMMITS).read_text())
     (tmp_path / COMMITS).write_text(json.dumps({**commit, "documents": 1}) + "\n")
-    with pytest.raises(SmolfastError, match="not the sizes of 1 documents.*; delete"):
+    with pytest.raises(SmolfastError, match=r"not the sizes of 1 documents.*; delete"):
         DocumentStore(layout, tmp_path, 1)
