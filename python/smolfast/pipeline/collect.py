@@ -122,6 +122,8 @@ def collect(
 
     Args:
         inputs: from `list_inputs`.
+        output_folder: a file of that name in it is replaced, whoever wrote it, as Python's writers do (the command
+            refuses where it has no record of it); others stay.
         errors: for the user's text that isn't UTF-8 or is null: "fail", "replace" or "skip".
 
     Returns:

@@ -68,7 +68,8 @@ def normalize_documents(
         output: with the suffix .parquet or .jsonl (also with .gz, .zst, .bz2 or .xz) one file; else a folder with a
             file for each input file, JSON lines for JSON and parquet for the rest, in the same folders below. In a
             folder, what an earlier call with the same arguments finished before it was killed is kept. It may lie in a
-            folder of the inputs, and isn't read then.
+            folder of the inputs, and isn't read then. Files of these names are replaced, whoever wrote them, as
+            Python's writers do (the command refuses where it has no record of them); others stay.
         types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them; JSON lines that come out of
             JSON keep their values as they stand.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.

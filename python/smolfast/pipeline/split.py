@@ -45,6 +45,9 @@ def split_documents(
     `deduplicate` adds, go where the first of them goes. They are alike, if not enough for one to have been removed.
 
     Args:
+        output_folder: files of these two names in it are replaced, whoever wrote them, as Python's writers do (the
+            command refuses where it has no record of them); others stay. It may lie in `documents`, a folder, and
+            isn't read then.
         errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
     Returns:
