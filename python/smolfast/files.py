@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -19,6 +20,11 @@ RECORDS = ".smolfast"
 _SUFFIX = ".smolfast-partial"
 _OLD_SUFFIX = ".smolfast-old"
 _NAME_BYTES = 200  # of 255, so that a temporary name of a long one isn't too long
+
+
+def record_name(path: Path) -> str:
+    """What the records of an output are called, in front of their suffixes: its own name if that isn't too long."""
+    return _shortened(path.name)
 
 
 def temporary_path(path: Path) -> Path:
@@ -39,11 +45,14 @@ def is_temporary(name: str) -> bool:
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    name = path.name
-    if len(os.fsencode(name)) > _NAME_BYTES:
-        stem, kind = name[:40], "".join(Path(name).suffixes[-2:])[-20:]
-        name = f"{stem}-{xxhash.xxh3_64_hexdigest(os.fsencode(name))}{kind}"
-    return path.with_name(f".{name}{suffix}")
+    return path.with_name(f".{_shortened(path.name)}{suffix}")
+
+
+def _shortened(name: str) -> str:
+    if len(os.fsencode(name)) <= _NAME_BYTES:
+        return name
+    stem, kind = name[:40], "".join(Path(name).suffixes[-2:])[-20:]
+    return f"{stem}-{xxhash.xxh3_64_hexdigest(os.fsencode(name))}{kind}"
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
@@ -91,6 +100,8 @@ def atomic_path(path: str | os.PathLike[str], replaces: Collection[str] | None =
     final = check_path(path)
     temporary, old = temporary_path(final), _beside(final, _OLD_SUFFIX)
     try:
+        if os.path.ismount(final):  # nothing can be moved to its place
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         final.parent.mkdir(parents=True, exist_ok=True)
         remove(temporary)
         recover(final)
@@ -202,8 +213,6 @@ def _is_around(folder: Path, path: Path) -> bool:
 
 def describe_os_error(error: OSError) -> str:
     """The reason and the remedy for a failed file operation, in a few words."""
-    import errno
-
     remedies = {
         errno.ENOSPC: "the disk is full; free space or write to another disk",
         errno.EDQUOT: "the disk quota is used up; free space or write to another disk",
@@ -217,6 +226,8 @@ def describe_os_error(error: OSError) -> str:
         errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
         errno.ELOOP: "links lead in a circle; choose another path",
         errno.EXDEV: "it is the root of another disk; choose a folder in it",
+        errno.EBUSY: "it is mounted there, or in use; choose another path",
+        errno.EFBIG: "the file is larger than the disk or ulimit -f allows; raise the limit or write to another disk",
     }
     return remedies.get(error.errno or 0, error.strerror or str(error))
 
@@ -295,11 +306,24 @@ def _files_below(folder: Path, without: Path | None) -> Iterator[str]:
         is_output = without is not None and without.exists() and path.exists() and path.samefile(without)
         return not is_output and path.name != RECORDS and not is_temporary(path.name)
 
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if counts(Path(parent, name))]
+    # Links are followed, as reading does, each folder once: the order decides under which of its names.
+    seen = {_number(path) for path in (folder, *folder.resolve().parents)}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        enter = []
+        for name in sorted(folders, key=lambda name: (Path(parent, name).is_symlink(), name)):
+            number = _number(Path(parent, name))
+            if number not in seen and counts(Path(parent, name)):
+                enter.append(name)
+                seen.add(number)
+        folders[:] = enter
         for path in (Path(parent, name) for name in files):
             if path.is_file() and counts(path):
                 yield path.relative_to(folder).as_posix()
+
+
+def _number(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def remove(path: Path) -> None:

@@ -187,3 +187,25 @@ def test_dedup_of_files_called_as_its_verbs(
         helps.append(capsys.readouterr().out)
     assert ["--num-perm" in text for text in helps] == [True, False, False, True, True]
     assert len(set(helps)) == 5
+
+
+@pytest.mark.parametrize("length", [237, 245, 250, 255])
+def test_outputs_with_names_as_long_as_can_be(length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "one"}\n')
+    output = tmp_path / ("x" * (length - 6) + ".jsonl")
+    for form in ("NFC", "NFC", "NFD"):
+        assert main(["normalize", str(tmp_path / "in.jsonl"), "-o", str(output), "--form", form, "--overwrite"]) == 0
+    assert output.read_text() == '{"text": "one"}\n'
+    assert "unchanged, skipped" in capsys.readouterr().err
+
+
+def test_a_teachers_output_beside_tokens_that_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "tokens").mkdir()
+    monkeypatch.chdir(tmp_path / "tokens")
+    for tokens in (".", "../tokens", "/"):
+        assert main(["distill-cache", "teacher", "--tokens", tokens]) == 2
+        assert "Traceback" not in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["tokens"]

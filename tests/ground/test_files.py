@@ -11,7 +11,16 @@ import pytest
 import xxhash
 
 from smolfast import SmolfastError
-from smolfast.files import atomic_path, fingerprint, names_below, read_json, remove_names, write_json, write_text
+from smolfast.files import (
+    atomic_path,
+    describe_os_error,
+    fingerprint,
+    names_below,
+    read_json,
+    remove_names,
+    write_json,
+    write_text,
+)
 
 
 def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -157,3 +166,34 @@ def test_json_round_trip_and_errors(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(SmolfastError, match="delete it and run again"):
         read_json(tmp_path / "bad.json")
+
+
+def test_folder_fingerprint_follows_links_as_reading_does(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a").write_text("1")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to("../far")
+    (folder / "loop").symlink_to(".")
+    (folder / "above").symlink_to("..")
+    first = fingerprint(folder)
+    (tmp_path / "far" / "a").write_text("2")
+    assert fingerprint(folder) != first
+    (tmp_path / "far" / "a").write_text("1")
+    assert fingerprint(folder) == first
+
+
+def test_where_nothing_can_be_moved_to_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path).name == "mounted")
+    with (
+        pytest.raises(SmolfastError, match="mounted: it is the root of another disk; choose a folder in it"),
+        atomic_path(tmp_path / "mounted"),
+    ):
+        raise AssertionError("the block ran")
+    write_text(tmp_path / "mounted" / "a", "fine")
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EFBIG, errno.ENOSPC, errno.EROFS, errno.ENAMETOOLONG])
+def test_errors_of_disks_have_a_remedy(number: int) -> None:
+    assert "; " in describe_os_error(OSError(number, "x"))

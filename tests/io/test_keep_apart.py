@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -299,3 +300,69 @@ def test_every_command_refuses_an_output_around_its_input(
         error = capsys.readouterr().err
         assert re.search(r"the output \S+ (is|contains) the input \S+; choose another output", error), error
         assert standing(folder.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("normalize", "--form {}"),
+        ("dedup", "--keep {} --threads 1"),
+        ("split", "--seed {} --set split.held_out_fraction=0.4"),
+        ("collect", "--set collect.min_document_bytes={}"),
+    ],
+)
+def test_an_output_inside_its_input_is_neither_read_nor_judged(
+    verb: str, options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"normalize": ("NFC", "NFD"), "dedup": ("first", "longest")}.get(verb, ("1", "2"))
+    with workplace():
+        found = []
+        for value, extra in ((values[0], ""), (values[0], ""), (values[1], "--overwrite")):
+            arguments = f"{verb} elsewhere -o elsewhere/deep/out --strict --json {extra} {options.format(value)}"
+            assert main(arguments.split()) == 0, capsys.readouterr().err
+            found.append(json.loads(capsys.readouterr().out))
+        assert {summary["documents_in"] for summary in found} == {30}
+        assert not any("passed_over" in summary for summary in found)
+        if verb == "dedup":  # nor is an index
+            for name in ("one", "two"):
+                arguments = f"dedup index add elsewhere --index elsewhere/index -o {name} --strict --json"
+                shutil.rmtree("elsewhere/deep", ignore_errors=True)
+                assert main(arguments.replace("add", "build" if name == "one" else "add").split()) == 0
+                assert "passed_over" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("verb", ["split", "tokenize", "evaluate"])
+def test_files_passed_over_are_named_by_what_takes_folders_too(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if verb != "split":
+        pytest.importorskip("torch")
+        pytest.importorskip("tokenizers")
+    with workplace() as folder:
+        (folder / "elsewhere" / "odd.bin").write_text("x")
+        arguments = {
+            "split": "split elsewhere -o out --set split.held_out_fraction=0.4",
+            "tokenize": "tokenize elsewhere --held-out data -o out --set tokenizer.vocab_size=270",
+            "evaluate": "evaluate data --tokens data --held-out elsewhere -o out",
+        }[verb]
+        assert main([*arguments.split(), "--strict"]) == 2
+        assert "not all files are read: 1 of an unknown kind (elsewhere/odd.bin)" in capsys.readouterr().err
+        if verb != "evaluate":
+            assert main([*arguments.split(), "--json"]) == 0
+            assert "elsewhere/odd.bin" in json.loads(capsys.readouterr().out)["passed_over_files"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("data --index out -o out", "the output out is the index; choose another output"),
+        ("data/a.jsonl --index data -o out", "the index data contains the input data/a.jsonl; choose another index"),
+        ("data --index data -o out", "the index data is the input data; choose another index"),
+        ("data/d.parquet data --index link/deep -o out", "link/deep is not an index"),
+    ],
+)
+def test_an_index_is_kept_apart_too(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with workplace() as folder:
+        before = standing(folder)
+        assert main(["dedup", "index", "build", *arguments.split()]) == 2
+        error = capsys.readouterr().err
+        assert message in error, error
+        assert standing(folder) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import sysconfig
@@ -156,6 +157,37 @@ def test_each_stage_by_itself_gives_the_same_files(finished: Path, tmp_path: Pat
         assert (tmp_path / folder).read_bytes() == (finished / folder).read_bytes()
     step("train", tmp_path / "tokens", "-o", tmp_path / "train", *settings)  # skipped
     assert main(["train", str(tmp_path / "tokens"), "-o", str(tmp_path / "train"), "--seed", "9", "--quiet"]) == 2
+
+
+@pytest.mark.parametrize("name", ["tokenize", "train", "evaluate", "export", "split", "collect"])
+def test_a_disk_that_fills_leaves_nothing_half(
+    name: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit on the sizes of files fails writes where a full disk would. Then the same command does it."""
+    split, model = finished / "split", finished / "train" / "model"
+    train, held_out, tokens = split / "train.parquet", split / "held_out.parquet", finished / "tokens"
+    words = {
+        "collect": ["collect", EMAIL],
+        "split": ["split", finished / "dedup" / "kept.parquet"],
+        "tokenize": ["tokenize", train, "--held-out", held_out, "--tokenizer", finished / "tokenizer"],
+        "train": ["train", tokens],
+        "evaluate": ["evaluate", model, "--tokens", tokens, "--held-out", held_out],
+        "export": ["export", model, "--tokenizer", finished / "tokenizer"],
+    }[name]
+    settings = [word for setting in SMALL for word in ("--set", setting)] if name != "export" else []
+    command = [*map(str, words), "-o", str(tmp_path / "out"), "--quiet", *settings]
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in {"train": (0, 400), "evaluate": (0,)}.get(name, (0, 400, 10_000)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+        try:
+            assert main(command) == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("smolfast: error: can't write ") and "; raise the limit or write to another disk" in line
+        assert ".smolfast-partial" not in line
+        assert name == "train" or not (tmp_path / "out").exists()
+    assert main(command) == 0
 
 
 def test_generate_and_report_again(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

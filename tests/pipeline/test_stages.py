@@ -233,3 +233,17 @@ def test_a_file_that_came_after_a_kill_is_not_ours(tmp_path: Path, copy: Copy) -
     with pytest.raises(SmolfastError, match="no record"):
         make(tmp_path, {"a": "1"})
     assert contents(tmp_path / "out") == {"a": "precious"}
+
+
+def test_a_record_of_an_earlier_layout_says_what_to_do(copy: Copy) -> None:
+    copy.run()
+    record = copy.folder / "stages" / "copy.json"
+    manifest = json.loads(record.read_text())
+    del manifest["output"]["files"]
+    record.write_text(json.dumps(manifest))
+    with pytest.raises(SmolfastError, match=r"copy\.json is the record of an earlier version.*; move it and out\.txt"):
+        copy.run()
+    for path in (record, copy.folder / "out.txt"):  # the remedy
+        path.rename(path.with_suffix(".moved"))
+    copy.run()
+    assert (copy.folder / "out.txt").read_text() == "ABC"

@@ -9,6 +9,7 @@ from typing import Any
 
 from smolfast.commands.options import local_inputs, run_stage
 from smolfast.commands.parsers import at_least, command, output_path
+from smolfast.files import check_path
 
 
 def add_distill_cache(commands: Any) -> None:
@@ -43,7 +44,8 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.train.distillation.cache import INDEX_FILE, write_cache
 
     if arguments.output is None:
-        arguments.output = arguments.tokens.with_name(arguments.tokens.name + "-teacher")
+        tokens = check_path(arguments.tokens)
+        arguments.output = tokens.with_name(tokens.name + "-teacher")
     options = {name: getattr(arguments, name) for name in ("name", "samples", "temperature", "context", "seed")}
     local = local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
     return run_stage(

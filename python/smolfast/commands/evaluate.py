@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, add_threads, load_config, reading_of, run_stage
+from smolfast.commands.options import (
+    add_config_options,
+    add_reading,
+    add_threads,
+    load_config,
+    passed_over,
+    reading_of,
+    run_stage,
+)
 from smolfast.commands.parsers import add_output, at_least, command
 from smolfast.errors import SmolfastError
 
@@ -55,7 +63,8 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.evaluate.bits_per_byte import evaluate
 
     config = load_config(arguments)
-    return run_stage(
+    not_read = passed_over(arguments, arguments.held_out)
+    summary = run_stage(
         arguments,
         "evaluate",
         inputs={
@@ -80,3 +89,4 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
             progress=progress,
         ),
     )
+    return {**summary, **not_read}

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.commands.parsers import at_least
-from smolfast.errors import SmolfastError
-from smolfast.files import RECORDS, check_path
+from smolfast.files import RECORDS, check_path, record_name
 from smolfast.io.json.values import TYPES
-from smolfast.io.keep_apart import check_apart, leave_out
-from smolfast.io.sources import Sources, find_sources
+from smolfast.io.keep_apart import find_apart
+from smolfast.io.sources import Sources
 from smolfast.pipeline.stages import Runner, Stage, Work
 from smolfast.progress import Console
 
@@ -114,7 +113,7 @@ def run_stage(
         Console(quiet=arguments.quiet),
         on_change="redo" if arguments.overwrite else "refuse",
     )
-    stage = Stage(name, inputs, output, parameters, work, resumable, place.name, writes)
+    stage = Stage(name, inputs, output, parameters, work, resumable, record_name(place), writes)
     return runner.run(stage)
 
 
@@ -125,15 +124,21 @@ def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> Source
         SmolfastError: as `find_sources`; or the output is or contains an input.
     """
     output = check_path(arguments.output)
-    check_apart(output, paths)
-    sources, inside = leave_out(find_sources(paths, strict=arguments.strict), output)
-    check_apart(output, (source.path for source in sources))
+    sources, inside = find_apart(paths, output, strict=arguments.strict)
     if inside:
         note = f"{output} lies in the input; what it holds is not read"
         Console(quiet=arguments.quiet).line(note)
-    if not sources:
-        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
     return sources
+
+
+def passed_over(arguments: argparse.Namespace, *paths: Path) -> dict[str, Any]:
+    """What a summary says of files of these folders that aren't read.
+
+    Raises:
+        SmolfastError: there are some, and `--strict` was given.
+    """
+    sources, _ = find_apart(paths, check_path(arguments.output), strict=arguments.strict)
+    return sources.summary()
 
 
 def local_inputs(paths: Sequence[str]) -> dict[str, Path]:

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, load_config, reading_of, run_stage
+from smolfast.commands.options import (
+    add_config_options,
+    add_reading,
+    load_config,
+    passed_over,
+    reading_of,
+    run_stage,
+)
 from smolfast.commands.parsers import add_output, command
 
 
@@ -27,7 +34,8 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     config = load_config(arguments)
     fraction, reading = config.split.held_out_fraction, reading_of(arguments)
-    return run_stage(
+    not_read = passed_over(arguments, arguments.input)
+    summary = run_stage(
         arguments,
         "split",
         inputs={"documents": arguments.input},
@@ -36,3 +44,4 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
             arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress
         ),
     )
+    return {**summary, **not_read}

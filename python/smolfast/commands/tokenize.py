@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, load_config, run_stage
+from smolfast.commands.options import add_config_options, add_reading, load_config, passed_over, run_stage
 from smolfast.commands.parsers import add_output, command
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path
@@ -48,6 +48,7 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     folder: Path | None = arguments.tokenizer
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
+    not_read = passed_over(arguments, arguments.train, arguments.held_out)
     if folder is None:
         output = check_path(arguments.output)
         check_apart(output, [arguments.train, arguments.held_out])
@@ -67,10 +68,11 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if not arguments.chat:
         encode = partial(tokens.tokenize, **reading)
     documents = {"train": arguments.train, "held_out": arguments.held_out}
-    return run_stage(
+    summary = run_stage(
         arguments,
         "tokenize",
         inputs={**documents, "tokenizer": tokenizer_folder},
         parameters={**({"chat": True} if arguments.chat else {}), **reading},
         work=lambda path, progress: encode(documents, tokenizer_folder, path, **reading, progress=progress),
     )
+    return {**summary, **not_read}

@@ -21,7 +21,7 @@ from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
 from smolfast.dedup.rules import Exact, Rules, Verify
 from smolfast.dedup.signing import SIGNING_SHARE, Job, check_scores, prefetch, read_all, sign_all, total_size
-from smolfast.dedup.store import DocumentStore
+from smolfast.dedup.store import COMMITS, DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import (
     check_path,
@@ -35,18 +35,19 @@ from smolfast.files import (
     write_json,
 )
 from smolfast.io.boundary import computing
-from smolfast.io.documents import ErrorPolicy, Source, Sources, find_sources, stored_schema
-from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.documents import ErrorPolicy, Source, Sources, stored_schema
+from smolfast.io.keep_apart import check_apart, find_apart, leave_out
 from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_storable
-from smolfast.io.sources import document_id
+from smolfast.io.sources import check_all_read, document_id
 from smolfast.progress import ProgressCallback
 
 KEPT = "kept.parquet"
 REMOVED = "removed.parquet"
 MANIFEST = "dedup.json"
 WORK = ".work"
+COLUMNS = "columns"
 OUTPUTS = (KEPT, REMOVED, MANIFEST, WORK)
 
 MIN_MEMORY = 64 << 20
@@ -185,6 +186,8 @@ def deduplicate(
     )
     if folder.exists() and not folder.is_dir():
         raise SmolfastError(f"{folder} is a file; give a folder to write {KEPT} and {REMOVED} into")
+    if index is not None and os.path.realpath(index) == os.path.realpath(folder):
+        raise SmolfastError(f"the output {folder} is the index; choose another output")
     job.schema = _schema(job)
     with contextlib.ExitStack() as held:
         held.enter_context(hold(folder / LOCK_FILE, folder))
@@ -204,20 +207,20 @@ def _read_from(
     """The sources that inputs name, without what an earlier run wrote into `output` and without an index.
 
     Raises:
-        SmolfastError: as `find_sources`; or the output is or contains one of them.
+        SmolfastError: as `find_apart`.
     """
-    check_apart(output, given, writes=OUTPUTS)
-    sources = find_sources(given, strict=strict)
+    sources, inside = find_apart(given, output, writes=OUTPUTS)
     if index is not None:
+        check_apart(index, given, called="index")
         sources, _ = leave_out(sources, index)
-    sources, inside = leave_out(sources, output)
+    if strict:
+        check_all_read(sources.passed_over)
     for source in inside:
         # It may be told from an input by its name alone: replacing it still takes a manifest.
         if Path(source.path).name not in OUTPUTS or not Path(source.path).parent.samefile(output):
             raise SmolfastError(f"the output {output} contains the input {source.path}; choose another output")
-    check_apart(output, (source.path for source in sources), writes=OUTPUTS)
     if not sources:
-        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
+        raise SmolfastError(f"the input holds nothing but the index {index}; give other input")
     return sources
 
 
@@ -250,23 +253,29 @@ def _run_or_skip(job: Job, index: Index | None, update: bool, overwrite: bool) -
     found, begun = _record(manifest), _record(work / MANIFEST)
     made = {} if found is None else dict(found["outputs"])
     altered = [name for name in (KEPT, REMOVED) if not _is_as_made(output / name, made.get(name))]
+    goes_on = begun is not None and begun["key"] == key
     if found is not None and found["key"] == key and not altered:
+        if goes_on or (begun is None and _is_left_over(work)):  # from a kill after the last rename
+            _clear(work)
         with naming(manifest, "choose another output or add --overwrite"):
             return DedupSummary(**found["summary"])
     _check_ownership(output, found, begun)
-    if found is not None and not overwrite:
-        if found["key"] != key:
+    standing = [name for name in (KEPT, REMOVED) if (output / name).exists()]
+    if not overwrite:
+        if (standing and not goes_on) if found is None else found["key"] != key:
             raise SmolfastError(
                 f"{output} holds the result of other input or settings; choose another output or add --overwrite"
             )
-        if standing := [name for name in altered if (output / name).exists()]:
+        if found is not None and (by_hand := [name for name in standing if name in altered]):
             raise SmolfastError(
-                f"{output / standing[0]} was altered since it was made; choose another output, or add --overwrite to "
+                f"{output / by_hand[0]} was altered since it was made; choose another output, or add --overwrite to "
                 "make it again"
             )
-    if begun is None or begun["key"] != key:
-        _clear(work)
-        write_json(work / MANIFEST, {"key": key, "outputs": {}})
+    if found is None:  # a run was killed between the renames: what it left is known by its record alone
+        made = {name: fingerprint(output / name) for name in standing}
+    if not goes_on:
+        _empty(work)
+        write_json(work / MANIFEST, {"key": key, "outputs": {}, "replaces": made})
     summary = _run(job, work, index, key if adds else None)
     try:
         # The manifest goes first and comes last: without it, a kill between the renames only means another run. Until
@@ -313,9 +322,13 @@ def _check_ownership(output: Path, found: Mapping[str, Any] | None, begun: Mappi
                 f"{path} exists, and smolfast has no record of having written it; choose another output, or move it"
             )
     work = output / WORK
-    ours = not work.is_symlink() and work.is_dir() and all(is_temporary(name) for name in names_below(work))
-    if begun is None and os.path.lexists(work) and not ours:
+    if begun is None and os.path.lexists(work) and not _is_left_over(work):
         raise SmolfastError(f"{work} exists, and smolfast didn't make it; choose another output, or move it")
+
+
+def _is_left_over(work: Path) -> bool:
+    """Whether there is a work folder that a kill left before it had a record, or after."""
+    return not work.is_symlink() and work.is_dir() and all(is_temporary(name) for name in names_below(work))
 
 
 def _resolve_index(
@@ -341,13 +354,13 @@ def _resolve_index(
 
 
 def _run(job: Job, work: Path, index: Index | None, add_as: str | None) -> DedupSummary:
-    store = DocumentStore(job.rules.layout(), work / "columns", job.memory // 4)
+    store = DocumentStore(job.rules.layout(), work / COLUMNS, job.memory // 4)
     try:
         sign_all(job, store)
         store.finish()
         return _join(job, store, work, index, add_as)
     except BaseException as error:
-        with contextlib.suppress(SmolfastError):  # the first error is the one to report
+        with contextlib.suppress(SmolfastError, ValueError):  # the first error is the one to report
             if isinstance(error, Exception):
                 store.close()
             else:  # a signal: the next run goes on from here
@@ -450,10 +463,24 @@ def _fingerprint(source: Source) -> str:
     return source.path if "://" in source.path else fingerprint(source.path)
 
 
-def _clear(work: Path) -> None:
+def _empty(work: Path) -> None:
+    """Remove all but the record, which says whose it is; the commits first, since they say what is whole."""
     try:
-        if work.exists() or work.is_symlink():
+        if not work.is_dir() or work.is_symlink():
             remove(work)
+            return
+        (work / COLUMNS / COMMITS).unlink(missing_ok=True)
+        for path in work.iterdir():
+            if path.name != MANIFEST:
+                remove(path)
+    except OSError as error:
+        raise SmolfastError(f"can't remove {work}: {describe_os_error(error)}") from error
+
+
+def _clear(work: Path) -> None:
+    _empty(work)
+    try:
+        remove(work)
     except OSError as error:
         raise SmolfastError(f"can't remove {work}: {describe_os_error(error)}") from error
 

@@ -61,7 +61,7 @@ class DocumentStore:
         self.on_disk = False
         self._pieces: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in self.layout}
         self._held = 0
-        self._appending = False
+        self._moving = False  # between states: what is held can't be committed
         self._appended: dict[str, int] = {}  # the totals when the last batch was added
         self._writing: Future[None] | None = None
         self._writer: ThreadPoolExecutor | None = None
@@ -71,7 +71,7 @@ class DocumentStore:
         self, columns: Mapping[str, npt.NDArray[Any]], documents: int, position: Position, extra: Mapping[str, int]
     ) -> None:
         """Add a batch; `position` and `extra` hold after it."""
-        self._appending = True
+        self._moving = True
         for name, column in self.layout.items():
             values = np.ascontiguousarray(columns[name], dtype=column.dtype)
             if column.width and values.size != documents * column.width:
@@ -81,7 +81,7 @@ class DocumentStore:
         self.documents += documents
         self.position = position
         self.extra, self._appended = dict(extra), dict(extra)
-        self._appending = False
+        self._moving = False
         # Once on disk, small commits lose little to a kill. What is held and what is being written share the memory.
         if self.on_disk:
             if self._held > min(self.memory // 2, 64 << 20):
@@ -98,7 +98,7 @@ class DocumentStore:
 
     def save(self) -> None:
         """Commit what is held, for another run to go on from: this one ends before its time."""
-        if not self._appending and self._held:
+        if not self._moving and self._held:
             self._spill()
         self.close()
 
@@ -136,6 +136,7 @@ class DocumentStore:
     def _spill(self) -> None:
         """Start writing what is held, once what was held before is on disk."""
         self._wait()
+        self._moving = True
         commit = {
             "documents": self.documents,
             "source": self.position.source,
@@ -147,6 +148,7 @@ class DocumentStore:
         self.on_disk = True
         self._pieces = {name: [] for name in self.layout}
         self._held = 0
+        self._moving = False
 
     def _write(self, pieces: Mapping[str, list[npt.NDArray[Any]]], commit: dict[str, Any]) -> None:
         try:
@@ -159,8 +161,9 @@ class DocumentStore:
                     sizes[name] = file.tell()
                     file.flush()
                     os.fsync(file.fileno())
+            commit = self._checked({**commit, "sizes": sizes})
             with (self.folder / COMMITS).open("ab") as file:
-                file.write(json.dumps({**commit, "sizes": sizes}).encode() + b"\n")
+                file.write(json.dumps(commit).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -170,10 +173,14 @@ class DocumentStore:
             ) from error
 
     def _checked(self, commit: Any) -> dict[str, Any]:
-        """A commit, if its sizes are of this store's files: others would be cut off."""
+        """A commit, if its sizes are of this store's files and so many documents: others would be cut off."""
         sizes = {str(name): int(size) for name, size in commit["sizes"].items()}
-        if sizes.keys() != self.layout.keys() or min(sizes.values(), default=0) < 0 or int(commit["documents"]) < 0:
+        documents = int(commit["documents"])
+        wanted = {name: documents * column.width * column.dtype.itemsize for name, column in self.layout.items()}
+        if sizes.keys() != wanted.keys() or documents < 0 or min(sizes.values(), default=0) < 0:
             raise ValueError("the sizes of other columns")
+        if any(self.layout[name].width and sizes[name] != size for name, size in wanted.items()):
+            raise ValueError(f"not the sizes of {documents} documents")
         extra = {str(name): int(value) for name, value in commit["extra"].items()}
         numbers = {name: int(commit[name]) for name in ("documents", "source", "row")}
         return {**numbers, "sizes": sizes, "extra": extra}

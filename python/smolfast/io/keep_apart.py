@@ -7,14 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smolfast.errors import SmolfastError
-from smolfast.io.sources import Sources
+from smolfast.files import final_path
+from smolfast.io.sources import PassedOver, Source, Sources, check_all_read, find_sources
 
 PathLike = str | os.PathLike[str]
 _Identity = tuple[int, int]
 _MOST_LINKS = 40
 
 
-def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequence[str] = ()) -> None:
+def check_apart(
+    output: PathLike, inputs: Iterable[PathLike], *, writes: Sequence[str] = (), called: str = "output"
+) -> None:
     """Refuse an output that is or contains an input, or what an input's path leads through.
 
     Files are told by their numbers on disk, so that links (symbolic or hard), `..`, and upper case where the disk
@@ -22,6 +25,7 @@ def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequenc
 
     Args:
         writes: names of the files that will be written in the folder `output`; none of them may be an input either.
+        called: what the output is, for the message.
 
     Raises:
         SmolfastError: names the output and the input.
@@ -41,12 +45,36 @@ def check_apart(output: PathLike, inputs: Iterable[PathLike], *, writes: Sequenc
             if identity in passed:
                 same = identity == _identity(Path(source))
                 raise SmolfastError(
-                    f"the output {target} {'is' if same else 'contains'} the input {source}; choose another output"
+                    f"the {called} {target} {'is' if same else 'contains'} the input {source}; choose another {called}"
                 )
 
 
+def find_apart(
+    inputs: Sequence[PathLike], output: PathLike, *, strict: bool = False, writes: Sequence[str] = ()
+) -> tuple[Sources, Sources]:
+    """The sources that inputs name and that don't lie in `output`, and those that do.
+
+    Args:
+        output: may be the temporary path of an output.
+        strict: raise if a file of a folder outside the output is passed over.
+        writes: as for `check_apart`.
+
+    Raises:
+        SmolfastError: as `find_sources`; or the output is or contains an input, or holds all of them.
+    """
+    final = final_path(Path(output))
+    check_apart(final, inputs, writes=writes)
+    sources, inside = leave_out(find_sources(inputs), final)
+    if strict:
+        check_all_read(sources.passed_over)
+    check_apart(final, (source.path for source in sources), writes=writes)
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {final}; give other input")
+    return sources, inside
+
+
 def leave_out(sources: Sources, output: PathLike) -> tuple[Sources, Sources]:
-    """Sources that don't lie in `output` (and aren't it), and those that do."""
+    """Sources that don't lie in `output` (and aren't it), and those that do. Each part has what it passed over."""
     identity = _identity(Path(os.path.realpath(output)))
     if identity is None:
         return sources, Sources([])
@@ -57,14 +85,18 @@ def leave_out(sources: Sources, output: PathLike) -> tuple[Sources, Sources]:
             known[folder] = _identity(folder) == identity or (folder.parent != folder and inside(folder.parent))
         return known[folder]
 
-    verdicts = [
-        "://" not in source.path
-        and (_identity(Path(source.path)) == identity or inside(Path(os.path.realpath(Path(source.path).parent))))
-        for source in sources
-    ]
-    apart = [source for source, verdict in zip(sources, verdicts, strict=True) if not verdict]
-    inside_it = [source for source, verdict in zip(sources, verdicts, strict=True) if verdict]
-    return Sources(apart, sources.passed_over), Sources(inside_it)
+    def is_in(path: str) -> bool:
+        if "://" in path:
+            return False
+        return _identity(Path(path)) == identity or inside(Path(os.path.realpath(Path(path).parent)))
+
+    parts: tuple[list[Source], list[Source]] = ([], [])
+    for source in sources:
+        parts[is_in(source.path)].append(source)
+    passed_over: tuple[list[PassedOver], list[PassedOver]] = ([], [])
+    for other in sources.passed_over:
+        passed_over[is_in(other.path)].append(other)
+    return Sources(parts[0], passed_over[0]), Sources(parts[1], passed_over[1])
 
 
 def _identity(path: Path) -> _Identity | None:

@@ -53,7 +53,7 @@ _ABOUT_NAME = re.compile(
 )
 
 # Folders that commands keep beside or in their output.
-_OURS = {".smolfast", ".work", ".finished"}
+_OURS = {".smolfast", ".work", ".smolfast-finished"}
 
 _MOST_NAMED = 5
 
@@ -127,13 +127,19 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], *, strict: bool = Fal
         for other in of_this.passed_over:
             passed.setdefault(other.path, other)
     others = [other for other in passed.values() if other.path not in found]
-    counted = [other for other in others if other.reason != _HIDDEN]
-    if strict and counted:
+    if strict:
+        check_all_read(others)
+    return Sources(found.values(), others)
+
+
+def check_all_read(passed_over: Sequence[PassedOver]) -> None:
+    """Raise if anything but hidden files was passed over."""
+    counted = [other for other in passed_over if other.reason != _HIDDEN]
+    if counted:
         raise SmolfastError(
             f"--strict: not all files are read: {describe(counted)}; leave out --strict, or name the files to read, as "
             "in 'FOLDER/**/*.parquet'"
         )
-    return Sources(found.values(), others)
 
 
 def describe(passed_over: Sequence[PassedOver]) -> str:

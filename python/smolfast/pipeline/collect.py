@@ -19,7 +19,7 @@ import xxhash
 from smolfast.errors import SmolfastError
 from smolfast.io.boundary import computing
 from smolfast.io.documents import BatchWriter, Source, find_sources, read_batches
-from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.keep_apart import check_apart, find_apart
 from smolfast.io.schemas.columns import is_string
 from smolfast.io.sources import document_id, stat_source
 
@@ -79,9 +79,10 @@ def list_inputs(
         SmolfastError: as `find_sources`, or an installation without such files.
     """
     if inputs:
-        sources = find_sources(inputs, strict=strict)
-        if without is not None:
-            sources, _ = leave_out(sources, without)
+        if without is None:
+            sources = find_sources(inputs, strict=strict)
+        else:
+            sources, _ = find_apart(inputs, without, strict=strict)
         return Inputs((Input(source, None, *stat_source(source.path)) for source in sources), sources.summary())
     paths = sysconfig.get_paths()
     # On Windows and outside virtual environments the packages' folder lies below the library's; purelib is platlib.
@@ -121,6 +122,8 @@ def collect(
 
     Args:
         inputs: from `list_inputs`.
+        output_folder: a file of that name in it is replaced, whoever wrote it, as Python's writers do (the command
+            refuses where it has no record of it); others stay.
         errors: for the user's text that isn't UTF-8 or is null: "fail", "replace" or "skip".
 
     Returns:

@@ -21,13 +21,12 @@ from smolfast.io.documents import (
     BatchWriter,
     ErrorPolicy,
     Source,
-    find_sources,
     read_batches,
     stored_schema,
     utf8_bytes,
 )
 from smolfast.io.json.lines import JsonLinesWriter
-from smolfast.io.keep_apart import check_apart, leave_out
+from smolfast.io.keep_apart import check_apart, find_apart
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_json, check_storable
 from smolfast.io.sources import Sources
@@ -69,7 +68,8 @@ def normalize_documents(
         output: with the suffix .parquet or .jsonl (also with .gz, .zst, .bz2 or .xz) one file; else a folder with a
             file for each input file, JSON lines for JSON and parquet for the rest, in the same folders below. In a
             folder, what an earlier call with the same arguments finished before it was killed is kept. It may lie in a
-            folder of the inputs, and isn't read then.
+            folder of the inputs, and isn't read then. Files of these names are replaced, whoever wrote them, as
+            Python's writers do (the command refuses where it has no record of them); others stay.
         types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them; JSON lines that come out of
             JSON keep their values as they stand.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
@@ -140,13 +140,9 @@ def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path, *, strict: 
     Raises:
         SmolfastError: the output is or contains one.
     """
-    check_apart(final_path(output), inputs)
-    sources, inside = leave_out(find_sources(inputs, strict=strict), final_path(output))
-    check_apart(final_path(output), (source.path for source in sources))
+    sources, inside = find_apart(inputs, output, strict=strict)
     if inside and output == final_path(output) and not output.is_dir():
         raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
-    if not sources:
-        raise SmolfastError(f"the input holds nothing but the output {output}; give other input")
     return sources
 
 

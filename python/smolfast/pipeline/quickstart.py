@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.config import Config
-from smolfast.io.keep_apart import check_apart, leave_out
-from smolfast.io.sources import find_sources
+from smolfast.io.keep_apart import find_apart
 from smolfast.pipeline.run_folder import STAGES, open_run
 from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console, ProgressCallback
@@ -78,10 +77,8 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
 
 def _check_inputs(options: Options, console: Console) -> None:
     """Refuse a run folder that is or contains an input; name it if it lies in one and so isn't read."""
-    check_apart(options.out, options.inputs)
     if options.inputs:
-        sources, inside = leave_out(find_sources(options.inputs), options.out)
-        check_apart(options.out, (source.path for source in sources))
+        _, inside = find_apart(options.inputs, options.out, strict=options.strict)
         if inside:
             console.line(f"{options.out} lies in the input; its {len(inside)} files are not read")
 

@@ -15,8 +15,8 @@ import xxhash
 
 from smolfast.errors import SmolfastError
 from smolfast.io.boundary import computing
-from smolfast.io.documents import BatchWriter, find_sources, read_batches, utf8_bytes
-from smolfast.io.keep_apart import check_apart
+from smolfast.io.documents import BatchWriter, read_batches, utf8_bytes
+from smolfast.io.keep_apart import find_apart
 from smolfast.io.schemas.columns import find_column, select
 from smolfast.io.schemas.shards import common_schema
 
@@ -45,6 +45,9 @@ def split_documents(
     `deduplicate` adds, go where the first of them goes. They are alike, if not enough for one to have been removed.
 
     Args:
+        output_folder: files of these two names in it are replaced, whoever wrote them, as Python's writers do (the
+            command refuses where it has no record of them); others stay. It may lie in `documents`, a folder, and
+            isn't read then.
         errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
     Returns:
@@ -59,8 +62,7 @@ def split_documents(
     counts: Counter[str] = Counter()
     total = 0
     folder = Path(output_folder)
-    sources = find_sources([documents])
-    check_apart(folder, [documents, *(source.path for source in sources)], writes=[f"{side}.parquet" for side in SIDES])
+    sources, _ = find_apart([documents], folder, writes=[f"{side}.parquet" for side in SIDES])
     schema = common_schema(sources, text_column=text_column, errors=errors)
     sides: dict[int, bool] = {}
     with (

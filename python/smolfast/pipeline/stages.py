@@ -298,6 +298,11 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     with naming(path, "delete it and run again"):
         manifest = read_json(path)
         output = dict(manifest["output"])
+        if "files" not in output and "path" in output:
+            raise SmolfastError(
+                f"{path} is the record of an earlier version, and doesn't say which files are smolfast's; move it and "
+                f"{output['path']}, or choose another output"
+            )
         output["files"] = _checked_names(output["files"])
         found = {"key": manifest["key"], "output": output, "summary": dict(manifest["summary"])}
         found["output"]["xxh3_128"], found["output"]["path"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,25 @@ def test_command(teacher: Path, tokens: Path, tmp_path: Path, capsys: pytest.Cap
     assert cli.main([*arguments, "--samples", "5"]) == 0  # finished: skipped
     assert cli.main([*arguments, "--samples", "6"]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_keeps_what_is_finished(
+    teacher: Path, tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["distill-cache", str(teacher), "--tokens", str(tokens), "--samples", "4", "--quiet", "-o"]
+    assert cli.main([*command, str(tmp_path / "whole")]) == 0
+    capsys.readouterr()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 700):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+        try:
+            assert cli.main([*command, str(tmp_path / "out")]) == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        line = capsys.readouterr().err.splitlines()[-1]  # transformers draws a bar before
+        assert "can't write" in line and "raise the limit or write to another disk" in line
+    assert cli.main([*command, str(tmp_path / "out")]) == 0
+    assert parts(tmp_path / "out") == parts(tmp_path / "whole")
 
 
 def test_refuses_what_does_not_fit(teacher: Path, tokens: Path, tmp_path: Path) -> None:
