@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, load_config, reading_of, run_stage
+from smolfast.commands.options import (
+    add_column_types,
+    add_config_options,
+    add_reading,
+    load_config,
+    reading_of,
+    run_stage,
+)
 from smolfast.commands.parsers import add_output, command
 
 
@@ -19,6 +26,7 @@ def add_split(commands: Any) -> None:
     parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")
     add_reading(parser)
+    add_column_types(parser)
     add_config_options(parser)
 
 
@@ -27,6 +35,8 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     config = load_config(arguments)
     fraction, reading = config.split.held_out_fraction, reading_of(arguments)
+    if arguments.column_type:
+        reading["types"] = dict(arguments.column_type)
     return run_stage(
         arguments,
         "split",

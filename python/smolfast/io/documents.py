@@ -27,7 +27,7 @@ from smolfast.io.parquet.writer import BatchWriter
 from smolfast.io.rows import RowReader, TextRule, no_text_column
 from smolfast.io.schemas.columns import byte_lengths, column_names, is_bytes, is_string, select
 from smolfast.io.schemas.unite import twice
-from smolfast.io.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
+from smolfast.io.sources import ROW_KINDS, SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
 
 __all__ = [
     "ROW_KINDS",
@@ -47,9 +47,6 @@ ErrorPolicy = Literal["fail", "replace", "skip"]
 
 BATCH_BYTES = 8 << 20
 
-ROW_KINDS = ("jsonl", "json", "csv", "tsv")
-"""Whose columns have no types of their own."""
-
 
 def read_batches(
     source: Source,
@@ -68,9 +65,10 @@ def read_batches(
     columns of parquet and Arrow's files come as they are, with their metadata. A text file is one row, with columns
     `id` (the source's path) and `text_column`. Line numbers count from 1, rows and byte offsets from 0.
 
-    JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, or
-    a string of JSON where none of them does (`smolfast.io.json.values`). An absent key is a null. Cells of CSV are
-    strings, empty ones too. Blank lines are passed over. Compressed files, and UTF-16 and UTF-32 with a byte-order
+    JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, a
+    string of JSON where none of them does (`smolfast.io.json.values`), or null where all are. An absent key is a null.
+    Cells of CSV are strings, empty ones too; where commas don't part the text's name from the others in its first line,
+    semicolons, tabs or bars may. Blank lines are passed over. Compressed files, and UTF-16 and UTF-32 with a byte-order
     mark, are read as what they hold.
 
     JSON is parsed with the standard library, since it can say which line is broken and read columns of mixed type. It
@@ -118,7 +116,7 @@ def stored_schema(
 ) -> pa.Schema | None:
     """The columns of a source: of parquet and Arrow's files as they say, of JSON and CSV as all their rows do.
 
-    None for JSON and CSV without rows.
+    None for JSON without rows and CSV without a line of names.
 
     Raises:
         SmolfastError: as `read_batches`.

@@ -40,6 +40,8 @@ SUFFIXES: dict[str, Kind] = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+ROW_KINDS = ("jsonl", "json", "csv", "tsv")
+"""Whose columns have no types of their own."""
 KNOWN = ", ".join([*_PLAIN, ".parquet, .arrow, .feather, .ipc; all but the last four also with .gz, .zst, .bz2 or .xz"])
 
 # What Hugging Face's libraries write about data beside it.
@@ -157,14 +159,15 @@ def plain_name(path: str) -> str:
     return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
 
 
-def _kind(path: str) -> Kind | None:
+def kind_of(path: str) -> Kind | None:
+    """What a file is by its name, or None."""
     name = PurePosixPath(plain_name(path)).name.lower()
     # The longest suffix is the file's: no two that fit differ in kind.
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix) and name != suffix), None)
 
 
 def _known_kind(path: str) -> Kind:
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind is None:
         raise SmolfastError(f"can't tell what kind of file {path} is; rename it to one of {KNOWN}")
     return kind
@@ -239,7 +242,7 @@ def _of_pattern(pattern: str, files: Sequence[str], passed: Sequence[PassedOver]
         raise SmolfastError(f"no file matches {pattern}; check the pattern")
     # `*.md` names files as a whole name does; `*` doesn't.
     end = re.split(r"[*?\]]", pattern)[-1]
-    if _kind(f"x{end}") is not None and all(map(_kind, files)):
+    if kind_of(f"x{end}") is not None and all(map(kind_of, files)):
         return Sources([Source(file, _known_kind(file)) for file in dict.fromkeys(files)], passed)
     return _of_folder(f"what matches {pattern}", list(dict.fromkeys(files)), passed)
 
@@ -339,7 +342,7 @@ def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -
     passed = list(passed)
     kinds: dict[str, Kind] = {}
     for path in paths:
-        kind = _kind(path)
+        kind = kind_of(path)
         if kind is None:
             passed.append(PassedOver(path, _UNKNOWN))
         elif PurePosixPath(path).name in _ABOUT_DATA:

@@ -26,11 +26,12 @@ from smolfast.io.documents import (
     stored_schema,
     utf8_bytes,
 )
-from smolfast.io.json.lines import JsonLinesWriter
+from smolfast.io.json.lines import TEMPLATE, JsonLinesWriter
+from smolfast.io.json.values import has_key
 from smolfast.io.keep_apart import check_apart, leave_out
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_json, check_storable
-from smolfast.io.sources import Sources
+from smolfast.io.sources import Sources, kind_of
 from smolfast.pipeline.text_rules import TextRules
 from smolfast.progress import ProgressCallback
 
@@ -44,8 +45,20 @@ FINISHED = ".smolfast-finished"
 
 
 def writes_a_file(output: str | os.PathLike[str]) -> bool:
-    """Whether `normalize_documents` writes one file there, by its suffix, and not a folder."""
-    return final_path(Path(output)).name.endswith(FILE_SUFFIXES)
+    """Whether `normalize_documents` writes one file there, by its suffix, and not a folder.
+
+    Raises:
+        SmolfastError: the name of a file of another kind.
+    """
+    path = final_path(Path(output))
+    if path.name.lower().endswith(FILE_SUFFIXES):
+        return True
+    if kind_of(path.name) is not None and not path.is_dir():
+        raise SmolfastError(
+            f"normalize writes .parquet and .jsonl (also with .gz, .zst, .bz2 or .xz), not {path.name}; give another "
+            "name, or a folder's without such a suffix"
+        )
+    return False
 
 
 def normalize_documents(
@@ -105,17 +118,12 @@ def normalize_documents(
     names = _names(sources)
     check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
-    # What stands against a file is found before the first is written.
-    schemas = {
-        name: job.schema([source], output / name)
-        for source, name in zip(sources, names, strict=True)
-        if source.kind == "parquet"
-    }
-    for index, (source, name) in enumerate(zip(sources, names, strict=True)):
+    # What stands against a file is found before the first is written, except in the rows of JSON.
+    schemas = [job.schema([source], output / name) for source, name in zip(sources, names, strict=True)]
+    for index, (source, name, schema) in enumerate(zip(sources, names, schemas, strict=True)):
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
             of_file = Counter(dict.fromkeys(COUNTS, 0))
-            schema = schemas[name] if name in schemas else job.schema([source], output / name)
             with _writer(output / name, schema) as writer:
                 for batch in job.batches(source, of_file, templates=isinstance(writer, JsonLinesWriter)):
                     writer.write(batch)
@@ -201,7 +209,8 @@ class _Job:
     def with_words(
         self, batch: pa.RecordBatch, column: pa.Array, source: Source, counts: Counter[str]
     ) -> pa.RecordBatch:
-        if WORDS in batch.schema.names:
+        templates = batch.column(TEMPLATE).to_pylist() if TEMPLATE in batch.schema.names else []
+        if WORDS in batch.schema.names or any(has_key(line, WORDS) for line in templates):
             raise SmolfastError(f"{source.path} has a column '{WORDS}' already; rename it, or ask for no words")
         words = text.words(column, threads=self.threads)
         counts["words"] += len(words.flatten())
@@ -213,7 +222,7 @@ def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLi
 
 
 def _is_parquet(path: Path) -> bool:
-    return final_path(path).name.endswith(".parquet")
+    return final_path(path).name.lower().endswith(".parquet")
 
 
 def _names(sources: Sequence[Source]) -> list[str]:
@@ -243,4 +252,4 @@ def _as_lines(name: str) -> str:
 
 
 def _as_parquet(name: str) -> str:
-    return name if name.endswith(".parquet") else f"{name}.parquet"
+    return name if name.lower().endswith(".parquet") else f"{name}.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def split_documents(
     held_out_fraction: float,
     seed: int,
     text_column: str = "text",
+    types: Mapping[str, str] | None = None,
     errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def split_documents(
     `deduplicate` adds, go where the first of them goes. They are alike, if not enough for one to have been removed.
 
     Args:
+        types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them.
         errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
     Returns:
@@ -61,7 +64,7 @@ def split_documents(
     folder = Path(output_folder)
     sources = find_sources([documents])
     check_apart(folder, [documents, *(source.path for source in sources)], writes=[f"{side}.parquet" for side in SIDES])
-    schema = common_schema(sources, text_column=text_column, errors=errors)
+    schema = common_schema(sources, text_column=text_column, types=types, errors=errors)
     sides: dict[int, bool] = {}
     with (
         BatchWriter(folder / "train.parquet", schema) as train,
@@ -69,7 +72,7 @@ def split_documents(
     ):
         for index, source in enumerate(sources):
             row = 0
-            for batch in read_batches(source, text_column=text_column, errors=errors):
+            for batch in read_batches(source, text_column=text_column, types=types, errors=errors):
                 with computing(source.path, row, batch.num_rows):
                     texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
                     hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]

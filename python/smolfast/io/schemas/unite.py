@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast.errors import SmolfastError
-from smolfast.io.json.values import is_json
+from smolfast.io.json.values import TYPES, is_json
 from smolfast.io.schemas.columns import is_string
+from smolfast.io.sources import ROW_KINDS, kind_of
 
 Metadata = dict[bytes, bytes]
 
@@ -142,20 +144,34 @@ def _united_field(known: pa.Field, other: pa.Field, where: str, path: str) -> pa
     ours, theirs = ((field.metadata or {}).get(EXTENSION) for field in (known, other))
     if ours != theirs and not (pa.types.is_null(known.type) or pa.types.is_null(other.type)):
         names = [(name or b"none").decode(errors="replace") for name in (ours, theirs)]
-        raise _differ(known.name, where, f"of extension type {names[0]}", path, f"of {names[1]}")
+        raise _differ(known.name, where, f"of extension type {names[0]}", path, f"of {names[1]}", (known, other))
     if is_json(known) != is_json(other) and not (pa.types.is_null(known.type) or pa.types.is_null(other.type)):
         kinds = ["of JSON values" if is_json(field) else str(field.type) for field in (known, other)]
-        raise _differ(known.name, where, kinds[0], path, kinds[1])
+        raise _differ(known.name, where, kinds[0], path, kinds[1], (known, other))
     type_ = common_type(known.type, other.type)
     if type_ is None:
-        raise _differ(known.name, where, str(known.type), path, str(other.type))
+        raise _differ(known.name, where, str(known.type), path, str(other.type), (known, other))
     return pa.field(known.name, type_, known.nullable or other.nullable, metadata or None)
 
 
-def _differ(name: str, where: str, ours: str, path: str, theirs: str) -> SmolfastError:
-    return SmolfastError(
-        f"column '{name}' is {ours} in {where} but {theirs} in {path}; cast it to one type or drop it from one of them"
-    )
+def _differ(name: str, where: str, ours: str, path: str, theirs: str, fields: Sequence[pa.Field] = ()) -> SmolfastError:
+    """The error for a column of two types; `fields`, if given, are those of `where` and `path`."""
+    remedy = "cast it to one type or drop it from one of them"
+    asked = _type_to_ask_for(dict(zip((where, path), fields, strict=False)))
+    if asked is not None:
+        remedy = f"give --column-type {shlex.quote(f'{name}={asked}')}, or {remedy}"
+    return SmolfastError(f"column '{name}' is {ours} in {where} but {theirs} in {path}; {remedy}")
+
+
+def _type_to_ask_for(fields: Mapping[str, pa.Field]) -> str | None:
+    """What a column of JSON or CSV may be asked to be, so that it meets those of other files."""
+    stored = {path: field for path, field in fields.items() if kind_of(path) not in ROW_KINDS}
+    means_more = any(is_json(field) or EXTENSION in (field.metadata or {}) for field in stored.values())
+    if len(stored) == len(fields) or means_more:
+        return None
+    types = [field.type for field in stored.values()]
+    fitting = [name for name, type_ in TYPES.items() if all(common_type(type_, other) for other in types)]
+    return min(fitting, key=lambda name: TYPES[name] not in types, default=None)  # the same, or else the first
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
