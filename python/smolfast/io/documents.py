@@ -26,7 +26,7 @@ from smolfast.io.json.values import TYPES
 from smolfast.io.parquet.writer import BatchWriter
 from smolfast.io.rows import RowReader, TextRule, no_text_column
 from smolfast.io.schemas.columns import byte_lengths, column_names, is_bytes, is_string, select
-from smolfast.io.schemas.unite import twice
+from smolfast.io.schemas.unite import twice, without_views
 from smolfast.io.sources import ROW_KINDS, SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
 
 __all__ = [
@@ -131,7 +131,9 @@ def stored_schema(
         with open_source(source.path) as stream:
             if source.kind == "parquet":
                 with pq.ParquetFile(stream) as file:
-                    return reader.checked_schema(file.schema_arrow)
+                    schema = reader.checked_schema(file.schema_arrow)
+                    reader.check_intervals(file, schema.names)
+                    return schema
             return reader.checked_schema(read_arrow(stream, BATCH_BYTES)[0])
 
 
@@ -198,6 +200,7 @@ class _Reader:
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         schema = self.checked_schema(file.schema_arrow)
         kept = [name for name in schema.names if self.keeps(name)]
+        self.check_intervals(file, kept)
         # A name also stands for the columns that begin with it and a dot; without names there is no question.
         chosen = None if len(kept) == len(schema.names) else kept
         schema = pa.schema([schema.field(name) for name in kept], schema.metadata)
@@ -212,6 +215,16 @@ class _Reader:
                     self.check_times(batch, next(times), row)
                 yield self.checked(batch, row, schema)
                 row += batch.num_rows
+
+    def check_intervals(self, file: pq.ParquetFile, names: Sequence[str]) -> None:
+        """Refuse what pyarrow takes for mere bytes: it would be written as such."""
+        for place in range(len(file.schema)):
+            column = file.schema.column(place)
+            if column.converted_type == "INTERVAL" and any(f"{column.path}.".startswith(f"{name}.") for name in names):
+                raise SmolfastError(
+                    f"{self.path}: column '{column.path}' is an INTERVAL, which pyarrow has no type for; cast it to "
+                    "another type or drop it"
+                )
 
     def old_times(
         self, stream: pa.NativeFile, file: pq.ParquetFile, schema: pa.Schema, group: int, size: int
@@ -254,7 +267,7 @@ class _Reader:
                 f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
                 f"(there are: {column_names(names)})"
             )
-        return schema
+        return without_views(schema)
 
     def checked(self, batch: pa.RecordBatch, first_row: int, schema: pa.Schema) -> pa.RecordBatch:
         arrays, keep = [], np.ones(batch.num_rows, bool)
@@ -264,7 +277,7 @@ class _Reader:
             is_text = field.name == self.text_column
             if is_text:
                 column = _as_large_string(column)
-            elif column.type != field.type:  # A batch's dictionary has indices of 32 bits, whatever the file's.
+            elif column.type != field.type:  # A dictionary: of a view, or a batch's with indices of 32 bits.
                 column = column.cast(field.type)
             if is_string(column.type):
                 column = self.repaired(column, field.name, first_row, keep, nulls=not is_text)

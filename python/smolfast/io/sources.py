@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -106,7 +106,8 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], *, strict: bool = Fal
     files and folders (leading dot), files of an unknown kind, unfinished ones, broken links, and what
     isn't documents: `.md`, `.rst`, `.py` and the like of README.txt in a folder that has parquet, Arrow or JSON lines
     in it or below it, as a dataset's card, licence and script; CSV and plain JSON in or below a folder of text files,
-    as its metadata.csv; `.json` files without rows. A file that is named is read. Links are followed, each folder once.
+    as its metadata.csv; `.json` files without rows; what `deduplicate` says of those it removed. A file that is
+    named is read. Links are followed, each folder once.
 
     Args:
         strict: raise if anything but hidden files is passed over.
@@ -340,12 +341,13 @@ def _find_remote(url: str) -> Sources:
 def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -> Sources:
     """What of these files are documents."""
     passed = list(passed)
+    known = set(paths)
     kinds: dict[str, Kind] = {}
     for path in paths:
         kind = kind_of(path)
         if kind is None:
             passed.append(PassedOver(path, _UNKNOWN))
-        elif PurePosixPath(path).name in _ABOUT_DATA:
+        elif PurePosixPath(path).name in _ABOUT_DATA or _is_record_of_dedup(path, known):
             passed.append(PassedOver(path, _ABOUT))
         elif path.lower().endswith(".json") and not _has_rows(path):
             passed.append(PassedOver(path, _NO_ROWS))
@@ -378,6 +380,12 @@ def _is_sure(path: str, kind: Kind) -> bool:
 
 def _is_prose(path: str) -> bool:
     return PurePosixPath(path).name.lower().endswith(tuple(f".txt{packed}" for packed in _COMPRESSIONS))
+
+
+def _is_record_of_dedup(path: str, paths: Collection[str]) -> bool:
+    """Whether a file says which documents `deduplicate` removed: removed.parquet beside its manifest."""
+    place = PurePosixPath(path)
+    return place.name == "removed.parquet" and path[: -len(place.name)] + "dedup.json" in paths
 
 
 def _is_about(path: str) -> bool:

@@ -93,7 +93,8 @@ def normalize_documents(
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
         `clean` or some of its rules, cleaned_RULE: characters that each changed (cleaned_form: documents). With
-        `words`, words. If files of a folder were passed over, passed_over and passed_over_files.
+        `words`, words. Where there are any: documents_replaced and documents_skipped, by `errors`; passed_over and
+        passed_over_files, of folders.
 
     Raises:
         SmolfastError: as `smolfast.io.read_batches` and the writers do; the output is or contains an input.
@@ -119,7 +120,7 @@ def normalize_documents(
     check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
     # What stands against a file is found before the first is written, except in the rows of JSON.
-    schemas = [job.schema([source], output / name) for source, name in zip(sources, names, strict=True)]
+    schemas = [job.schema([source], output / name, one_job=False) for source, name in zip(sources, names, strict=True)]
     for index, (source, name, schema) in enumerate(zip(sources, names, schemas, strict=True)):
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
@@ -170,7 +171,7 @@ class _Job:
         self.errors = errors
         self.threads = threads
 
-    def schema(self, sources: Sequence[Source], output: Path) -> pa.Schema | None:
+    def schema(self, sources: Sequence[Source], output: Path, *, one_job: bool = True) -> pa.Schema | None:
         """The columns of a parquet file made from all of these; None for JSON lines, if they can hold the values."""
         if not _is_parquet(output):
             for source in sources:
@@ -179,7 +180,9 @@ class _Job:
                     assert stored is not None
                     check_json(stored.remove(stored.get_field_index(self.text_column)), source.path)
             return None
-        schema = common_schema(sources, text_column=self.text_column, types=self.types, errors=self.errors)
+        schema = common_schema(
+            sources, text_column=self.text_column, types=self.types, errors=self.errors, one_job=one_job
+        )
         if schema is None:
             schema = pa.schema([(self.text_column, pa.large_string())])
         check_storable(schema, ", ".join(source.path for source in sources[:3]))
@@ -189,8 +192,14 @@ class _Job:
 
     def batches(self, source: Source, counts: Counter[str], *, templates: bool) -> Iterator[pa.RecordBatch]:
         row = 0
+        repairs: Counter[str] = Counter()
         for batch in read_batches(
-            source, text_column=self.text_column, types=self.types, errors=self.errors, templates=templates
+            source,
+            text_column=self.text_column,
+            types=self.types,
+            errors=self.errors,
+            counts=repairs,
+            templates=templates,
         ):
             before = batch.column(self.text_column)
             with computing(source.path, row, batch.num_rows):
@@ -205,6 +214,8 @@ class _Job:
                 counts["documents_changed"] += pc.sum(pc.not_equal(before, after)).as_py() or 0
             batch = batch.set_column(position, batch.schema.field(position).with_type(after.type), after)
             yield self.with_words(batch, after, source, counts) if self.rules.words else batch
+        counts["documents_in"] += repairs["skipped"]
+        counts.update({f"documents_{what}": count for what, count in repairs.items() if count})
 
     def with_words(
         self, batch: pa.RecordBatch, column: pa.Array, source: Source, counts: Counter[str]

@@ -52,7 +52,8 @@ def split_documents(
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (UTF-8 bytes of text; out equals in), train_documents,
-        train_bytes, held_out_documents, held_out_bytes.
+        train_bytes, held_out_documents, held_out_bytes; documents_replaced and documents_skipped, by `errors`, where
+        there are any.
 
     Raises:
         SmolfastError: input that can't be read, columns that can't be joined or stored, a side without documents, a
@@ -60,6 +61,7 @@ def split_documents(
     """
     limit = min(int(held_out_fraction * 2**64), 2**64 - 1)
     counts: Counter[str] = Counter()
+    repairs: Counter[str] = Counter()
     total = 0
     folder = Path(output_folder)
     sources = find_sources([documents])
@@ -72,7 +74,7 @@ def split_documents(
     ):
         for index, source in enumerate(sources):
             row = 0
-            for batch in read_batches(source, text_column=text_column, types=types, errors=errors):
+            for batch in read_batches(source, text_column=text_column, types=types, errors=errors, counts=repairs):
                 with computing(source.path, row, batch.num_rows):
                     texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
                     hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
@@ -95,11 +97,12 @@ def split_documents(
                 )
     bytes_in = counts["train_bytes"] + counts["held_out_bytes"]
     return {
-        "documents_in": total,
+        "documents_in": total + repairs["skipped"],
         "bytes_in": bytes_in,
         "documents_out": total,
         "bytes_out": bytes_in,
         **{f"{side}_{what}": counts[f"{side}_{what}"] for side in SIDES for what in ("documents", "bytes")},
+        **{f"documents_{what}": count for what, count in repairs.items() if count},
     }
 
 

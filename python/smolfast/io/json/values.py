@@ -96,7 +96,7 @@ def _checked_object(parse: Callable[[], Any]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RowError(f"not JSON ({error.msg} at character {error.pos}); correct or remove the line") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-        raise RowError(f"{' '.join(str(error).split())}; remove the line") from error
+        raise RowError(f"{' '.join(str(error).split(';')[0].split())}; remove the line") from error
     if not isinstance(row, dict):
         raise RowError('not a JSON object; each line must be like {"text": "…"}')
     return row

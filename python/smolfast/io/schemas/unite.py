@@ -58,7 +58,9 @@ def _stored(schema: pa.Schema) -> bool:
 
 
 def _has_view(type_: pa.DataType, *, inside: bool) -> bool:
-    """Whether a struct in it holds string_view or binary_view."""
+    """Whether a struct or dictionary in it holds string_view or binary_view."""
+    if pa.types.is_dictionary(type_):
+        return _has_view(type_.value_type, inside=True)
     if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
         return inside
     inside = inside or bool(pa.types.is_struct(type_))
@@ -194,6 +196,16 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return united
 
 
+def without_views(schema: pa.Schema) -> pa.Schema:
+    """The schema with dictionaries of string, as parquet has them, for those of string_view, as polars has them."""
+    for place, field in enumerate(schema):
+        type_ = field.type
+        if pa.types.is_dictionary(type_) and _has_view(type_.value_type, inside=True):
+            type_ = pa.dictionary(type_.index_type, _without_view(type_.value_type), type_.ordered)
+            schema = schema.set(place, field.with_type(type_))
+    return schema
+
+
 def _without_view(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_string_view(type_):
         return pa.string()
@@ -273,7 +285,10 @@ def _without_changed_pandas_columns(schema: pa.Schema, parts: Sequence[tuple[str
         for column in _loaded(found).get("columns") or []:
             kind = [column.get(key) for key in ("pandas_type", "numpy_type", "metadata")]
             seen.setdefault(str(column.get("field_name")), set()).add(json.dumps(kind))
-    of_type = {name: {str(part.field(name).type) for _, part in parts if name in part.names} for name in schema.names}
+    of_type: dict[str, set[str]] = {}
+    for _, part in parts:
+        for field in part:
+            of_type.setdefault(field.name, set()).add(str(field.type))
     pandas = _loaded(metadata[PANDAS])
     pandas["columns"] = [
         column
