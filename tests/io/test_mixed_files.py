@@ -6,21 +6,28 @@ import json
 import os
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast import SmolfastError
+from smolfast import SmolfastError, _native
 from smolfast.commands.main import main
+from smolfast.dedup import deduplicate
+from smolfast.dedup.explain import explain
+from smolfast.dedup.store import Column, DocumentStore, Position
 from smolfast.io.documents import read_batches, stored_schema
 from smolfast.io.rows import RowReader
-from smolfast.io.sources import Source, find_sources
+from smolfast.io.schemas import shards
+from smolfast.io.sources import Source, find_sources, open_source
 from smolfast.pipeline.normalize import normalize_documents
 from smolfast.pipeline.split import split_documents
+from smolfast.tokens.conversations import _conversations
 
 PROSE = ["some words of the first", "other words of a second", "nothing like the others here"]
 
@@ -181,6 +188,102 @@ def test_everything_against_a_file_is_found_before_the_first_is_written(tmp_path
         assert not (tmp_path / f"out{number}").exists()
 
 
+def test_a_file_of_many_columns_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened for each column that is promoted, two files of 3,000 took three minutes."""
+    for name, value in (("a", 1), ("b", 0.5)):
+        columns = {f"c{number}": [value] for number in range(50)}
+        pq.write_table(pa.table({"text": ["x"], **columns}), tmp_path / f"{name}.parquet")
+    opened: list[str] = []
+    monkeypatch.setattr(shards, "open_source", lambda path: opened.append(path) or open_source(path))
+    schema = shards.common_schema(find_sources([tmp_path]))
+    assert schema is not None and schema.field("c49").type == pa.float64()
+    assert opened == [str(tmp_path / "a.parquet")]
+
+
+def test_what_dedup_wrote_is_read_without_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_lines(tmp_path / "a.jsonl", *({"text": f"{text} of {n % 5}"} for text in PROSE for n in range(10)))
+    assert main(["dedup", str(source), "-o", str(tmp_path / "d"), "--quiet"]) == 0
+    for command in ("normalize", "dedup", "split"):
+        out = ["-o", str(tmp_path / command), "--quiet", "--json"]
+        more = {"dedup": ["--prefix", "x_"], "split": ["--set", "split.held_out_fraction=0.4"]}.get(command, [])
+        capsys.readouterr()
+        assert main([command, str(tmp_path / "d"), *out, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["documents_in"] == 15
+    sources = find_sources([tmp_path / "d"])
+    assert "about data" in sources.summary()["passed_over_files"]
+    (tmp_path / "d" / "dedup.json").unlink()
+    assert len(find_sources([tmp_path / "d"])) == 2
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out"])
+@pytest.mark.parametrize("rule", ["skip", "replace"])
+def test_documents_skipped_and_replaced_are_counted(
+    tmp_path: Path, output: str, rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": None}, {"text": "\ud83d"}, *({"text": f"{number}"} for number in range(9))]
+    source = write_lines(tmp_path / "a.jsonl", *rows)
+    reading = ["--errors", rule, "--quiet", "--json"]
+    expected = {"documents_in": 11, "documents_out": 9, "documents_skipped": 2}
+    if rule == "replace":
+        expected = {"documents_in": 11, "documents_out": 11, "documents_replaced": 2}
+    for command in ("normalize", "split"):
+        more = ["--set", "split.held_out_fraction=0.49"] if command == "split" else []
+        assert main([command, str(source), "-o", str(tmp_path / f"{command}-{output}"), *reading, *more]) == 0
+        assert expected.items() <= json.loads(capsys.readouterr().out).items()
+
+
+def test_a_type_for_a_column_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lines(tmp_path / "in" / "a.jsonl", {"text": PROSE[0], "n": 1})
+    (tmp_path / "in" / "b.csv").write_text("text,m\nx,2\n")
+    pq.write_table(pa.table({"text": ["x"], "p": [1]}), tmp_path / "in" / "c.parquet")
+    for name, code in (("n", 0), ("m", 0), ("p", 2), ("a typo", 2)):
+        out = ["-o", str(tmp_path / f"{name}.parquet"), "--column-type", f"{name}=float64", "--quiet"]
+        assert main(["normalize", str(tmp_path / "in"), *out]) == code
+    assert "no file of JSON or CSV has a column 'a typo' to give a type; correct the name" in capsys.readouterr().err
+    folder = ["-o", str(tmp_path / "folder"), "--column-type", "m=int64", "--quiet"]
+    assert main(["normalize", str(tmp_path / "in"), *folder]) == 0
+    assert pq.read_schema(tmp_path / "folder" / "b.csv.parquet").field("m").type == pa.int64()
+
+
+def test_categories_as_polars_has_them(tmp_path: Path) -> None:
+    views = pa.DictionaryArray.from_arrays(pa.array([0, None, 1], pa.uint32()), pa.array(["a", "b"], pa.string_view()))
+    table = pa.table({"text": PROSE, "kind": views})
+    pa.feather.write_feather(table, str(tmp_path / "a.arrow"))
+    normalize_documents([tmp_path / "a.arrow"], tmp_path / "a.parquet")
+    kind = pq.read_table(tmp_path / "a.parquet").column("kind")
+    assert kind.type == pa.dictionary(pa.uint32(), pa.string()) and kind.to_pylist() == ["a", None, "b"]
+    nested = pa.table({"text": PROSE, "kind": pa.StructArray.from_arrays([views], ["k"])})
+    pa.feather.write_feather(nested, str(tmp_path / "b.arrow"))
+    with pytest.raises(SmolfastError, match="parquet has no form for column 'kind'"):
+        normalize_documents([tmp_path / "b.arrow"], tmp_path / "b.parquet")
+
+
+def test_intervals_are_refused_by_name(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "a.parquet"
+    duckdb.sql(f"copy (select 'some text' as text, interval 1 day as pause) to '{path}'")
+    with pytest.raises(SmolfastError, match="column 'pause' is an INTERVAL"):
+        normalize_documents([path], tmp_path / "b.parquet")
+    assert next(read_batches(Source(str(path), "parquet"), columns=[])).num_rows == 1
+
+
+def test_conversations_that_a_stage_wrote(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    source = write_lines(tmp_path / "a.jsonl", {"text": "x", "messages": talk}, {"text": "y", "messages": None})
+    normalize_documents([source], tmp_path / "a.parquet")
+    found = [messages for _, messages in _conversations(tmp_path / "a.parquet", "messages", "fail", Counter())]
+    assert found == [talk, None]
+
+
+def test_explain_counts_rows_as_dedup_did(tmp_path: Path) -> None:
+    """A row that another column's bytes made dedup skip is not counted."""
+    raw = pa.array([b"\xff", b"a", b"b", b"c"])
+    table = pa.table({"text": ["first", "second", "third", "third"], "s": raw.view(pa.string())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    deduplicate([tmp_path / "a.parquet"], tmp_path / "d", errors="skip")
+    assert explain(tmp_path / "d", f"{tmp_path / 'a.parquet'}:2").text == "third"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
 def test_names_that_are_not_utf8_through_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
@@ -192,6 +295,9 @@ def test_names_that_are_not_utf8_through_every_command(tmp_path: Path, capsys: p
         for _ in range(2):
             assert main(["normalize", file, "-o", f"{folder}/{output}", "--overwrite"]) == 0
         assert "unchanged, skipped" in capsys.readouterr().err
+    assert main(["dedup", file, "-o", f"{folder}/d", "--index", f"{folder}/i"]) == 2
+    assert main(["dedup", "index", "build", file, "-o", f"{folder}/b", "--index", f"{folder}/i"]) == 0
+    assert main(["dedup", "index", "query", file, "-o", f"{folder}/q", "--index", f"{folder}/i"]) == 0
     assert main(["dedup", file, "-o", f"{folder}/d"]) == 0
     assert main(["dedup", "explain", "1", "-o", f"{folder}/d"]) == 0
     assert "document 0 has 0 words" in capsys.readouterr().out
@@ -200,3 +306,13 @@ def test_names_that_are_not_utf8_through_every_command(tmp_path: Path, capsys: p
     (Path(os.fsdecode(os.fsencode(folder) + b"/na\xf0ve.jsonl"))).write_text("{}")
     assert main(["dedup", "explain", "1", "-o", f"{folder}/d"]) == 2
     assert "2 files are called" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_store_on_disk_below_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    store = DocumentStore({"signature": Column(np.dtype(np.uint32), 2)}, folder, memory=0)
+    store.append({"signature": np.arange(6, dtype=np.uint32)}, 3, Position(0, 3), {})
+    store.finish()
+    assert store.on_disk
+    _native.StoredSignatures(store.source("signature"), 2, 4)
