@@ -106,6 +106,44 @@ def test_a_type_to_ask_for_is_named_only_if_it_helps(tmp_path: Path, capsys: pyt
     assert pq.read_table(tmp_path / "out.parquet").column("a name").to_pylist() == ['["x"]', "x"]
 
 
+def test_the_type_to_ask_for_fits_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lines(tmp_path / "in" / "a.jsonl", {"text": PROSE[0], "id": 1})
+    (tmp_path / "in" / "b.csv").write_text("id,text\n2,x\n")
+    pq.write_table(pa.table({"id": pa.array([3], pa.int32()), "text": ["y"]}), tmp_path / "in" / "c.parquet")
+    assert main(["normalize", str(tmp_path / "in"), "-o", str(tmp_path / "out.parquet")]) == 2
+    assert "give --column-type id=int64, or" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["folder", "folder/*", "memory://split-of-urls"])
+def test_split_of_folders_globs_and_urls(
+    tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    lines = write_lines(Path("folder/a.jsonl"), *({"text": f"{number}"} for number in range(40)))
+    Path("folder/README.md").write_text("about it")
+    fsspec.filesystem("memory").pipe("/split-of-urls/a.jsonl", lines.read_bytes())
+    fsspec.filesystem("memory").pipe("/split-of-urls/README.md", b"about it")
+    settings = ["--set", "split.held_out_fraction=0.4", "--json"]
+    for _ in range(2):
+        assert main(["split", given, "-o", "folder/out", *settings]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["documents_in"] == 40 and found["passed_over"] == 1
+    assert main(["split", given, "-o", "strict", *settings, "--strict"]) == 2
+    assert "--strict: not all files are read: 1 text beside" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["tokenize", "evaluate"])
+def test_strict_counts_in_every_command_that_has_it(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_lines(tmp_path / "in" / "a.jsonl", {"text": "x"}).parent)
+    (tmp_path / "in" / "README.md").write_text("about it")
+    given = {"tokenize": [folder], "evaluate": [folder, "--tokens", folder]}[command]
+    assert main([command, *given, "--held-out", folder, "-o", str(tmp_path / "out"), "--strict"]) == 2
+    assert "--strict: not all files are read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz"])
 def test_what_parts_the_texts_name_parts_the_cells(tmp_path: Path, separator: str, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from smolfast.commands.options import add_config_options, add_reading, add_threads, load_config, reading_of, run_stage
 from smolfast.commands.parsers import add_output, at_least, command
 from smolfast.errors import SmolfastError
+from smolfast.io.sources import find_sources
 
 
 def add_evaluate(commands: Any) -> None:
@@ -54,6 +55,8 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
         raise SmolfastError("evaluate: give --tokens and --held-out, or --harness")
     from smolfast.evaluate.bits_per_byte import evaluate
 
+    if arguments.strict:
+        find_sources([arguments.held_out], strict=True)
     config = load_config(arguments)
     return run_stage(
         arguments,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from smolfast.commands.options import (
@@ -12,6 +11,8 @@ from smolfast.commands.options import (
     add_config_options,
     add_reading,
     load_config,
+    local_inputs,
+    local_sources,
     reading_of,
     run_stage,
 )
@@ -23,7 +24,7 @@ def add_split(commands: Any) -> None:
     parser = command(
         commands, "split", _split, "Split deduplicated documents into train and held-out by document hash."
     )
-    parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
+    parser.add_argument("input", metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")
     add_reading(parser)
     add_column_types(parser)
@@ -37,11 +38,12 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
     fraction, reading = config.split.held_out_fraction, reading_of(arguments)
     if arguments.column_type:
         reading["types"] = dict(arguments.column_type)
+    sources = local_sources(arguments, [arguments.input])
     return run_stage(
         arguments,
         "split",
-        inputs={"documents": arguments.input},
-        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading},
+        inputs=local_inputs([source.path for source in sources]),
+        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading, **sources.summary()},
         work=lambda path, progress: split_documents(
             arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress
         ),

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import xxhash
 
 from smolfast.errors import SmolfastError
+from smolfast.files import final_path
 from smolfast.io.boundary import computing
 from smolfast.io.documents import BatchWriter, find_sources, read_batches, utf8_bytes
-from smolfast.io.keep_apart import check_apart
+from smolfast.io.keep_apart import check_apart, leave_out
 from smolfast.io.schemas.columns import find_column, select
 from smolfast.io.schemas.shards import common_schema
 
@@ -52,8 +53,8 @@ def split_documents(
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (UTF-8 bytes of text; out equals in), train_documents,
-        train_bytes, held_out_documents, held_out_bytes; documents_replaced and documents_skipped, by `errors`, where
-        there are any.
+        train_bytes, held_out_documents, held_out_bytes; documents_replaced and documents_skipped, by `errors`, and
+        passed_over and passed_over_files, of a folder, where there are any.
 
     Raises:
         SmolfastError: input that can't be read, columns that can't be joined or stored, a side without documents, a
@@ -64,7 +65,9 @@ def split_documents(
     repairs: Counter[str] = Counter()
     total = 0
     folder = Path(output_folder)
-    sources = find_sources([documents])
+    sources, _ = leave_out(find_sources([documents]), final_path(folder))
+    if not sources:
+        raise SmolfastError(f"the input holds nothing but the output {final_path(folder)}; give other input")
     check_apart(folder, [documents, *(source.path for source in sources)], writes=[f"{side}.parquet" for side in SIDES])
     schema = common_schema(sources, text_column=text_column, types=types, errors=errors)
     sides: dict[int, bool] = {}
@@ -103,6 +106,7 @@ def split_documents(
         "bytes_out": bytes_in,
         **{f"{side}_{what}": counts[f"{side}_{what}"] for side in SIDES for what in ("documents", "bytes")},
         **{f"documents_{what}": count for what, count in repairs.items() if count},
+        **sources.summary(),
     }
 
 

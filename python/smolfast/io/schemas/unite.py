@@ -16,6 +16,7 @@ from smolfast.io.schemas.columns import is_string
 from smolfast.io.sources import ROW_KINDS, kind_of
 
 Metadata = dict[bytes, bytes]
+Parts = Sequence[tuple[str, pa.Schema]]
 
 HUGGING_FACE = b"huggingface"
 PANDAS = b"pandas"
@@ -91,7 +92,7 @@ def _in_json(type_: pa.DataType) -> bool:
     return bool(plain or pa.types.is_floating(type_) or is_string(type_))
 
 
-def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+def unite(parts: Parts) -> pa.Schema:
     """One schema for rows of several files: the columns of all, in the order in which they are met.
 
     Types are promoted as pyarrow's "permissive" does (null to anything, int32 to int64, string to large_string, structs
@@ -119,7 +120,7 @@ def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
                 fields[field.name] = (path, field.with_nullable(True))
             else:
                 where, known = fields[field.name]
-                fields[field.name] = (where, _united_field(known, field, where, path))
+                fields[field.name] = (where, _united_field(known, field, where, path, parts))
         present = set(schema.names)
         for name, (where, known) in fields.items():
             if name not in present and not known.nullable:
@@ -139,34 +140,34 @@ def _with_room(field: pa.Field) -> pa.Field:
     return field.with_type(pa.dictionary(pa.int32(), type_.value_type, type_.ordered))
 
 
-def _united_field(known: pa.Field, other: pa.Field, where: str, path: str) -> pa.Field:
+def _united_field(known: pa.Field, other: pa.Field, where: str, path: str, parts: Parts) -> pa.Field:
     if known.equals(other, check_metadata=True):
         return known
     metadata = {**(other.metadata or {}), **(known.metadata or {})}
     ours, theirs = ((field.metadata or {}).get(EXTENSION) for field in (known, other))
     if ours != theirs and not (pa.types.is_null(known.type) or pa.types.is_null(other.type)):
         names = [(name or b"none").decode(errors="replace") for name in (ours, theirs)]
-        raise _differ(known.name, where, f"of extension type {names[0]}", path, f"of {names[1]}", (known, other))
+        raise _differ(known.name, where, f"of extension type {names[0]}", path, f"of {names[1]}", parts)
     if is_json(known) != is_json(other) and not (pa.types.is_null(known.type) or pa.types.is_null(other.type)):
         kinds = ["of JSON values" if is_json(field) else str(field.type) for field in (known, other)]
-        raise _differ(known.name, where, kinds[0], path, kinds[1], (known, other))
+        raise _differ(known.name, where, kinds[0], path, kinds[1], parts)
     type_ = common_type(known.type, other.type)
     if type_ is None:
-        raise _differ(known.name, where, str(known.type), path, str(other.type), (known, other))
+        raise _differ(known.name, where, str(known.type), path, str(other.type), parts)
     return pa.field(known.name, type_, known.nullable or other.nullable, metadata or None)
 
 
-def _differ(name: str, where: str, ours: str, path: str, theirs: str, fields: Sequence[pa.Field] = ()) -> SmolfastError:
-    """The error for a column of two types; `fields`, if given, are those of `where` and `path`."""
+def _differ(name: str, where: str, ours: str, path: str, theirs: str, parts: Parts = ()) -> SmolfastError:
+    """The error for a column of two types; `parts`, if given, are those of all files."""
     remedy = "cast it to one type or drop it from one of them"
-    asked = _type_to_ask_for(dict(zip((where, path), fields, strict=False)))
+    asked = _type_to_ask_for({path: schema.field(name) for path, schema in parts if name in schema.names})
     if asked is not None:
         remedy = f"give --column-type {shlex.quote(f'{name}={asked}')}, or {remedy}"
     return SmolfastError(f"column '{name}' is {ours} in {where} but {theirs} in {path}; {remedy}")
 
 
 def _type_to_ask_for(fields: Mapping[str, pa.Field]) -> str | None:
-    """What a column of JSON or CSV may be asked to be, so that it meets those of other files."""
+    """What a column of JSON or CSV may be asked to be, so that it meets those of the other files."""
     stored = {path: field for path, field in fields.items() if kind_of(path) not in ROW_KINDS}
     means_more = any(is_json(field) or EXTENSION in (field.metadata or {}) for field in stored.values())
     if len(stored) == len(fields) or means_more:
