@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ RECORDS = ".smolfast"
 """The folder beside an output that holds what its stage says of it."""
 _SUFFIX = ".smolfast-partial"
 _OLD_SUFFIX = ".smolfast-old"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME_BYTES = 200  # of 255, so that a temporary name of a long one isn't too long
 
 
@@ -239,8 +241,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write JSON atomically, keys in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON atomically, keys in the order given; a file's name that isn't UTF-8 comes back as it was."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if not text.isascii():
+        text = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    write_text(path, text)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

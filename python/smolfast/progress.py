@@ -47,7 +47,8 @@ class Console:
         """Print a line of its own, above the bar if there is one."""
         if not self._quiet:
             self.clear()
-            print(text, file=self._stream, flush=True)
+            # Names of files need not be UTF-8.
+            print(text.encode("utf-8", "replace").decode(), file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Take the bar off the terminal."""

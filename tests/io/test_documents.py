@@ -292,7 +292,7 @@ def test_json_columns_get_one_type(tmp_path: Path) -> None:
         "b": "bool",
         "mixed": "string",
         "nested": "string",
-        "nothing": "string",
+        "nothing": "null",
         "late": "string",
     }
     assert batch.column("mixed").to_pylist() == ["1", "one"]

@@ -236,3 +236,25 @@ def test_words_are_a_column(tmp_path: Path, suffix: str, capsys: pytest.CaptureF
     assert main(["normalize", str(out), str(tmp_path / "again.parquet"), "--words"]) == 2
     assert "has a column 'words' already; rename it" in capsys.readouterr().err
     assert main(["normalize", str(out), str(tmp_path / "again.parquet"), "--form", "NFD"]) == 0
+
+
+def test_words_beside_lines_that_stay_as_they_stand(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"n":1.0,  "text":"e\\u0301 b" ,"words of":"\\u0077ords"}\n')
+    normalize_documents([source], tmp_path / "out.jsonl", words=True)
+    made = (tmp_path / "out.jsonl").read_text()
+    assert made == '{"n":1.0,  "text":"é b" ,"words of":"\\u0077ords", "words": [[0, 2], [3, 4]]}\n'
+    source.write_text('{"text":"b", "\\u0077ords": 1}\n')
+    with pytest.raises(SmolfastError, match="has a column 'words' already"):
+        normalize_documents([source], tmp_path / "other.jsonl", words=True)
+
+
+def test_the_outputs_name_tells_its_kind(documents: Path, tmp_path: Path) -> None:
+    normalize_documents([documents / "a.parquet"], tmp_path / "OUT.PARQUET")
+    assert pq.read_table(tmp_path / "OUT.PARQUET").num_rows == 5
+    for name in ("out.json", "out.csv", "out.txt", "out.arrow"):
+        with pytest.raises(SmolfastError, match=rf"writes \.parquet and \.jsonl .*, not {name}; give another name"):
+            normalize_documents([documents], tmp_path / name)
+        (tmp_path / name).mkdir()
+        normalize_documents([documents / "d.txt"], tmp_path / name)
+        assert (tmp_path / name / "d.txt.parquet").exists()

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if result is not None:
             _show(result, as_json=arguments.json)
     except SmolfastError as error:
-        print(f"smolfast: error: {error}", file=sys.stderr)
+        # Names of files need not be UTF-8.
+        print(f"smolfast: error: {str(error).encode('utf-8', 'replace').decode()}", file=sys.stderr)
         return _EXIT_BAD_INPUT
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _TRAIN_PACKAGES:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from smolfast.commands.options import (
+    add_column_types,
     add_config_options,
     add_reading,
     load_config,
-    passed_over,
+    local_inputs,
+    local_sources,
     reading_of,
     run_stage,
 )
@@ -23,9 +24,10 @@ def add_split(commands: Any) -> None:
     parser = command(
         commands, "split", _split, "Split deduplicated documents into train and held-out by document hash."
     )
-    parser.add_argument("input", type=Path, metavar="KEPT.parquet", help="deduplicated documents")
+    parser.add_argument("input", metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")
     add_reading(parser)
+    add_column_types(parser)
     add_config_options(parser)
 
 
@@ -34,14 +36,16 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     config = load_config(arguments)
     fraction, reading = config.split.held_out_fraction, reading_of(arguments)
-    not_read = passed_over(arguments, arguments.input)
+    if arguments.column_type:
+        reading["types"] = dict(arguments.column_type)
+    sources = local_sources(arguments, [arguments.input])
     summary = run_stage(
         arguments,
         "split",
-        inputs={"documents": arguments.input},
-        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading},
+        inputs=local_inputs([source.path for source in sources]),
+        parameters={"held_out_fraction": fraction, "seed": config.seed, **reading, **sources.summary()},
         work=lambda path, progress: split_documents(
             arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress
         ),
     )
-    return {**summary, **not_read}
+    return {**summary, **sources.summary()}

@@ -13,6 +13,7 @@ from smolfast.commands.parsers import add_output, command
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path
 from smolfast.io.keep_apart import check_apart
+from smolfast.io.sources import find_sources
 
 
 def add_tokenize(commands: Any) -> None:
@@ -45,6 +46,8 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     config = load_config(arguments)
     column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
     reading = {"text_column": column, "errors": arguments.errors}
+    if arguments.strict:
+        find_sources([arguments.train, arguments.held_out], strict=True)
     folder: Path | None = arguments.tokenizer
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")

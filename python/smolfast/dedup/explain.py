@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from smolfast.dedup.job import MANIFEST, REMOVED
 from smolfast.errors import SmolfastError
 from smolfast.files import naming, read_json
 from smolfast.io.documents import find_sources, read_batches
-from smolfast.io.sources import one_line
+from smolfast.io.sources import document_id as shown
+from smolfast.io.sources import one_line, open_source
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def explain(output: str | os.PathLike[str], document_id: str) -> Explanation:
         parameters = read_json(folder / MANIFEST)["parameters"]
         options = {key: str(parameters[key]) for key in ("text_column", "errors")}
     try:
-        removed = pq.read_table(folder / REMOVED, filters=pc.field("id") == document_id)
+        with open_source(str(folder / REMOVED)) as stream:
+            removed = pq.read_table(stream, filters=pc.field("id") == document_id)
     except (OSError, pa.ArrowException) as error:
         raise SmolfastError(f"can't read {folder / REMOVED} ({one_line(error)}); run dedup again") from error
     if not removed.num_rows:
@@ -82,11 +85,24 @@ def explain(output: str | os.PathLike[str], document_id: str) -> Explanation:
     )
 
 
+def _path_of(file: str) -> str:
+    """The path that removed.parquet names: a name that isn't UTF-8 stands there with U+FFFD in it."""
+    if "://" in file or os.path.lexists(file) or "\ufffd" not in file:
+        return file
+    pattern = "*".join(map(glob.escape, file.split("\ufffd")))
+    alike = [path for path in glob.glob(pattern) if shown(path) == file]  # noqa: PTH207 - Path.glob changes names
+    if len(alike) > 1:
+        raise SmolfastError(f"{len(alike)} files are called {file} where U+FFFD stands for any bytes; rename them")
+    return alike[0] if alike else file
+
+
 def _text_at(file: str, row: int, options: dict[str, Any]) -> str:
     first = 0
-    (source,) = find_sources([file])
+    (source,) = find_sources([_path_of(file)])
+    # What is skipped for another column doesn't count.
+    columns: list[str] | None = None if options["errors"] == "skip" else []
     try:
-        for batch in read_batches(source, columns=[], **options):
+        for batch in read_batches(source, columns=columns, **options):
             if row < first + batch.num_rows:
                 return str(batch.column(options["text_column"])[row - first].as_py())
             first += batch.num_rows

@@ -21,7 +21,7 @@ from smolfast.dedup.store import Column, DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, naming, read_json, write_json
 from smolfast.io.locks import LOCK_FILE
-from smolfast.io.sources import one_line
+from smolfast.io.sources import one_line, open_source
 
 INDEX = "index.json"
 
@@ -90,7 +90,10 @@ class Index:
     def names(self, documents: npt.NDArray[Any]) -> pa.Table:
         """File, row and id of some documents."""
         try:
-            tables = [pq.read_table(self.folder / addition["names"]) for addition in self.additions]
+            tables = []
+            for addition in self.additions:
+                with open_source(str(self.folder / addition["names"])) as stream:
+                    tables.append(pq.read_table(stream))
             return pa.concat_tables([NAMES_SCHEMA.empty_table(), *tables]).take(pa.array(documents))
         except (OSError, pa.ArrowException) as error:
             raise SmolfastError(
@@ -119,8 +122,8 @@ class Index:
                     os.fsync(file.fileno())
         except OSError as error:
             raise SmolfastError(f"can't write the index {self.folder}: {describe_os_error(error)}") from error
-        with atomic_path(self.folder / name) as temporary:
-            pq.write_table(names, temporary, compression="zstd")
+        with atomic_path(self.folder / name) as temporary, temporary.open("wb") as file:
+            pq.write_table(names, file, compression="zstd")
         self.additions = [*self.additions, {"key": key, "documents": int(chosen.sum()), "names": name}]
         write_json(self.folder / INDEX, {"parameters": self.parameters, "additions": self.additions})
 

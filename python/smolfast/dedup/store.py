@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, naming
+from smolfast.io.sources import document_id
 
 COMMITS = "commits.jsonl"
 
@@ -123,7 +124,10 @@ class DocumentStore:
 
     def source(self, name: str) -> str | list[npt.NDArray[Any]]:
         """A column for the native readers: a path, or arrays."""
-        return str(self._path(name)) if self.on_disk else self._pieces[name]
+        path = str(self._path(name))
+        if self.on_disk and path == document_id(path):
+            return path
+        return self.pieces(name)  # a path that isn't UTF-8 can't be handed on
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.bin"

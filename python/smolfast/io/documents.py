@@ -26,8 +26,8 @@ from smolfast.io.json.values import TYPES
 from smolfast.io.parquet.writer import BatchWriter
 from smolfast.io.rows import RowReader, TextRule, no_text_column
 from smolfast.io.schemas.columns import byte_lengths, column_names, is_bytes, is_string, select
-from smolfast.io.schemas.unite import twice
-from smolfast.io.sources import SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
+from smolfast.io.schemas.unite import twice, without_views
+from smolfast.io.sources import ROW_KINDS, SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source
 
 __all__ = [
     "ROW_KINDS",
@@ -47,9 +47,6 @@ ErrorPolicy = Literal["fail", "replace", "skip"]
 
 BATCH_BYTES = 8 << 20
 
-ROW_KINDS = ("jsonl", "json", "csv", "tsv")
-"""Whose columns have no types of their own."""
-
 
 def read_batches(
     source: Source,
@@ -68,9 +65,10 @@ def read_batches(
     columns of parquet and Arrow's files come as they are, with their metadata. A text file is one row, with columns
     `id` (the source's path) and `text_column`. Line numbers count from 1, rows and byte offsets from 0.
 
-    JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, or
-    a string of JSON where none of them does (`smolfast.io.json.values`). An absent key is a null. Cells of CSV are
-    strings, empty ones too. Blank lines are passed over. Compressed files, and UTF-16 and UTF-32 with a byte-order
+    JSON's other columns get types that hold every value of the file exactly: bool, int64, uint64, float64, string, a
+    string of JSON where none of them does (`smolfast.io.json.values`), or null where all are. An absent key is a null.
+    Cells of CSV are strings, empty ones too; where commas don't part the text's name from the others in its first line,
+    semicolons, tabs or bars may. Blank lines are passed over. Compressed files, and UTF-16 and UTF-32 with a byte-order
     mark, are read as what they hold.
 
     JSON is parsed with the standard library, since it can say which line is broken and read columns of mixed type. It
@@ -118,7 +116,7 @@ def stored_schema(
 ) -> pa.Schema | None:
     """The columns of a source: of parquet and Arrow's files as they say, of JSON and CSV as all their rows do.
 
-    None for JSON and CSV without rows.
+    None for JSON without rows and CSV without a line of names.
 
     Raises:
         SmolfastError: as `read_batches`.
@@ -133,7 +131,9 @@ def stored_schema(
         with open_source(source.path) as stream:
             if source.kind == "parquet":
                 with pq.ParquetFile(stream) as file:
-                    return reader.checked_schema(file.schema_arrow)
+                    schema = reader.checked_schema(file.schema_arrow)
+                    reader.check_intervals(file, schema.names)
+                    return schema
             return reader.checked_schema(read_arrow(stream, BATCH_BYTES)[0])
 
 
@@ -200,6 +200,7 @@ class _Reader:
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         schema = self.checked_schema(file.schema_arrow)
         kept = [name for name in schema.names if self.keeps(name)]
+        self.check_intervals(file, kept)
         # A name also stands for the columns that begin with it and a dot; without names there is no question.
         chosen = None if len(kept) == len(schema.names) else kept
         schema = pa.schema([schema.field(name) for name in kept], schema.metadata)
@@ -214,6 +215,16 @@ class _Reader:
                     self.check_times(batch, next(times), row)
                 yield self.checked(batch, row, schema)
                 row += batch.num_rows
+
+    def check_intervals(self, file: pq.ParquetFile, names: Sequence[str]) -> None:
+        """Refuse what pyarrow takes for mere bytes: it would be written as such."""
+        for place in range(len(file.schema)):
+            column = file.schema.column(place)
+            if column.converted_type == "INTERVAL" and any(f"{column.path}.".startswith(f"{name}.") for name in names):
+                raise SmolfastError(
+                    f"{self.path}: column '{column.path}' is an INTERVAL, which pyarrow has no type for; cast it to "
+                    "another type or drop it"
+                )
 
     def old_times(
         self, stream: pa.NativeFile, file: pq.ParquetFile, schema: pa.Schema, group: int, size: int
@@ -256,7 +267,7 @@ class _Reader:
                 f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
                 f"(there are: {column_names(names)})"
             )
-        return schema
+        return without_views(schema)
 
     def checked(self, batch: pa.RecordBatch, first_row: int, schema: pa.Schema) -> pa.RecordBatch:
         arrays, keep = [], np.ones(batch.num_rows, bool)
@@ -266,7 +277,7 @@ class _Reader:
             is_text = field.name == self.text_column
             if is_text:
                 column = _as_large_string(column)
-            elif column.type != field.type:  # A batch's dictionary has indices of 32 bits, whatever the file's.
+            elif column.type != field.type:  # A dictionary: of a view, or a batch's with indices of 32 bits.
                 column = column.cast(field.type)
             if is_string(column.type):
                 column = self.repaired(column, field.name, first_row, keep, nulls=not is_text)

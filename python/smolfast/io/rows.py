@@ -9,7 +9,9 @@ remembered, so that a stage that itself reads twice pays for it once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -121,7 +123,10 @@ class RowReader:
                 yield batch
 
     def whole_schema(self, batch_bytes: int) -> pa.Schema | None:
-        """The columns of all rows; None if there are none."""
+        """The columns of all rows; None if there are none, and no line of names either."""
+        if self.kind in ("csv", "tsv"):
+            names = next(self._csv_cells(), None)
+            return names and self.schema([(1, dict.fromkeys(names[1], ""))])
         for rows, last in _gathered(self.rows(), batch_bytes):
             return (None if last else self._scanned()) or self.schema(rows)
         return None
@@ -163,6 +168,13 @@ class RowReader:
             raise SmolfastError(f"{self.path}: {error}") from error
 
     def batch(self, rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
+        known = {*schema.names}
+        for number, row in rows if self.columns is None or not self.columns <= known else ():
+            if not row.keys() <= known and any(map(self.keeps, row.keys() - known)):
+                raise SmolfastError(
+                    f"{self.path}, line {number}: a column that wasn't there before; the file changed while it was "
+                    "read; run again when nothing writes to it"
+                )
         kept = [(number, row) for number, row in rows if self._text(number, row)]
         arrays = []
         for field in schema:
@@ -172,7 +184,7 @@ class RowReader:
             except CellError as error:
                 raise SmolfastError(
                     f"{self.path}, line {kept[error.row][0]}: {error}; correct it, or ask for another type: "
-                    f"--column-type {field.name}=string"
+                    f"--column-type {shlex.quote(f'{field.name}=string')}"
                 ) from error
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -222,28 +234,59 @@ class RowReader:
             yield from (read_values if self.kind == "json" else read_lines)(stream, self.path)
 
     def _csv_rows(self) -> Iterator[tuple[int, dict[str, Any], int]]:
+        cells = self._csv_cells()
+        _, names = next(cells, (0, []))
+        for number, row in cells:
+            yield number, dict(zip(names, row, strict=True)), sum(map(len, row))
+
+    def _csv_cells(self, delimiter: str | None = None) -> Iterator[tuple[int, list[str]]]:
+        """Rows by the number of their first line; the columns' names come first."""
         names: list[str] | None = None
         with open_utf8(self.path) as stream:
-            for number, cells in read_rows(stream, self.path, "," if self.kind == "csv" else "\t"):
-                whole = "".join(cells)
-                if not whole.isascii():
-                    try:
-                        whole.encode()
-                    except UnicodeEncodeError:
-                        found = [
-                            self.rule.decode(cell.encode("utf-8", "surrogateescape"), f", line {number}")
-                            for cell in cells
-                        ]
-                        cells = [cell for cell in found if cell is not None]
-                        if len(cells) < len(found):
-                            self.rule.counts["skipped"] += 1
-                            continue
+            for number, raw in read_rows(stream, self.path, delimiter or self._separators[0]):
+                cells = self._decoded(number, raw, are_names=names is None)
+                if cells is None:
+                    self.rule.counts["skipped"] += 1
+                    continue
                 if names is None:
                     names = cells
                     if self.text_column not in names:
-                        raise no_text_column(self.path, self.text_column, names)
-                else:
-                    yield number, dict(zip(names, cells, strict=True)), len(whole)
+                        other = self._other_separator() if delimiter is None else None
+                        if other is None:
+                            raise no_text_column(self.path, self.text_column, names)
+                        yield from self._csv_cells(other)
+                        return
+                    if len(set(names)) < len(names):
+                        raise SmolfastError(f"{self.path} has two columns of the same name; rename one")
+                yield number, cells
+
+    def _decoded(self, number: int, cells: list[str], *, are_names: bool) -> list[str] | None:
+        """Cells as text by the rule; None to skip the row."""
+        try:
+            "".join(cells).encode()
+        except UnicodeEncodeError:
+            where = f", line {number}"
+            if are_names and self.rule.errors == "skip":
+                raise SmolfastError(
+                    f"{self.path}{where}: the columns' names aren't UTF-8, and can't be skipped; give --errors replace"
+                ) from None
+            found = [self.rule.decode(cell.encode("utf-8", "surrogateescape"), where) for cell in cells]
+            cells = [cell for cell in found if cell is not None]
+            return cells if len(cells) == len(found) else None
+        return cells
+
+    @property
+    def _separators(self) -> str:
+        """What may stand between cells; what the file's name says comes first."""
+        return ",;\t|" if self.kind == "csv" else "\t,;|"
+
+    def _other_separator(self) -> str | None:
+        """One that parts the text's name from the others in the first line."""
+        for separator in self._separators[1:]:
+            with contextlib.suppress(SmolfastError), open_utf8(self.path) as stream:
+                if self.text_column in next(read_rows(stream, self.path, separator))[1]:
+                    return separator
+        return None
 
     # Lines of JSON that are to be kept as they stand
 

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -40,6 +40,8 @@ SUFFIXES: dict[str, Kind] = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+ROW_KINDS = ("jsonl", "json", "csv", "tsv")
+"""Whose columns have no types of their own."""
 KNOWN = ", ".join([*_PLAIN, ".parquet, .arrow, .feather, .ipc; all but the last four also with .gz, .zst, .bz2 or .xz"])
 
 # What Hugging Face's libraries write about data beside it.
@@ -104,7 +106,8 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], *, strict: bool = Fal
     files and folders (leading dot), files of an unknown kind, unfinished ones, broken links, and what
     isn't documents: `.md`, `.rst`, `.py` and the like of README.txt in a folder that has parquet, Arrow or JSON lines
     in it or below it, as a dataset's card, licence and script; CSV and plain JSON in or below a folder of text files,
-    as its metadata.csv; `.json` files without rows. A file that is named is read. Links are followed, each folder once.
+    as its metadata.csv; `.json` files without rows; what `deduplicate` says of those it removed. A file that is
+    named is read. Links are followed, each folder once.
 
     Args:
         strict: raise if anything but hidden files is passed over.
@@ -163,14 +166,15 @@ def plain_name(path: str) -> str:
     return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
 
 
-def _kind(path: str) -> Kind | None:
+def kind_of(path: str) -> Kind | None:
+    """What a file is by its name, or None."""
     name = PurePosixPath(plain_name(path)).name.lower()
     # The longest suffix is the file's: no two that fit differ in kind.
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix) and name != suffix), None)
 
 
 def _known_kind(path: str) -> Kind:
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind is None:
         raise SmolfastError(f"can't tell what kind of file {path} is; rename it to one of {KNOWN}")
     return kind
@@ -245,7 +249,7 @@ def _of_pattern(pattern: str, files: Sequence[str], passed: Sequence[PassedOver]
         raise SmolfastError(f"no file matches {pattern}; check the pattern")
     # `*.md` names files as a whole name does; `*` doesn't.
     end = re.split(r"[*?\]]", pattern)[-1]
-    if _kind(f"x{end}") is not None and all(map(_kind, files)):
+    if kind_of(f"x{end}") is not None and all(map(kind_of, files)):
         return Sources([Source(file, _known_kind(file)) for file in dict.fromkeys(files)], passed)
     return _of_folder(f"what matches {pattern}", list(dict.fromkeys(files)), passed)
 
@@ -343,12 +347,13 @@ def _find_remote(url: str) -> Sources:
 def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -> Sources:
     """What of these files are documents."""
     passed = list(passed)
+    known = set(paths)
     kinds: dict[str, Kind] = {}
     for path in paths:
-        kind = _kind(path)
+        kind = kind_of(path)
         if kind is None:
             passed.append(PassedOver(path, _UNKNOWN))
-        elif PurePosixPath(path).name in _ABOUT_DATA:
+        elif PurePosixPath(path).name in _ABOUT_DATA or _is_record_of_dedup(path, known):
             passed.append(PassedOver(path, _ABOUT))
         elif path.lower().endswith(".json") and not _has_rows(path):
             passed.append(PassedOver(path, _NO_ROWS))
@@ -381,6 +386,12 @@ def _is_sure(path: str, kind: Kind) -> bool:
 
 def _is_prose(path: str) -> bool:
     return PurePosixPath(path).name.lower().endswith(tuple(f".txt{packed}" for packed in _COMPRESSIONS))
+
+
+def _is_record_of_dedup(path: str, paths: Collection[str]) -> bool:
+    """Whether a file says which documents `deduplicate` removed: removed.parquet beside its manifest."""
+    place = PurePosixPath(path)
+    return place.name == "removed.parquet" and path[: -len(place.name)] + "dedup.json" in paths
 
 
 def _is_about(path: str) -> bool:

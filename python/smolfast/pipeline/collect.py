@@ -20,7 +20,7 @@ from smolfast.errors import SmolfastError
 from smolfast.io.boundary import computing
 from smolfast.io.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.io.keep_apart import check_apart, find_apart
-from smolfast.io.schemas.columns import is_string
+from smolfast.io.schemas.columns import as_names, is_string
 from smolfast.io.sources import document_id, stat_source
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def collect(
 ) -> dict[str, Any]:
     """Write `documents.parquet` (id: string, text: large_string) with at most `config.max_bytes` bytes of text.
 
-    The user's files are read in order up to that size. A document's id is its own `id` (a string or whole number, and
-    in JSON whatever stands there) if it has one, else the path, with the row for formats of many rows. Of this
+    The user's files are read in order up to that size. A document's id is its own `id` (a string, whole number or UUID,
+    and in JSON whatever stands there) if it has one, else the path, with the row for formats of many rows. Of this
     installation's files (`inputs` from `list_inputs([])`, or None), a top-level package gives at most an eighth of
     `max_bytes`, and files that aren't UTF-8, can't be read or are tables of numbers are passed over, whatever `errors`
     says.
@@ -269,8 +269,9 @@ def _read_inputs(
                 ids = pa.array([f"{name}:{row + index}" for index in range(len(batch))], pa.string())
                 if text_column != "id" and "id" in batch.schema.names:
                     column = batch.column("id")
-                    if is_string(column.type) or pa.types.is_integer(column.type):
-                        ids = pc.coalesce(column.cast(pa.string()), ids)
+                    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+                    if is_string(kind) or pa.types.is_integer(kind) or kind == pa.uuid():
+                        ids = pc.coalesce(as_names(column), ids)
             row += len(batch)
             chosen = _choose(text, config, counts)
             counts["skipped_not_utf8"] = skipped["skipped"]

@@ -25,11 +25,12 @@ from smolfast.io.documents import (
     stored_schema,
     utf8_bytes,
 )
-from smolfast.io.json.lines import JsonLinesWriter
+from smolfast.io.json.lines import TEMPLATE, JsonLinesWriter
+from smolfast.io.json.values import has_key
 from smolfast.io.keep_apart import check_apart, find_apart
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_json, check_storable
-from smolfast.io.sources import Sources
+from smolfast.io.sources import Sources, kind_of
 from smolfast.pipeline.text_rules import TextRules
 from smolfast.progress import ProgressCallback
 
@@ -43,8 +44,20 @@ FINISHED = ".smolfast-finished"
 
 
 def writes_a_file(output: str | os.PathLike[str]) -> bool:
-    """Whether `normalize_documents` writes one file there, by its suffix, and not a folder."""
-    return final_path(Path(output)).name.endswith(FILE_SUFFIXES)
+    """Whether `normalize_documents` writes one file there, by its suffix, and not a folder.
+
+    Raises:
+        SmolfastError: the name of a file of another kind.
+    """
+    path = final_path(Path(output))
+    if path.name.lower().endswith(FILE_SUFFIXES):
+        return True
+    if kind_of(path.name) is not None and not path.is_dir():
+        raise SmolfastError(
+            f"normalize writes .parquet and .jsonl (also with .gz, .zst, .bz2 or .xz), not {path.name}; give another "
+            "name, or a folder's without such a suffix"
+        )
+    return False
 
 
 def normalize_documents(
@@ -80,7 +93,8 @@ def normalize_documents(
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, documents_changed; bytes are UTF-8 bytes of text. With
         `clean` or some of its rules, cleaned_RULE: characters that each changed (cleaned_form: documents). With
-        `words`, words. If files of a folder were passed over, passed_over and passed_over_files.
+        `words`, words. Where there are any: documents_replaced and documents_skipped, by `errors`; passed_over and
+        passed_over_files, of folders.
 
     Raises:
         SmolfastError: as `smolfast.io.read_batches` and the writers do; the output is or contains an input.
@@ -105,17 +119,12 @@ def normalize_documents(
     names = _names(sources)
     check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
-    # What stands against a file is found before the first is written.
-    schemas = {
-        name: job.schema([source], output / name)
-        for source, name in zip(sources, names, strict=True)
-        if source.kind == "parquet"
-    }
-    for index, (source, name) in enumerate(zip(sources, names, strict=True)):
+    # What stands against a file is found before the first is written, except in the rows of JSON.
+    schemas = [job.schema([source], output / name, one_job=False) for source, name in zip(sources, names, strict=True)]
+    for index, (source, name, schema) in enumerate(zip(sources, names, schemas, strict=True)):
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
             of_file = Counter(dict.fromkeys(COUNTS, 0))
-            schema = schemas[name] if name in schemas else job.schema([source], output / name)
             with _writer(output / name, schema) as writer:
                 for batch in job.batches(source, of_file, templates=isinstance(writer, JsonLinesWriter)):
                     writer.write(batch)
@@ -158,7 +167,7 @@ class _Job:
         self.errors = errors
         self.threads = threads
 
-    def schema(self, sources: Sequence[Source], output: Path) -> pa.Schema | None:
+    def schema(self, sources: Sequence[Source], output: Path, *, one_job: bool = True) -> pa.Schema | None:
         """The columns of a parquet file made from all of these; None for JSON lines, if they can hold the values."""
         if not _is_parquet(output):
             for source in sources:
@@ -167,7 +176,9 @@ class _Job:
                     assert stored is not None
                     check_json(stored.remove(stored.get_field_index(self.text_column)), source.path)
             return None
-        schema = common_schema(sources, text_column=self.text_column, types=self.types, errors=self.errors)
+        schema = common_schema(
+            sources, text_column=self.text_column, types=self.types, errors=self.errors, one_job=one_job
+        )
         if schema is None:
             schema = pa.schema([(self.text_column, pa.large_string())])
         check_storable(schema, ", ".join(source.path for source in sources[:3]))
@@ -177,8 +188,14 @@ class _Job:
 
     def batches(self, source: Source, counts: Counter[str], *, templates: bool) -> Iterator[pa.RecordBatch]:
         row = 0
+        repairs: Counter[str] = Counter()
         for batch in read_batches(
-            source, text_column=self.text_column, types=self.types, errors=self.errors, templates=templates
+            source,
+            text_column=self.text_column,
+            types=self.types,
+            errors=self.errors,
+            counts=repairs,
+            templates=templates,
         ):
             before = batch.column(self.text_column)
             with computing(source.path, row, batch.num_rows):
@@ -193,11 +210,14 @@ class _Job:
                 counts["documents_changed"] += pc.sum(pc.not_equal(before, after)).as_py() or 0
             batch = batch.set_column(position, batch.schema.field(position).with_type(after.type), after)
             yield self.with_words(batch, after, source, counts) if self.rules.words else batch
+        counts["documents_in"] += repairs["skipped"]
+        counts.update({f"documents_{what}": count for what, count in repairs.items() if count})
 
     def with_words(
         self, batch: pa.RecordBatch, column: pa.Array, source: Source, counts: Counter[str]
     ) -> pa.RecordBatch:
-        if WORDS in batch.schema.names:
+        templates = batch.column(TEMPLATE).to_pylist() if TEMPLATE in batch.schema.names else []
+        if WORDS in batch.schema.names or any(has_key(line, WORDS) for line in templates):
             raise SmolfastError(f"{source.path} has a column '{WORDS}' already; rename it, or ask for no words")
         words = text.words(column, threads=self.threads)
         counts["words"] += len(words.flatten())
@@ -209,7 +229,7 @@ def _writer(path: Path, schema: pa.Schema | None = None) -> BatchWriter | JsonLi
 
 
 def _is_parquet(path: Path) -> bool:
-    return final_path(path).name.endswith(".parquet")
+    return final_path(path).name.lower().endswith(".parquet")
 
 
 def _names(sources: Sequence[Source]) -> list[str]:
@@ -239,4 +259,4 @@ def _as_lines(name: str) -> str:
 
 
 def _as_parquet(name: str) -> str:
-    return name if name.endswith(".parquet") else f"{name}.parquet"
+    return name if name.lower().endswith(".parquet") else f"{name}.parquet"

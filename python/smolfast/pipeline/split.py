@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def split_documents(
     held_out_fraction: float,
     seed: int,
     text_column: str = "text",
+    types: Mapping[str, str] | None = None,
     errors: str = "fail",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
@@ -48,11 +50,13 @@ def split_documents(
         output_folder: files of these two names in it are replaced, whoever wrote them, as Python's writers do (the
             command refuses where it has no record of them); others stay. It may lie in `documents`, a folder, and
             isn't read then.
+        types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them.
         errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (UTF-8 bytes of text; out equals in), train_documents,
-        train_bytes, held_out_documents, held_out_bytes.
+        train_bytes, held_out_documents, held_out_bytes; documents_replaced and documents_skipped, by `errors`, and
+        passed_over and passed_over_files, of a folder, where there are any.
 
     Raises:
         SmolfastError: input that can't be read, columns that can't be joined or stored, a side without documents, a
@@ -60,10 +64,11 @@ def split_documents(
     """
     limit = min(int(held_out_fraction * 2**64), 2**64 - 1)
     counts: Counter[str] = Counter()
+    repairs: Counter[str] = Counter()
     total = 0
     folder = Path(output_folder)
     sources, _ = find_apart([documents], folder, writes=[f"{side}.parquet" for side in SIDES])
-    schema = common_schema(sources, text_column=text_column, errors=errors)
+    schema = common_schema(sources, text_column=text_column, types=types, errors=errors)
     sides: dict[int, bool] = {}
     with (
         BatchWriter(folder / "train.parquet", schema) as train,
@@ -71,7 +76,7 @@ def split_documents(
     ):
         for index, source in enumerate(sources):
             row = 0
-            for batch in read_batches(source, text_column=text_column, errors=errors):
+            for batch in read_batches(source, text_column=text_column, types=types, errors=errors, counts=repairs):
                 with computing(source.path, row, batch.num_rows):
                     texts = batch.column(text_column).cast(pa.large_binary()).to_pylist()
                     hashes = [xxhash.xxh3_64_intdigest(text, seed % 2**64) for text in texts]
@@ -94,11 +99,13 @@ def split_documents(
                 )
     bytes_in = counts["train_bytes"] + counts["held_out_bytes"]
     return {
-        "documents_in": total,
+        "documents_in": total + repairs["skipped"],
         "bytes_in": bytes_in,
         "documents_out": total,
         "bytes_out": bytes_in,
         **{f"{side}_{what}": counts[f"{side}_{what}"] for side in SIDES for what in ("documents", "bytes")},
+        **{f"documents_{what}": count for what, count in repairs.items() if count},
+        **sources.summary(),
     }
 
 

@@ -67,10 +67,11 @@ def _near_removals(path: Path) -> pa.Table:
     """The rows of the removal record on documents that resembled the one kept without being equal to it."""
     columns = ["row", "id", "kept_row", "kept_id", "jaccard", "cluster_id", "kind"]
     try:
-        missing = [name for name in columns if name not in pq.read_schema(path).names]
-        if missing:
-            raise SmolfastError(f"{path} has no column {missing[0]}; delete the dedup folder and run again")
-        return pq.read_table(path, columns=columns, filters=[("kind", "=", "near")])
+        with path.open("rb") as file:
+            missing = [name for name in columns if name not in pq.read_schema(file).names]
+            if missing:
+                raise SmolfastError(f"{path} has no column {missing[0]}; delete the dedup folder and run again")
+            return pq.read_table(file, columns=columns, filters=[("kind", "=", "near")])
     except (pa.ArrowException, OSError) as error:
         raise SmolfastError(f"{path} can't be read ({error}); delete the dedup folder and run again") from error
 
@@ -99,7 +100,7 @@ def _texts(path: Path, rows: set[int]) -> dict[tuple[int, str], str]:
     found: dict[tuple[int, str], str] = {}
     first = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
             for batch in file.iter_batches(batch_size=1024, columns=["id", "text"]):
                 for row in sorted(rows & set(range(first, first + batch.num_rows))):
                     found[row, str(batch["id"][row - first])] = str(batch["text"][row - first])

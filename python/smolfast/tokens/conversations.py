@@ -20,9 +20,11 @@ from smolfast.io.boundary import reading
 from smolfast.io.byte_streams import open_utf8
 from smolfast.io.documents import ErrorPolicy
 from smolfast.io.json.lines import read_lines, read_values
+from smolfast.io.json.values import decode_cell, is_json
 from smolfast.io.keep_apart import check_apart
 from smolfast.io.rows import REMEDY
 from smolfast.io.schemas.columns import column_names, is_string
+from smolfast.io.schemas.unite import twice
 from smolfast.io.sources import Source, find_sources, one_line, open_source
 from smolfast.progress import ProgressCallback
 from smolfast.tokens.chat_template import encode_conversation, turn_tokens
@@ -177,9 +179,13 @@ def _arrow_rows(source: Source, column: str) -> Iterator[tuple[int, Any]]:
                 f"{column_names(schema.names)}"
             )
         row = 0
+        if schema.names.count(column) > 1:
+            raise twice(source.path, column)
+        of_json = is_json(schema.field(column))  # as `normalize` and `dedup` write what JSON lines held
         for batch in batches or file.iter_batches(batch_size=1024, columns=[column]):
-            yield from enumerate(_values(batch.column(batch.schema.get_field_index(column))), row + 1)
-            row += batch.num_rows
+            for value in _values(batch.column(batch.schema.get_field_index(column))):
+                row += 1
+                yield row, json.loads(decode_cell(value)) if of_json and value is not None else value
 
 
 def _values(column: pa.Array) -> list[Any]:

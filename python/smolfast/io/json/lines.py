@@ -198,18 +198,26 @@ class JsonLinesWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
-        if batch.schema.names[-1:] == [TEMPLATE]:
-            texts, templates = (column.to_pylist() for column in batch.columns)
-            lines = [
-                template.replace(HOLE, json.dumps(text, ensure_ascii=False))
-                for text, template in zip(texts, templates, strict=True)
-            ]
+        if batch.schema.get_field_index(TEMPLATE) == 1:
+            lines = self._filled(batch)
         elif any(map(is_json, batch.schema)):
             lines = self._assembled(batch)
         else:
             lines = self._dumped(batch)
         self.rows += batch.num_rows
         self._stream.write("".join(f"{line}\n" for line in lines).encode())
+
+    def _filled(self, batch: pa.RecordBatch) -> list[str]:
+        """Lines whose text, the first column, comes into the hole of the second; further columns come behind."""
+        texts, templates, *further = (column.to_pylist() for column in batch.columns)
+        lines = [
+            template.replace(HOLE, json.dumps(text, ensure_ascii=False))
+            for text, template in zip(texts, templates, strict=True)
+        ]
+        for name, values in zip(batch.schema.names[2:], further, strict=True):
+            key = json.dumps(name, ensure_ascii=False)
+            lines = [f"{line[:-1]}, {key}: {_dump(value)}}}" for line, value in zip(lines, values, strict=True)]
+        return lines
 
     def _dumped(self, batch: pa.RecordBatch) -> list[str]:
         rows = batch.to_pylist()

@@ -1,6 +1,7 @@
 """JSON rows as Arrow columns and back, with no value changed.
 
-A column takes the narrowest type that holds every one of its values exactly: bool, int64, uint64, float64 or string.
+A column takes the narrowest type that holds every one of its values exactly: bool, int64, uint64, float64 or string;
+null if it has none.
 One that none of them holds (lists and objects, numbers beside strings, integers of more than 64 bits) is a string
 column of JSON texts, whose field says so under `JSON_KEY`; `JsonLinesWriter` writes those cells as the values that they
 were. In such a column a string stands as it is unless it reads as JSON itself: then it stands in quotes, so that "1"
@@ -95,7 +96,7 @@ def _checked_object(parse: Callable[[], Any]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RowError(f"not JSON ({error.msg} at character {error.pos}); correct or remove the line") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-        raise RowError(f"{' '.join(str(error).split())}; remove the line") from error
+        raise RowError(f"{' '.join(str(error).split(';')[0].split())}; remove the line") from error
     if not isinstance(row, dict):
         raise RowError('not a JSON object; each line must be like {"text": "…"}')
     return row
@@ -155,7 +156,9 @@ class Kinds:
     def field(self, name: str) -> pa.Field:
         """The column that holds it all."""
         kinds = {float if kind is _Word else kind for kind in self.types}
-        if kinds <= {str}:
+        if not kinds:  # Another file may have values there, of any type.
+            return pa.field(name, pa.null())
+        if kinds == {str}:
             return pa.field(name, pa.string())
         if kinds == {bool}:
             return pa.field(name, pa.bool_())
@@ -234,6 +237,7 @@ class CellError(RowError):
 
 
 _HELD: dict[pa.DataType, set[type]] = {
+    pa.null(): set(),
     pa.string(): {str},
     pa.large_string(): {str},
     pa.bool_(): {bool},
@@ -419,6 +423,13 @@ def template(text: str, name: str) -> tuple[str, Any]:
     return line.replace("\n", " ").replace("\r", " "), found
 
 
+def has_key(line: str, key: str) -> bool:
+    """Whether an object, as a line or template, has a key."""
+    if json.dumps(key, ensure_ascii=False) not in line and "\\u" not in line:
+        return False
+    return any(found == key for found, *_ in object_items(line.replace(HOLE, '""')))
+
+
 __all__ = [
     "HOLE",
     "JSON_FIELD",
@@ -429,6 +440,7 @@ __all__ = [
     "column",
     "decode_cell",
     "encode_cell",
+    "has_key",
     "has_lone_surrogate",
     "is_json",
     "object_items",

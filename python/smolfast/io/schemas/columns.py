@@ -76,6 +76,8 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBat
 
 
 def _cast(column: pa.Array, field: pa.Field, path: str) -> pa.Array:
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), field.type)
     try:
         if pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(field.type):
             column = column.dictionary_decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolfast.errors import SmolfastError
-from smolfast.io.json.values import is_json
+from smolfast.io.json.values import TYPES, is_json
 from smolfast.io.schemas.columns import is_string
+from smolfast.io.sources import ROW_KINDS, kind_of
 
 Metadata = dict[bytes, bytes]
+Parts = Sequence[tuple[str, pa.Schema]]
 
 HUGGING_FACE = b"huggingface"
 PANDAS = b"pandas"
@@ -56,7 +59,9 @@ def _stored(schema: pa.Schema) -> bool:
 
 
 def _has_view(type_: pa.DataType, *, inside: bool) -> bool:
-    """Whether a struct in it holds string_view or binary_view."""
+    """Whether a struct or dictionary in it holds string_view or binary_view."""
+    if pa.types.is_dictionary(type_):
+        return _has_view(type_.value_type, inside=True)
     if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
         return inside
     inside = inside or bool(pa.types.is_struct(type_))
@@ -87,7 +92,7 @@ def _in_json(type_: pa.DataType) -> bool:
     return bool(plain or pa.types.is_floating(type_) or is_string(type_))
 
 
-def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+def unite(parts: Parts) -> pa.Schema:
     """One schema for rows of several files: the columns of all, in the order in which they are met.
 
     Types are promoted as pyarrow's "permissive" does (null to anything, int32 to int64, string to large_string, structs
@@ -115,7 +120,7 @@ def unite(parts: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
                 fields[field.name] = (path, field.with_nullable(True))
             else:
                 where, known = fields[field.name]
-                fields[field.name] = (where, _united_field(known, field, where, path))
+                fields[field.name] = (where, _united_field(known, field, where, path, parts))
         present = set(schema.names)
         for name, (where, known) in fields.items():
             if name not in present and not known.nullable:
@@ -135,27 +140,41 @@ def _with_room(field: pa.Field) -> pa.Field:
     return field.with_type(pa.dictionary(pa.int32(), type_.value_type, type_.ordered))
 
 
-def _united_field(known: pa.Field, other: pa.Field, where: str, path: str) -> pa.Field:
+def _united_field(known: pa.Field, other: pa.Field, where: str, path: str, parts: Parts) -> pa.Field:
     if known.equals(other, check_metadata=True):
         return known
     metadata = {**(other.metadata or {}), **(known.metadata or {})}
     ours, theirs = ((field.metadata or {}).get(EXTENSION) for field in (known, other))
     if ours != theirs and not (pa.types.is_null(known.type) or pa.types.is_null(other.type)):
         names = [(name or b"none").decode(errors="replace") for name in (ours, theirs)]
-        raise _differ(known.name, where, f"of extension type {names[0]}", path, f"of {names[1]}")
+        raise _differ(known.name, where, f"of extension type {names[0]}", path, f"of {names[1]}", parts)
     if is_json(known) != is_json(other) and not (pa.types.is_null(known.type) or pa.types.is_null(other.type)):
         kinds = ["of JSON values" if is_json(field) else str(field.type) for field in (known, other)]
-        raise _differ(known.name, where, kinds[0], path, kinds[1])
+        raise _differ(known.name, where, kinds[0], path, kinds[1], parts)
     type_ = common_type(known.type, other.type)
     if type_ is None:
-        raise _differ(known.name, where, str(known.type), path, str(other.type))
+        raise _differ(known.name, where, str(known.type), path, str(other.type), parts)
     return pa.field(known.name, type_, known.nullable or other.nullable, metadata or None)
 
 
-def _differ(name: str, where: str, ours: str, path: str, theirs: str) -> SmolfastError:
-    return SmolfastError(
-        f"column '{name}' is {ours} in {where} but {theirs} in {path}; cast it to one type or drop it from one of them"
-    )
+def _differ(name: str, where: str, ours: str, path: str, theirs: str, parts: Parts = ()) -> SmolfastError:
+    """The error for a column of two types; `parts`, if given, are those of all files."""
+    remedy = "cast it to one type or drop it from one of them"
+    asked = _type_to_ask_for({path: schema.field(name) for path, schema in parts if name in schema.names})
+    if asked is not None:
+        remedy = f"give --column-type {shlex.quote(f'{name}={asked}')}, or {remedy}"
+    return SmolfastError(f"column '{name}' is {ours} in {where} but {theirs} in {path}; {remedy}")
+
+
+def _type_to_ask_for(fields: Mapping[str, pa.Field]) -> str | None:
+    """What a column of JSON or CSV may be asked to be, so that it meets those of the other files."""
+    stored = {path: field for path, field in fields.items() if kind_of(path) not in ROW_KINDS}
+    means_more = any(is_json(field) or EXTENSION in (field.metadata or {}) for field in stored.values())
+    if len(stored) == len(fields) or means_more:
+        return None
+    types = [field.type for field in stored.values()]
+    fitting = [name for name, type_ in TYPES.items() if all(common_type(type_, other) for other in types)]
+    return min(fitting, key=lambda name: TYPES[name] not in types, default=None)  # the same, or else the first
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -176,6 +195,16 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     except pa.ArrowException:
         return None
     return united
+
+
+def without_views(schema: pa.Schema) -> pa.Schema:
+    """The schema with dictionaries of string, as parquet has them, for those of string_view, as polars has them."""
+    for place, field in enumerate(schema):
+        type_ = field.type
+        if pa.types.is_dictionary(type_) and _has_view(type_.value_type, inside=True):
+            type_ = pa.dictionary(type_.index_type, _without_view(type_.value_type), type_.ordered)
+            schema = schema.set(place, field.with_type(type_))
+    return schema
 
 
 def _without_view(type_: pa.DataType) -> pa.DataType:
@@ -257,7 +286,10 @@ def _without_changed_pandas_columns(schema: pa.Schema, parts: Sequence[tuple[str
         for column in _loaded(found).get("columns") or []:
             kind = [column.get(key) for key in ("pandas_type", "numpy_type", "metadata")]
             seen.setdefault(str(column.get("field_name")), set()).add(json.dumps(kind))
-    of_type = {name: {str(part.field(name).type) for _, part in parts if name in part.names} for name in schema.names}
+    of_type: dict[str, set[str]] = {}
+    for _, part in parts:
+        for field in part:
+            of_type.setdefault(field.name, set()).add(str(field.type))
     pandas = _loaded(metadata[PANDAS])
     pandas["columns"] = [
         column

@@ -329,7 +329,7 @@ def _dtype(vocab_size: int) -> np.dtype[Any]:
 
 def _row_groups(path: Path) -> Iterator[tuple[pa.ListArray, pa.ListArray]]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as part:
+        with path.open("rb") as stream, pq.ParquetFile(stream, page_checksum_verification=True) as part:
             for group in range(part.num_row_groups):
                 table = part.read_row_group(group, columns=["tokens", "counts"])
                 yield table["tokens"].combine_chunks(), table["counts"].combine_chunks()
@@ -338,5 +338,6 @@ def _row_groups(path: Path) -> Iterator[tuple[pa.ListArray, pa.ListArray]]:
 
 
 def _values(path: Path) -> int:
-    metadata = pq.read_metadata(path)
+    with path.open("rb") as stream:
+        metadata = pq.read_metadata(stream)
     return sum(metadata.row_group(group).column(1).num_values for group in range(metadata.num_row_groups))
