@@ -50,8 +50,8 @@ class GroupedOptimizer(torch.optim.Optimizer, ABC):
         needed = {"params", *self.essential_options}
         if missing := next((needed - set(group) for group in saved if not needed <= set(group)), None):
             raise SmolfastError(
-                f"{type(self).__name__}: the state has groups without {', '.join(sorted(missing))}, so another optimiser "
-                f"saved it; load one of {type(self).__name__}"
+                f"{type(self).__name__}: the state has groups without {', '.join(sorted(missing))}, so another "
+                f"optimiser saved it; load one of {type(self).__name__}"
             )
         if all(group.get("param_names") for group in (*saved, *ours)):
             state["param_groups"] = in_order_of(ours, saved, type(self).__name__)

@@ -54,7 +54,7 @@ def assign_algorithm(name: str, parameter: Tensor, module: nn.Module | None = No
        convolutions.
     3. The weight of a module called embed…, …embed, …embedding(s), wte, wpe, or a parameter of such a name: AdamW.
     4. The weight of a module called lm_head, head, output, unembed…, classifier, score, or such a parameter: AdamW.
-    5. The same of …bias, …bias_table, …_token(s), latents, …norm and A_log, whose rows are vectors by themselves: AdamW.
+    5. The same of …bias, …bias_table, …_token(s), latents, …norm, A_log, whose rows are vectors by themselves: AdamW.
     6. All other matrices: Muon.
 
     Args:
