@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -241,11 +241,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write JSON atomically, keys in the order given; a file's name that isn't UTF-8 comes back as it was."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """Write JSON atomically, keys in the order given; numbers that aren't finite become null.
+
+    A file's name that isn't UTF-8 comes back as it was.
+    """
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
     if not text.isascii():
         text = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     write_text(path, text)
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null for every number that JSON can't hold."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -31,6 +31,13 @@ def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
 
 
+def test_json_has_no_word_for_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"loss": float("nan"), "losses": {"a": (1.5, float("-inf"))}, "n": 2})
+    text = (tmp_path / "a.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert read_json(tmp_path / "a.json") == {"loss": None, "losses": {"a": [1.5, None]}, "n": 2}
+
+
 def test_error_in_the_block_keeps_what_stood(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")

@@ -112,7 +112,7 @@ def test_bfloat16_is_as_close_to_exact_as_sdpa_is() -> None:
 
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
-@pytest.mark.parametrize("name", ["SmolLM3", "Qwen3 window"])
+@pytest.mark.parametrize("name", ["Llama", "SmolLM3", "Qwen3 window"])
 def test_generation_with_left_padding_and_a_cache_is_sdpas(name: str, cache: str) -> None:
     model, ours = pair(MODELS[name]())
     ids, mask = tokens(2, 7), torch.ones(2, 7, dtype=torch.long)

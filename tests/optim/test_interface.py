@@ -66,6 +66,19 @@ def test_parameters_of_a_module_are_judged_by_their_own_names_too() -> None:
     assert assign_algorithm("layer.weight", torch.zeros(4, 4, dtype=torch.complex64)) == "adamw"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "experts.gate_up_proj_bias", "attention.relative_position_bias_table", "query_tokens", "mask_token",
+        "encoder.latents", "self_attn.q_norm.weight", "output.LayerNorm.weight", "backbone.layers.0.mixer.A_log",
+    ],
+)  # fmt: skip
+def test_vectors_side_by_side_are_no_matrix(name: str) -> None:
+    """Of GPT-OSS, Swin, BLIP-2, MAE, Perceiver, Cohere and Mamba, in shapes that only a name tells from a matrix."""
+    assert assign_algorithm(name, torch.zeros(8, 4)) == "adamw"
+    assert assign_algorithm(name, torch.zeros(1, 8, 4)) == "adamw"
+
+
 def test_a_tied_weight_goes_to_adamw_under_each_of_its_names() -> None:
     first, last = nn.Linear(4, 8, bias=False), nn.Embedding(8, 4)
     last.weight = first.weight
@@ -237,6 +250,76 @@ def test_dtypes_and_a_state_that_travels(dtype: torch.dtype) -> None:
     again = MuonAdamW(twin, **options)
     again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     assert steps(again, twin, 3) == steps(optimizer, model, 3)
+
+
+class Twins(nn.Module):
+    """Weights of one shape, which only their names tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.second(torch.relu(self.first(x)))
+        return result
+
+
+def of_twins(optimizer: Any, model: nn.Module) -> list[float]:
+    torch.manual_seed(1)
+    losses = []
+    for _ in range(3):
+        loss = model(torch.randn(8, 4)).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("kind", ["MuonAdamW", "Muon", "reversed", "wrapped", "renamed"])
+def test_a_state_goes_to_the_parameters_of_its_names(kind: str) -> None:
+    torch.manual_seed(0)
+    model = Twins()
+    twin = copy.deepcopy(model)
+
+    def named(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+        return [(name, parameter) for name, parameter in model.named_parameters() if kind != "Muon" or "weight" in name]
+
+    make: Any = Muon if kind == "Muon" else MuonAdamW
+    optimizer = make(named(model))
+    of_twins(optimizer, model)
+    twin.load_state_dict(model.state_dict())
+    others = named(twin)
+    if kind == "renamed":
+        others = [(name.replace("first", "one").replace("second", "two"), value) for name, value in others]
+    elif kind == "wrapped":
+        others = [(f"module._orig_mod.{name}", value) for name, value in others]
+    else:
+        others.reverse()
+    again = make(others)
+    names = [group["param_names"] for group in again.param_groups]
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert [group["param_names"] for group in again.param_groups] == names
+    assert of_twins(again, twin) == of_twins(optimizer, model)
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    model = Twins()
+    ours, torchs = MuonAdamW(model), torch.optim.AdamW(model.parameters())
+    of_twins(torchs, model)
+    with pytest.raises(SmolfastError, match="the state has groups without algorithm, so another optimiser saved it"):
+        ours.load_state_dict(torchs.state_dict())
+    for other, what in (
+        (MuonAdamW(model, adamw=["first.weight"]), r"first\.weight is in a group of others there"),
+        (MuonAdamW(model, overrides={"first.weight": {"lr": 0.5}}), r"first\.weight is in a group of others there"),
+        (MuonAdamW(model.first.named_parameters()), ": bias is in one alone"),
+    ):
+        before = copy.deepcopy(ours.state_dict())
+        with pytest.raises(SmolfastError, match=what):
+            ours.load_state_dict(other.state_dict())
+        assert ours.state_dict() == before
+    with pytest.raises(SmolfastError, match="groups of 1 parameters, and these are of 2"):
+        Muon([model.first.weight, model.second.weight]).load_state_dict(Muon([model.first.weight]).state_dict())
 
 
 def test_complex_parameters_are_adamws() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +144,7 @@ class Poison(torch.autograd.Function):
         return gradient * torch.nan
 
 
-@pytest.fixture
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def poison(monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
     """In the faulty batch, the gradient of the last layer's feed-forward is NaN."""
     rows, forward = DataPlan.rows, SwiGLU.forward
     state = {"batch": -1, "calls": 0}
@@ -158,11 +157,15 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         state["calls"] += 1
         out = forward(module, x)
         # Calls of a pass: the first layer, the last, the second head.
-        return Poison.apply(out) if state["batch"] == FAULT and state["calls"] == 2 else out  # type: ignore
+        return Poison.apply(out) if state["batch"] == fault and state["calls"] == 2 else out  # type: ignore
 
     monkeypatch.setattr(DataPlan, "rows", remembered)
     monkeypatch.setattr(SwiGLU, "forward", broken)
-    yield
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, FAULT)
 
 
 @pytest.mark.parametrize("policy", ["skip", "rollback"])
@@ -180,6 +183,21 @@ def test_gradients_that_are_no_numbers_end_a_run_without_a_policy(run: Run, pois
         match=r"diverged at step 81: loss [\d.]+, gradient norm nan, first in the gradient of model\.layers\.1\.mlp",
     ):
         run(on_spike="warn", monitor_every=0)
+
+
+def test_a_time_budget_is_measured_through_trouble(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timed steps belong to no run yet, so what they meet is answered when the run meets it again."""
+    poison(monkeypatch, 1)
+    config = TrainConfig(
+        steps=20, sequence_length=32, batch_size=16, micro_batch_size=16, evaluate_every=0, on_spike="rollback",
+        monitor_every=0,
+    )  # fmt: skip
+    summary = train(tokens, tmp_path, model=MODEL, config=config, device="cpu", threads=1, time_budget_seconds=1e-3)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert kinds(events) == ["not finite", "rollback"]
+    assert summary["steps"] == 20
 
 
 def change_weights_after_the_fault(

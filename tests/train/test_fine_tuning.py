@@ -69,6 +69,24 @@ def test_training_begins_with_the_folders_weights(corpus: SimpleNamespace, llama
         train(corpus.tokens, run, model=shape(llama), config=SETTINGS, seed=3, device="cpu", init=other)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(
+    value: float, corpus: SimpleNamespace, llama: Path, tmp_path: Path
+) -> None:
+    """No learning rate would help."""
+    broken = SmolLM(shape(llama), 512, seed=9)
+    with torch.no_grad():
+        broken.model.layers[1].mlp.down_proj.weight[0, 0] = value
+    save_pretrained(broken, tmp_path / "broken", end_of_document=0)
+    with pytest.raises(
+        SmolfastError, match=r"broken: the weight model\.layers\.1\.mlp\.down_proj\.weight holds NaN or"
+    ):
+        train(
+            corpus.tokens, tmp_path / "run", model=shape(llama), config=SETTINGS, device="cpu", init=tmp_path / "broken"
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_longer_context_and_more_heads(llama: Path) -> None:
     config = shape(llama, mtp_heads=2, rope_theta=5e5, max_position_embeddings=256, yarn_factor=4.0)
     model, source, fresh = SmolLM(config, 512, seed=4), load_pretrained(llama), SmolLM(config, 512, seed=4)

@@ -49,6 +49,13 @@ def stopped(corpus: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -
     return output
 
 
+@pytest.fixture(scope="module")
+def finished(corpus: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("finished") / "run"
+    run(corpus, output)
+    return output
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -101,6 +108,33 @@ def test_a_finished_run_that_lost_model_and_checkpoints_is_not_begun_anew(
         run(corpus, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_finished_run_whose_model_is_broken_writes_it_again(
+    name: str, lose: Any, corpus: SimpleNamespace, finished: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "run"))
+    (output / "model" / "README.md").write_text("mine")
+    lose(output / "model" / name)
+    assert run(corpus, output)["resumed_from_step"] == 8
+    assert contents(output / "model") == contents(finished / "model") | {"README.md": b"mine"}
+    lose(output / "model" / name)
+    shutil.rmtree(output / "checkpoints")
+    with pytest.raises(SmolfastError, match="has no sound checkpoint"):
+        run(corpus, output)
+
+
+def test_a_finished_run_whose_configuration_was_edited_stays(
+    corpus: SimpleNamespace, finished: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "run"))
+    config = output / "model" / "config.json"
+    config.write_text(config.read_text() + " ")
+    before = contents(output)
+    assert run(corpus, output)["steps"] == 8
+    assert contents(output) == before
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(corpus: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(Stop):
         run(corpus, tmp_path, stop=2)
@@ -132,9 +166,13 @@ def test_lost_events_are_an_error(corpus: SimpleNamespace, tmp_path: Path) -> No
         run(corpus, tmp_path, config=config)
 
 
-def test_a_record_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text("[1]")
-    with pytest.raises(SmolfastError, match=r"run\.json is no record of a run"):
+@pytest.mark.parametrize(
+    ("text", "what"), [("[1]", "is no record of a run"), ("", "is not valid JSON"), ('{"a": ', "is not valid JSON")]
+)
+def test_a_record_that_is_none(text: str, what: str, tmp_path: Path) -> None:
+    """To delete it alone would be a dead end: a folder without a record is refused."""
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(SmolfastError, match=rf"run\.json {what}.*; bring it back, or choose another output or delete"):
         RunRecord(tmp_path, {})
 
 

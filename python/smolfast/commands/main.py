@@ -28,6 +28,7 @@ from smolfast.commands.split import add_split
 from smolfast.commands.tokenize import add_tokenize
 from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
+from smolfast.files import finite
 
 _EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
@@ -93,7 +94,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(finite(result)))
         return
     from smolfast.dedup.histogram import draw
 

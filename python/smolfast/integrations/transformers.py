@@ -61,6 +61,9 @@ def attention_mask_for(
         masks of the model's own, holes in a window (it counts columns, real or not), a static cache in a graph.
     """
     compiling = torch.compiler.is_compiling()
+    if attention_mask is not None and attention_mask.ndim == 3:
+        # `generate` asks before each step with a static cache, and the model asks again with the answer.
+        return attention_mask
     real = None if attention_mask is None else attention_mask[:, kv_offset : kv_offset + kv_length].bool()
     # transformers forbids to leave the mask out where it isn't plain, and in each step of a compiled generation. It
     # does so for packed batches too, which are masked by their positions.

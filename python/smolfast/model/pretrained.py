@@ -112,9 +112,13 @@ def initial_weights(model: SmolLM, folder: Path) -> None:
     lacks stay random.
 
     Raises:
-        SmolfastError: the folder can't be read, or its model has another shape or another number of rows.
+        SmolfastError: the folder can't be read, its weights aren't all finite, or its model has another shape or
+            another number of rows.
     """
     source = load_pretrained(folder)
+    for name, weight in source.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise SmolfastError(f"{folder}: the weight {name} holds NaN or infinity; go on from another model")
     for key in _SHAPE:
         theirs, ours = getattr(source.config, key), getattr(model.config, key)
         if theirs != ours:

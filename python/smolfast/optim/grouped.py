@@ -12,11 +12,16 @@ from torch import Tensor
 from smolfast.errors import SmolfastError
 from smolfast.optim.agreement import check_agreement
 
+# What torch's wrappers put into the names of parameters.
+_WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
 
 class GroupedOptimizer(torch.optim.Optimizer, ABC):
     """Subclasses say what a group's step is, and what is wrong with a group."""
 
     _process_group: Any = None
+    essential_options: tuple[str, ...] = ()
+    """Options without which a group of a saved state can't be understood."""
 
     @abstractmethod
     def step_group(self, group: dict[str, Any]) -> None:
@@ -33,6 +38,29 @@ class GroupedOptimizer(torch.optim.Optimizer, ABC):
         except SmolfastError:
             self.param_groups.pop()
             raise
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """As torch's, but what belongs to a parameter goes to the one of its name, where both sides have names.
+
+        Raises:
+            SmolfastError: the state is another optimiser's, or groups other parameters together.
+        """
+        state = dict(state_dict)
+        saved, ours = list(state["param_groups"]), self.param_groups
+        needed = {"params", *self.essential_options}
+        if missing := next((needed - set(group) for group in saved if not needed <= set(group)), None):
+            raise SmolfastError(
+                f"{type(self).__name__}: the state has groups without {', '.join(sorted(missing))}, so another "
+                f"optimiser saved it; load one of {type(self).__name__}"
+            )
+        if all(group.get("param_names") for group in (*saved, *ours)):
+            state["param_groups"] = in_order_of(ours, saved, type(self).__name__)
+        elif [len(group["params"]) for group in saved] != [len(group["params"]) for group in ours]:
+            raise SmolfastError(
+                f"{type(self).__name__}: the state is of groups of {_sizes(saved)} parameters, and these are of "
+                f"{_sizes(ours)}; make the optimiser as it was made when the state was saved"
+            )
+        super().load_state_dict(state)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -65,6 +93,43 @@ def named_parameters(group: dict[str, Any]) -> list[tuple[str, Tensor]]:
     """A group's parameters with their names, or numbers where they have none."""
     names = group.get("param_names") or [f"parameter {index}" for index in range(len(group["params"]))]
     return list(zip(names, group["params"], strict=True))
+
+
+def in_order_of(ours: list[dict[str, Any]], saved: list[dict[str, Any]], optimizer: str) -> list[dict[str, Any]]:
+    """Saved groups, and the parameters in each, in the order of ours, by name.
+
+    Wrappers' parts of names (torch.compile's, DistributedDataParallel's) don't count. Parameters that were all renamed
+    stay in their order, as torch has it.
+
+    Raises:
+        SmolfastError: the same names, and not the same groups of them, or only some of the names.
+    """
+    theirs = [dict(zip(map(_plain, group["param_names"]), group["params"], strict=True)) for group in saved]
+    mine = [[_plain(name) for name in group["param_names"]] for group in ours]
+    known, wanted = {name for group in theirs for name in group}, {name for names in mine for name in names}
+    if not known & wanted and [len(group) for group in theirs] == [len(names) for names in mine]:
+        return [{**group, "param_names": own["param_names"]} for group, own in zip(saved, ours, strict=True)]
+    found = []
+    for names, own in zip(mine, ours, strict=True):
+        index = next((index for index, group in enumerate(theirs) if group.keys() == set(names)), None)
+        if index is None:
+            strange = sorted(known ^ wanted)
+            what = f"{strange[0]} is in one alone" if strange else f"{names[0]} is in a group of others there"
+            raise SmolfastError(
+                f"{optimizer}: the state is of other groups of parameters than these: {what}; make the optimiser as it "
+                "was made when the state was saved"
+            )
+        params = [theirs[index][name] for name in names]
+        found.append({**saved[index], "params": params, "param_names": own["param_names"]})
+    return found
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _sizes(groups: list[dict[str, Any]]) -> str:
+    return ", ".join(str(len(group["params"])) for group in groups)
 
 
 def check_numbers(name: str, values: dict[str, Any]) -> None:

@@ -29,6 +29,9 @@ ADAMW_DEFAULTS: dict[str, Any] = {
 # one.
 _EMBEDDINGS = ("embed*", "*embed", "*embedding", "*embeddings", "*embed_tokens", "wte", "wpe")
 _HEADS = ("lm_head", "head", "output", "unembed*", "classifier", "score")
+# Vectors or tables under a name of their own: biases of experts [experts, n], rows that are looked up or put before a
+# sequence, scales of a norm for each head, Mamba's decay rates.
+_VECTORS = ("*bias", "*bias_table", "*_token", "*_tokens", "latents", "*norm", "*Norm", "A_log")
 _CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
@@ -51,7 +54,8 @@ def assign_algorithm(name: str, parameter: Tensor, module: nn.Module | None = No
        convolutions.
     3. The weight of a module called embed…, …embed, …embedding(s), wte, wpe, or a parameter of such a name: AdamW.
     4. The weight of a module called lm_head, head, output, unembed…, classifier, score, or such a parameter: AdamW.
-    5. All other matrices: Muon.
+    5. The same of …bias, …bias_table, …_token(s), latents, …norm, A_log, whose rows are vectors by themselves: AdamW.
+    6. All other matrices: Muon.
 
     Args:
         name: as from `named_parameters()`. module: what holds the parameter.
@@ -61,7 +65,7 @@ def assign_algorithm(name: str, parameter: Tensor, module: nn.Module | None = No
     if isinstance(module, _NO_MATRICES):
         return "adamw"
     names = (_owner(name).rpartition(".")[2], name.rpartition(".")[2])
-    patterns = (*_EMBEDDINGS, *_HEADS)
+    patterns = (*_EMBEDDINGS, *_HEADS, *_VECTORS)
     return "adamw" if any(fnmatch.fnmatchcase(last, pattern) for last in names for pattern in patterns) else "muon"
 
 
@@ -132,6 +136,8 @@ class MuonAdamW(GroupedOptimizer):
         check_numbers("MuonAdamW", {f"adamw_{name}": options["adamw"][name] for name in ("lr", "weight_decay", "eps")})
         # torch's schedulers look for momentum among the defaults.
         super().__init__(_groups(model, options, muon, adamw, overrides or {}), dict(options["muon"]))
+
+    essential_options = ("algorithm",)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Groups say their "algorithm"; options left out take that algorithm's defaults."""

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from smolfast.config import DistillConfig, ModelConfig, TrainConfig
+from smolfast.files import finite
 from smolfast.io.background import Background
 from smolfast.io.keep_apart import check_apart
 from smolfast.model.flops import flops_per_token
@@ -41,12 +42,13 @@ from smolfast.train.distillation.teaching import Teaching
 from smolfast.train.opening import open_run
 from smolfast.train.ranks import Ranks, local
 from smolfast.train.run import Run
+from smolfast.train.run_record import MODEL_FILES
 from smolfast.train.saving import facts, restore, save_model, snapshot
 from smolfast.train.schedule import rate_scale
 from smolfast.train.signals import DeferredSignals
 from smolfast.train.trouble.answer import RollBack, is_taken, roll_back
 from smolfast.train.watch.attention_logits import LargestLogits
-from smolfast.train.watch.events import EventLog, finite
+from smolfast.train.watch.events import EventLog
 from smolfast.train.watch.metrics_log import MetricsLog
 from smolfast.train.watch.speed import Speedometer, peak_flops
 from smolfast.workers import Workers
@@ -294,19 +296,20 @@ def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallb
                 ranks.wait()
                 signals.raise_again()
         last = ranks.tell(metrics.last)
-    save_model(run)
-    summary = {
+    files = save_model(run)
+    summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
         "steps": run.steps,
         "tokens": last["tokens"],
-        "loss": finite(last["loss"]),
+        "loss": last["loss"],
         "held_out_loss": last.get("held_out_loss"),
         "seconds": last["seconds"],
         "events": run.events.count,
         "resumed_from_step": resumed_from,
     }
+    summary = finite(summary)
     if ranks.first:
-        run.record.write({**facts(run), "summary": summary})
+        run.record.write({**facts(run), "summary": summary, MODEL_FILES: files})
     return summary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from smolfast.train.run import Run
 from smolfast.train.run_record import RunRecord
 from smolfast.train.saving import facts
+from smolfast.train.trouble.answer import RollBack
 
 _TIMED_STEPS = 3
 _MIN_STEPS = 20
@@ -46,10 +48,15 @@ def _seconds_a_step(
     run: Run, take_step: Callable[[Run, int], object], held_out_losses: Callable[[Run], object]
 ) -> float:
     """Time a few steps and the quick evaluation; leaves the run in need of a new start."""
-    take_step(run, 0)
+
+    def timed(step: int) -> None:
+        with contextlib.suppress(RollBack):  # the run will answer it
+            take_step(run, step)
+
+    timed(0)
     started = time.perf_counter()
     for step in range(_TIMED_STEPS):
-        take_step(run, step)
+        timed(step)
     each = (time.perf_counter() - started) / _TIMED_STEPS
     if run.config.evaluate_every:
         started = time.perf_counter()

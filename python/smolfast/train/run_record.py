@@ -15,6 +15,8 @@ from smolfast.errors import SmolfastError
 from smolfast.files import naming, read_json, write_json
 
 RUN_FILE = "run.json"
+MODEL_FILES = "model_files"
+"""In the record of a finished run: the bytes of each file of its model."""
 _LEFT_BY_A_RUN = ("checkpoints", "metrics.jsonl", "events.jsonl", "model")
 
 
@@ -43,21 +45,34 @@ class RunRecord:
                     "it back, or choose another output or delete that folder"
                 )
             return
-        found = read_json(self.path)
+        try:
+            found = read_json(self.path)
+        except SmolfastError as error:
+            raise self._unreadable(str(error).partition(";")[0]) from error
         if not isinstance(found, dict):
-            raise SmolfastError(f"{self.path} is no record of a run; choose another output or delete that folder")
+            raise self._unreadable(f"{self.path} is no record of a run")
         if different := first_difference(identity, found):
             raise SmolfastError(
                 f"{output} holds a run with another {different}; choose another output or delete that folder"
             )
         self.values = found
 
+    def _unreadable(self, what: str) -> SmolfastError:
+        return SmolfastError(
+            f"{what}, and says what run {self.output} holds; bring it back, or choose another output or delete that "
+            "folder"
+        )
+
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run; None if it isn't finished, or its model is gone."""
-        if "summary" not in self.values or not (self.output / "model").exists():
+        """The summary of a finished run; None if it isn't finished, or a file of its model is gone or cut short."""
+        model = self.output / "model"
+        if "summary" not in self.values or not model.exists():
             return None
-        return dict(self.values["summary"])
+        with naming(self.path, "choose another output or delete that folder"):
+            files: dict[str, int] = self.values.get(MODEL_FILES, {})
+            whole = all((model / name).is_file() and _is_whole(model / name, size) for name, size in files.items())
+            return dict(self.values["summary"]) if whole else None
 
     @property
     def steps(self) -> int:
@@ -89,6 +104,12 @@ class RunRecord:
                 f"{self.output / 'checkpoints'} has no sound checkpoint, and this run has saved some ({lines:,} steps "
                 f"are in {metrics.name}); bring that folder back, or delete {self.output} to start over"
             )
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """A configuration may have been edited since."""
+    found = path.stat().st_size
+    return found == size if path.suffix == ".safetensors" else found > 0
 
 
 def first_difference(expected: Any, found: Any, prefix: str = "") -> str | None:

@@ -46,8 +46,9 @@ def restore(run: Run, passing_over: int = 0) -> int | None:
     return step
 
 
-def save_model(run: Run) -> None:
-    """Write the finished model, gathered whole if it lies in shards."""
+def save_model(run: Run) -> dict[str, int]:
+    """Write the finished model, gathered whole if it lies in shards; on the first rank, the bytes of each file."""
+    files: dict[str, int] = {}
     model = run.model
     if run.ranks.sharded:
         weights = checkpoint.whole(run.model.state_dict())
@@ -56,7 +57,9 @@ def save_model(run: Run) -> None:
     if run.ranks.first:
         with atomic_path(run.output / "model") as temporary:
             save_pretrained(model, temporary, end_of_document=run.end_of_document)
+            files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
     run.ranks.wait()
+    return files
 
 
 def facts(run: Run) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.errors import SmolfastError
-from smolfast.files import naming, write_text
+from smolfast.files import finite, naming, write_text
 
 
 class EventLog:
@@ -46,12 +46,3 @@ class EventLog:
             line = {"step": step, "event": event} | details
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(finite(line)) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """A JSON value with null for every number that JSON can't hold."""
-    if isinstance(value, float) and value - value != 0:
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error, naming, write_text
-from smolfast.train.watch.events import finite
+from smolfast.files import describe_os_error, finite, naming, write_text
 from smolfast.train.watch.tensorboard_log import TensorBoardLog
 from smolfast.train.watch.trackio_log import TrackioLog
 
