@@ -16,7 +16,7 @@ from typing import Any
 
 from smolfast.bench.compare import compare, last_on_this_hardware
 from smolfast.bench.results import Results, read_results, write_results
-from smolfast.commands.parsers import command
+from smolfast.commands.parsers import command, output_path
 from smolfast.errors import SmolfastError
 
 PARTS = ("text", "dedup", "attention", "loss", "optim")
@@ -45,7 +45,7 @@ def add_bench(commands: Any) -> None:
     )
     parser.add_argument("--benchmarks", type=Path, metavar="DIR", help="the benchmarks folder of a checkout (found)")
     out_help = "folder for the JSON files and report.html (benchmarks/results, and benchmarks/report.html)"
-    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help=out_help)
+    parser.add_argument("-o", "--output", "--out", type=output_path, metavar="DIR", help=out_help)
     draw_help = "measure nothing: draw the page again, from the results in that folder"
     parser.add_argument("--draw", action="store_true", help=draw_help)
     parser.add_argument(
@@ -87,8 +87,8 @@ def _bench(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
 
     folder = find_benchmarks(arguments.benchmarks)
     parts = _chosen(arguments.parts)
-    out = arguments.out or folder / "results"
-    page = arguments.out / "report.html" if arguments.out else folder / "report.html"
+    out = arguments.output or folder / "results"
+    page = arguments.output / "report.html" if arguments.output else folder / "report.html"
     if arguments.draw:
         return _draw(out, page)
     today = datetime.date.today().isoformat()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from smolfast import __version__
 from smolfast.commands.bench import add_bench
 from smolfast.commands.collect import add_collect
 from smolfast.commands.config import add_config
@@ -21,17 +20,27 @@ from smolfast.commands.evaluate import add_evaluate
 from smolfast.commands.export import add_export
 from smolfast.commands.generate import add_generate
 from smolfast.commands.normalize import add_normalize
-from smolfast.commands.parsers import CommandParser
+from smolfast.commands.overview import Groups, Overview
 from smolfast.commands.quickstart import add_quickstart
 from smolfast.commands.report import add_report
 from smolfast.commands.split import add_split
 from smolfast.commands.tokenize import add_tokenize
 from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
+from smolfast.progress import Console, bold, red
 
+_GROUPS: Groups = (
+    ("See it", (add_demo, add_quickstart)),
+    ("Clean and deduplicate text", (add_collect, add_normalize, add_dedup, add_split)),
+    (
+        "Train a model and use it",
+        (add_tokenize, add_train, add_evaluate, add_export, add_generate, add_distill_cache),
+    ),
+    ("Look", (add_report, add_bench, add_config)),
+)
 _EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
-_TRAIN_PACKAGES = ("torch", "pydantic", "tokenizers", "safetensors")
+_PACKAGES_OF_EXTRAS = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
 class _Terminated(BaseException):
@@ -42,25 +51,29 @@ class _Terminated(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    arguments = argparse.Namespace(goes_on=False)
+    """Run the command line; return the exit code. Without a word it says what there is."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = argparse.Namespace(goes_on=False, extra="train")
     before = {number: signal.signal(number, _terminate) for number in _terminating()}
     try:
+        if not argv:
+            _parser().print_help()
+            return 0
         _parser().parse_args(argv, arguments)
         run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
         result = run(arguments)
         if result is not None:
             _show(result, as_json=arguments.json)
+            _advise(arguments, result)
     except SmolfastError as error:
-        print(f"smolfast: error: {error}", file=sys.stderr)
+        _say_error(str(error))
         return _EXIT_BAD_INPUT
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _TRAIN_PACKAGES:
+        package = (error.name or "").split(".")[0]
+        if package not in _PACKAGES_OF_EXTRAS:
             raise
-        print(
-            f"smolfast: error: this command needs {error.name}; install it with: pip install 'smolfast[train]'",
-            file=sys.stderr,
-        )
+        # The smallest extra with all that the command needs, not with this package alone.
+        _say_error(f"this command needs {package}; install it with: pip install 'smolfast[{arguments.extra}]'")
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\nsmolfast: interrupted; {_what_next(arguments)}", file=sys.stderr)
@@ -72,6 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def _say_error(message: str) -> None:
+    print(red("smolfast: error:", sys.stderr), message, file=sys.stderr)
+
+
+def _advise(arguments: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """What to do with what was made."""
+    console = Console(quiet=arguments.quiet)
+    for line in arguments.after(arguments, result) if arguments.after else ():
+        console.line(f"{'next':<11} {line}")
 
 
 def _what_next(arguments: argparse.Namespace) -> str:
@@ -101,36 +125,10 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         if key == "near_by_jaccard":
             print("\n  ".join([key.replace("_", " "), *draw(value)]))
             continue
-        if isinstance(value, float):
-            shown = f"{value:.4f}"
-        else:
-            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-        print(f"{key.replace('_', ' '):<{width}}  {shown}")
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else str(value)
+        print(f"{key.replace('_', ' '):<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="smolfast",
-        description="From raw text to a trained, exported small language model, and every stage by itself.",
-    )
-    parser.add_argument("--version", action="version", version=f"smolfast {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (
-        add_demo,
-        add_quickstart,
-        add_collect,
-        add_normalize,
-        add_dedup,
-        add_split,
-        add_tokenize,
-        add_distill_cache,
-        add_train,
-        add_evaluate,
-        add_export,
-        add_generate,
-        add_report,
-        add_bench,
-        add_config,
-    ):
-        add(commands)
-    return parser
+def _parser() -> Overview:
+    return Overview(_GROUPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add_strict(parser)
 
 
-def add_strict(parser: argparse.ArgumentParser) -> None:
+def add_strict(parser: Any) -> None:
     """`--strict`."""
     parser.add_argument(
         "--strict", action="store_true", help="fail if a file of a given folder is passed over; else they are listed"
     )
 
 
-def add_column_types(parser: argparse.ArgumentParser) -> None:
+def add_column_types(parser: Any) -> None:
     """`--column-type`, a list of names and types."""
     parser.add_argument(
         "--column-type",
@@ -70,6 +71,11 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPUs to use; 0 for all (0); results do not depend on it",
     )
+
+
+def as_words(*words: object) -> str:
+    """A command that can be pasted into a shell."""
+    return shlex.join(map(str, words))
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -109,13 +115,16 @@ def run_stage(
     """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way."""
     output = check_path(arguments.output)
     place = Path(os.path.realpath(output))
+    console = Console(quiet=arguments.quiet)
     runner = Runner(
         place.parent / RECORDS,
-        Console(quiet=arguments.quiet),
+        console,
         on_change="redo" if arguments.overwrite else "refuse",
     )
     stage = Stage(name, inputs, output, parameters, work, resumable, place.name, writes)
-    return runner.run(stage)
+    summary = runner.run(stage)
+    console.line(f"{'written to':<11} {output}")
+    return summary
 
 
 def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> Sources:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolfast.commands.options import add_config_options, add_threads, load_config, run_stage
+from smolfast.commands.options import add_config_options, add_threads, as_words, load_config, run_stage
 from smolfast.commands.parsers import add_output, at_least, command, minutes
 from smolfast.errors import SmolfastError
 from smolfast.io.keep_apart import check_apart
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_train(commands: Any) -> None:
     """The parser of `smolfast train`."""
     parser = command(
-        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
+        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint.", _after
     )
     parser.set_defaults(goes_on=True)
     parser.add_argument(
@@ -54,6 +54,15 @@ def add_train(commands: Any) -> None:
     add_config_options(parser)
 
 
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    if arguments.dry_run:
+        return []
+    model, tokens = arguments.output / "model", next(iter(named_folders(arguments.tokens).values()))
+    tokenizer = tokens.with_name(tokens.name + "-tokenizer")
+    found = tokenizer if tokenizer.is_dir() else "TOKENIZER"
+    return [as_words("smolfast", "export", model, "--tokenizer", found, "-o", "export")]
+
+
 def _add_dry_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("dry run, without TOKENS")
     group.add_argument(
@@ -79,7 +88,7 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
 
         return run(arguments, config)
     if not arguments.tokens or arguments.output is None:
-        raise SmolfastError("train: give TOKENS and -o PATH, or --dry-run")
+        raise SmolfastError("train: give TOKENS and -o DIR, or --dry-run")
     return _on_ranks(arguments, config)
 
 
