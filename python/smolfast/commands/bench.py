@@ -32,19 +32,24 @@ def add_bench(commands: Any) -> None:
         "bench",
         _bench,
         "Measure ours beside every peer that is installed; tables, JSON and a page with plots.",
+        _after,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="small inputs, three rounds, no download: under 3 minutes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of a measurement (5; with --quick at most 3)")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds of a measurement (default: 5; with --quick at most 3)"
+    )
     parser.add_argument(
         "--cache",
         type=Path,
         default=Path("~/.cache/smolfast-corpus"),
         metavar="DIR",
-        help="where downloaded documents are kept (~/.cache/smolfast-corpus)",
+        help="where downloaded documents are kept (default: ~/.cache/smolfast-corpus)",
     )
-    parser.add_argument("--benchmarks", type=Path, metavar="DIR", help="the benchmarks folder of a checkout (found)")
-    out_help = "folder for the JSON files and report.html (benchmarks/results, and benchmarks/report.html)"
+    parser.add_argument(
+        "--benchmarks", type=Path, metavar="DIR", help="the benchmarks folder of a checkout (default: found)"
+    )
+    out_help = "folder for the JSON files and report.html (default: benchmarks/results, the page beside it)"
     parser.add_argument("-o", "--output", "--out", type=output_path, metavar="DIR", help=out_help)
     draw_help = "measure nothing: draw the page again, from the results in that folder"
     parser.add_argument("--draw", action="store_true", help=draw_help)
@@ -61,8 +66,12 @@ def add_bench(commands: Any) -> None:
         type=float,
         default=0.15,
         metavar="SHARE",
-        help="a slowdown up to this is chance, or up to the spread of the rounds if that is more (0.15)",
+        help="a slowdown up to this is chance, or up to the spread of the rounds if that is more (default: 0.15)",
     )
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [f"open {result['report']} in a browser"]
 
 
 def find_benchmarks(given: Path | None) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 from smolfast.commands.options import add_config_options, load_config
 from smolfast.commands.parsers import at_least, command
+from smolfast.errors import SmolfastError
 
 
 def add_generate(commands: Any) -> None:
@@ -28,6 +29,10 @@ def add_generate(commands: Any) -> None:
 def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     from smolfast.model.generate import complete
 
+    if arguments.model.is_dir() and not (arguments.model / "tokenizer.json").exists():
+        raise SmolfastError(
+            f"{arguments.model} holds no tokenizer.json, so it is no export; give a folder that `smolfast export` wrote"
+        )
     config = load_config(arguments)
     chosen = {
         name: value

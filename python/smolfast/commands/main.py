@@ -126,8 +126,16 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
             print("\n  ".join([key.replace("_", " "), *draw(value)]))
             continue
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else str(value)
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else _in_words(value)
         print(f"{key.replace('_', ' '):<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def _parser() -> Overview:

@@ -70,7 +70,7 @@ def add_text_rules(parser: argparse.ArgumentParser) -> None:
         "--blank-lines", type=blank_lines, metavar="N", help="at most N after each other, or all (1 with --clean)"
     )
     forms = ("NFC", "NFD", "NFKC", "NFKD", "none")
-    group.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
+    group.add_argument("--form", choices=forms, default="NFC", help="normalisation form (default: NFC)")
     group.add_argument("--stream-safe", action="store_true", help="no more than 30 marks after each other")
     group.add_argument(
         "--redact",

@@ -19,14 +19,22 @@ from smolfast.pipeline.stages import Runner, Stage, Work
 from smolfast.progress import Console
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """`--text-column`, `--errors` and `--strict`."""
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column or JSON key with the text (text)")
+def add_reading(
+    parser: argparse.ArgumentParser, *, text_column: str | None = "text", errors: str | None = "fail", note: str = ""
+) -> None:
+    """`--text-column`, `--errors` and `--strict`; `note` says in words what a default of None is."""
+    parser.add_argument(
+        "--text-column",
+        default=text_column,
+        metavar="NAME",
+        help=f"column or JSON key with the text (default: {text_column or note})",
+    )
     parser.add_argument(
         "--errors",
         choices=("fail", "replace", "skip"),
-        default="fail",
-        help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out (fail)",
+        default=errors,
+        help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out "
+        f"(default: {errors or note})",
     )
     add_strict(parser)
 
@@ -69,8 +77,15 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=0,
         metavar="N",
-        help="CPUs to use; 0 for all (0); results do not depend on it",
+        help="CPUs to use; 0 for all (default: 0); results do not depend on it",
     )
+
+
+def check_model(path: Path) -> Path:
+    """A folder with a model in it; raises SmolfastError with the likeliest mistake."""
+    if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
+        raise SmolfastError(f"{path} is the folder of a run; give {path / 'model'}")
+    return path
 
 
 def as_words(*words: object) -> str:
@@ -89,7 +104,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, for example --set train.steps=100"
     )
-    parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random (0)")
+    parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random (default: 0)")
 
 
 def load_config(arguments: argparse.Namespace) -> Any:

@@ -68,15 +68,15 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"{start} {' '.join(message.split())}; see {self.prog} --help\n")
 
     def _usage_line(self) -> str:
-        parts = [self.prog]
+        words, required = [], []
         for action in self._actions:
             name = str(action.metavar or action.dest)
-            if action.option_strings and action.required:
-                parts.append(f"{action.option_strings[0]} {name}")
-            elif not action.option_strings:
+            if not action.option_strings:
                 several = {"+": f"{name}…", "*": f"[{name}…]", argparse.PARSER: f"{name} …"}
-                parts.append(several.get(str(action.nargs), name))
-        return " ".join([*parts, "[options]"])
+                words.append(several.get(str(action.nargs), name))
+            elif action.required:
+                required.append(f"{action.option_strings[0]} {name}")
+        return " ".join([self.prog, *words, *required, "[options]"])
 
     def _unknown(self, words: list[str]) -> str:
         option = next((word for word in words if word.startswith("-")), None)

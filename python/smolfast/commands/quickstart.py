@@ -37,7 +37,7 @@ def add_quickstart(commands: Any) -> None:
         type=output_path,
         default=Path("smolfast-out"),
         metavar="DIR",
-        help="run folder (smolfast-out)",
+        help="run folder (default: smolfast-out)",
     )
     parser.add_argument("--minutes", type=minutes, metavar="M", help="fit the whole run into about M minutes")
     parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings")

@@ -36,8 +36,7 @@ def add_tokenize(commands: Any) -> None:
         "the assistant says will be learned; needs --tokenizer",
     )
     add_output(parser, "folder for the token files; a tokenizer that is trained goes to DIR-tokenizer")
-    add_reading(parser)
-    parser.set_defaults(text_column=None)  # `text`, or with --chat `messages`
+    add_reading(parser, text_column=None, note="text, or with --chat messages")
     add_config_options(parser)
 
 

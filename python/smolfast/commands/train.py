@@ -28,14 +28,14 @@ def add_train(commands: Any) -> None:
         "tokens",
         nargs="*",
         metavar="[NAME=]TOKENS",
-        help="folder that `smolfast tokenize` wrote; several with a name each, which train.mixture gives weights",
+        help="folder that `smolfast tokenize` wrote; several need a name each, by which train.mixture gives weights",
     )
     add_output(parser, "folder for checkpoints, metrics.jsonl and the final model", required=False)
     parser.add_argument(
         "--parallel",
         choices=("ddp", "fsdp"),
         default="ddp",
-        help="under torchrun: every process has the whole model (ddp), or a shard of it (fsdp) (ddp)",
+        help="under torchrun: every process has the whole model (ddp), or a shard of it (fsdp) (default: ddp)",
     )
     _add_dry_run(parser)
     parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
@@ -68,10 +68,14 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="check the configuration, say what the run would take, and train nothing"
     )
-    group.add_argument("--gpus", type=at_least(1), default=1, metavar="N", help="GPUs, one rank each (1)")
-    group.add_argument("--gpu", choices=tuple(GPUS), default="h100", help="which (h100)")
+    group.add_argument("--gpus", type=at_least(1), default=1, metavar="N", help="GPUs, one rank each (default: 1)")
+    group.add_argument("--gpu", choices=tuple(GPUS), default="h100", help="which kind of them (default: h100)")
     group.add_argument(
-        "--mfu", type=float, default=0.3, metavar="SHARE", help="share of the GPUs' bf16 peak to reckon with (0.3)"
+        "--mfu",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="share of the GPUs' bf16 peak to reckon with (default: 0.3)",
     )
 
 
