@@ -143,50 +143,37 @@ import sys
 for name in {names!r}:
     sys.modules[name] = None
 from smolfast.cli import main
-sys.exit(main({words!r}))
+for words in {commands!r}:
+    print(main(words.split()), file=sys.stderr)
 """
-
-
-def without(names: list[str], *words: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process that can't import some packages."""
-    code = BLOCKED.format(names=names, words=[str(word) for word in words])
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-
 TORCH = ["torch", "tokenizers", "safetensors", "transformers"]
 
 
-def test_collect_and_split_need_pydantic_alone(tmp_path: Path) -> None:
-    pytest.importorskip("pydantic")
-    (tmp_path / "in.jsonl").write_text(
-        "".join(
-            f'{{"text": "Document {index} has words enough to be taken, and more than sixty-four bytes."}}\n'
-            for index in range(90)
-        )
-    )
-    done = without(TORCH, "collect", tmp_path / "in.jsonl", "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    done = without(TORCH, "split", tmp_path / "out" / "documents.parquet", "-o", tmp_path / "split")
-    assert done.returncode == 0, done.stderr
-    assert without(TORCH, "config", "--json").returncode == 0
+def without(names: list[str], folder: Path, *commands: str) -> list[str]:
+    """What commands say on stderr in a process that can't import some packages, each with its exit code after it."""
+    code = BLOCKED.format(names=names, commands=commands)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True)
+    return done.stderr.splitlines()
 
 
-@pytest.mark.parametrize(
-    ("missing", "words", "package", "extra"),
-    [
-        (["pydantic", *TORCH], "collect -o {}", "pydantic", "config"),
-        (["pydantic", *TORCH], "train --dry-run", "pydantic", "train"),
-        (TORCH, "train --dry-run", "torch", "train"),
-        (TORCH, "generate {}", "torch", "train"),
-    ],
-)
-def test_the_smallest_extra_is_named(missing: list[str], words: str, package: str, extra: str, tmp_path: Path) -> None:
+def missing(package: str, extra: str) -> list[str]:
+    remedy = f"this command needs {package}; install it with: pip install 'smolfast[{extra}]'"
+    return [f"smolfast: error: {remedy}", "2"]
+
+
+def test_what_needs_no_torch_works_without_it_and_the_rest_names_the_smallest_extra(tmp_path: Path) -> None:
     pytest.importorskip("pydantic")
-    done = without(missing, *words.format(tmp_path / "out").split())
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"smolfast: error: this command needs {package}; install it with: pip install 'smolfast[{extra}]'\n"
-    )
+    text = "Document {} has words enough to be taken, which means more than sixty-four bytes of them."
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "{text.format(number)}"}}\n' for number in range(90)))
+    works = ["collect in.jsonl -o out --quiet", "split out/documents.parquet -o split --quiet", "config --json"]
+    fails = ["train --dry-run", "generate out"]
+    assert without(TORCH, tmp_path, *works) == ["0"] * 3
+    assert without(TORCH, tmp_path, *fails) == 2 * missing("torch", "train")
+
+
+def test_without_pydantic_each_command_names_the_extra_that_is_enough(tmp_path: Path) -> None:
+    said = without(["pydantic", *TORCH], tmp_path, "collect -o out", "config", "split in -o out", "train --dry-run")
+    assert said == 3 * missing("pydantic", "config") + missing("pydantic", "train")
 
 
 def test_advice_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,7 +123,8 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     width = max((len(key) for key in result), default=0)
     for key, value in result.items():
         if key == "near_by_jaccard":
-            print("\n  ".join([key.replace("_", " "), *draw(value)]))
+            if value:
+                print("\n  ".join([key.replace("_", " "), *draw(value)]))
             continue
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else _in_words(value)
