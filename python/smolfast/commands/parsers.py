@@ -42,6 +42,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*arguments, **{"formatter_class": HelpFormatter, **options})
         self._positionals.title = "arguments"
         self.verbs: dict[str, CommandParser] = {}
+        self._words: list[str] = []
 
     def add_verb(self, name: str, help_text: str) -> CommandParser:
         """The parser of what follows the word `name`, where that stands first."""
@@ -52,6 +53,7 @@ class CommandParser(argparse.ArgumentParser):
         """As argparse does, but nothing stays unknown; after one of the verbs, by the verb's parser."""
         if args and args[0] in self.verbs:
             return self.verbs[args[0]].parse_known_args(args[1:], namespace)
+        self._words = list(args or ())
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown))
@@ -63,7 +65,10 @@ class CommandParser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2 and one line."""
+        """Exit with 2 and one line. A mistyped option explains more than what is missing then."""
+        mistyped = [word for word in self._words if word.startswith("--") and not self._is_option(word)]
+        if "arguments are required" in message and mistyped:
+            message = self._unknown(mistyped)
         start = red(f"{self.prog}: error:", sys.stderr)
         self.exit(2, f"{start} {' '.join(message.split())}; see {self.prog} --help\n")
 
@@ -77,6 +82,9 @@ class CommandParser(argparse.ArgumentParser):
             elif action.required:
                 required.append(f"{action.option_strings[0]} {name}")
         return " ".join([self.prog, *words, *required, "[options]"])
+
+    def _is_option(self, word: str) -> bool:
+        return any(option.startswith(word.partition("=")[0]) for option in self._option_string_actions)
 
     def _unknown(self, words: list[str]) -> str:
         option = next((word for word in words if word.startswith("-")), None)
