@@ -204,3 +204,22 @@ def test_no_option_is_shown_without_help() -> None:
                 assert action.help, f"{name} {action.option_strings or action.dest}"
 
     look(_parser(), "smolfast")
+
+
+@pytest.mark.parametrize("words", ["export {} --tokenizer x -o o", "split {} -o o", "generate {}", "report {}"])
+def test_a_name_that_is_too_long_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers")
+    assert main(words.format("a" * 300).split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("smolfast: error: ") and error.count("\n") == 1 and "long" in error.lower()
+
+
+def test_a_run_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    run = str(tmp_path / "run")
+    assert main(["export", run, "--tokenizer", "x", "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"smolfast: error: {run} is the folder of a run; give {run}/model\n"
+    assert main(["generate", f"{run}/model"]) == 2
+    assert f"{run}/model holds no tokenizer.json, so it is no export" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import signal
 import sys
@@ -74,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         # The smallest extra with all that the command needs, not with this package alone.
         _say_error(f"this command needs {package}; install it with: pip install 'smolfast[{arguments.extra}]'")
+        return _EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _say_error(f"the path {str(error.filename)[:60]}… is longer than this file system allows; give a shorter one")
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\nsmolfast: interrupted; {_what_next(arguments)}", file=sys.stderr)

@@ -81,11 +81,18 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_model(path: Path) -> Path:
-    """A folder with a model in it; raises SmolfastError with the likeliest mistake."""
-    if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
+def holds(folder: Path, name: str) -> bool:
+    """Whether a file is there, and the way to it too."""
+    try:
+        return (folder / name).is_file()
+    except (OSError, ValueError):  # a name that is too long, or with a zero byte
+        return False
+
+
+def check_model(path: Path) -> None:
+    """Raise SmolfastError for a run's folder, which has the model in a folder of its own."""
+    if not holds(path, "config.json") and holds(path, "model/config.json"):
         raise SmolfastError(f"{path} is the folder of a run; give {path / 'model'}")
-    return path
 
 
 def as_words(*words: object) -> str:

@@ -58,7 +58,7 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
     if arguments.dry_run:
         return []
     model, tokens = arguments.output / "model", next(iter(named_folders(arguments.tokens).values()))
-    tokenizer = tokens.with_name(tokens.name + "-tokenizer")
+    tokenizer = tokens.parent / f"{tokens.name}-tokenizer"
     found = tokenizer if tokenizer.is_dir() else "TOKENIZER"
     return [as_words("smolfast", "export", model, "--tokenizer", found, "-o", "export")]
 
