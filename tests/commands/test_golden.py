@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from smolfast import progress
 from smolfast.commands.main import _parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,6 +160,7 @@ def folder_of_material() -> Iterator[None]:
         texts.append(f"Page {page}. " + " ".join(f"The {a} and the {b} of day {day}." for a, b, day in things))
     texts[1] = texts[0].replace("The river", "A river", 1)
     before, environment = Path.cwd(), dict(os.environ)
+    seconds, progress._LINE_SECONDS = progress._LINE_SECONDS, float("inf")  # no line more on a slow machine
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
@@ -171,6 +173,7 @@ def folder_of_material() -> Iterator[None]:
             shutil.copy(ROOT / "benchmarks" / "results" / "dedup.json", "results")
             yield
         finally:
+            progress._LINE_SECONDS = seconds
             os.chdir(before)
             os.environ.clear()
             os.environ.update(environment)
