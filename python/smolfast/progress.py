@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 ProgressCallback = Callable[[float, float, str], None]
 """Called with work done, work in all (same unit) and a short note."""
@@ -34,6 +35,38 @@ def format_bytes(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def describe_end(summary: Mapping[str, Any], seconds: float) -> str:
+    """The end of a piece of work in a line: its time, its rate, and what became of documents or tokens."""
+    said = f"done in {format_seconds(seconds)}"
+    seconds = max(seconds, 1e-3)
+    if {"documents_in", "documents_out", "bytes_in", "bytes_out"} <= summary.keys():
+        before, after = summary["documents_in"], summary["documents_out"]
+        removed = f" ({1 - after / before:.1%} removed)" if after < before else ""
+        return (
+            f"{said}, {format_bytes(summary['bytes_in'] / seconds)}/s: {before:,} → {after:,} documents{removed}, "
+            f"{format_bytes(summary['bytes_in'])} → {format_bytes(summary['bytes_out'])}"
+        )
+    if {"tokens", "steps", "seconds"} <= summary.keys():
+        rate = summary["tokens"] / max(summary["seconds"], 1e-3)
+        return f"{said}: {summary['steps']:,} steps, {summary['tokens']:,} tokens, {rate:,.0f} tokens/s"
+    return said
+
+
+def red(text: str, stream: TextIO) -> str:
+    """The text in red, where the stream is a terminal that has colours and NO_COLOR isn't set."""
+    return f"\x1b[31m{text}\x1b[0m" if has_colours(stream) else text
+
+
+def bold(text: str, stream: TextIO) -> str:
+    """The text in bold letters, where `red` would be red."""
+    return f"\x1b[1m{text}\x1b[0m" if has_colours(stream) else text
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether escape codes are for a person's eyes there (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 class Console:
     """Where a command says what it is doing."""
 
@@ -59,25 +92,32 @@ class Console:
 
     def progress(self, label: str) -> ProgressCallback:
         """A callback for one stage, `label` before its bar or lines."""
-        started = time.monotonic()
-        last = started if not self._bar else 0.0
+        last = time.monotonic() if not self._bar else 0.0
+        first: tuple[float, float] | None = None
 
         def show(done: float, total: float, note: str = "") -> None:
-            nonlocal last
+            nonlocal last, first
             now = time.monotonic()
+            # What came before the first piece of work was setting up, and that piece itself is slow: neither is rate.
+            if first is None and done > 0:
+                first = (now, done)
             if self._quiet or now - last < (_BAR_SECONDS if self._bar else _LINE_SECONDS):
                 return
             last = now
             share = min(1.0, done / total) if total > 0 else 0.0
-            left = (now - started) * (1 - share) / share if share > 0 else 0.0
-            tail = f"{share:4.0%}  {format_seconds(left)} left  {note}" if share > 0 else note
+            parts = [f"{share:4.0%}"] if share > 0 else []
+            if first is not None and done > first[1] and total > 0:
+                left = (now - first[0]) * max(0.0, total - done) / (done - first[1])
+                parts.append(f"{format_seconds(left)} left")
+            tail = "  ".join([*parts, note])
             if not self._bar:
                 print(f"{label:<11} {tail}".rstrip(), file=self._stream, flush=True)
                 return
-            width = max(10, min(40, shutil.get_terminal_size().columns - len(label) - len(tail) - 8))
+            columns = shutil.get_terminal_size().columns
+            width = max(10, min(40, columns - len(label) - len(tail) - 8))
             filled = round(width * share)
             line = f"{label:<11} {'█' * filled}{'░' * (width - filled)} {tail}"
-            self._stream.write("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1])
+            self._stream.write("\r\x1b[K" + line[: columns - 1])
             self._stream.flush()
             self._bar_shown = True
 

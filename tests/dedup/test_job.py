@@ -332,7 +332,7 @@ def test_an_interrupted_run_in_memory_keeps_what_it_did(
 
 def test_the_command_says_what_it_did(parquet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for said in (
-        r"dedup +done in .*B/s: 400 → 200 documents, .* → .*; .*kept\.parquet, ",
+        r"dedup +done in .*B/s: 400 → 200 documents \(50\.0% removed\), .* → .*; .*kept\.parquet, ",
         r"dedup +unchanged, skipped",
     ):
         assert cli.main(["dedup", str(parquet), "-o", str(tmp_path / "out"), "--json"]) == 0

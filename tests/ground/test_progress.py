@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -56,3 +57,23 @@ def test_quiet_says_nothing() -> None:
     console.line("x")
     console.progress("x")(1, 2, "")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("began_at", [0, 600], ids=["from the start", "resumed"])
+def test_the_first_time_left_is_near_the_truth(began_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting up takes 20 s and the first step 6 s, others half a second; a resumed run finds most steps taken."""
+    now = [0.0]
+    monkeypatch.setattr("smolfast.progress.time.monotonic", lambda: now[0])
+    stream, steps = Terminal(), 1000
+    show = Console(stream).progress("train")
+    show(0, 1, "")
+    now[0] += 20.0
+    shown: list[tuple[float, float]] = []
+    for step in range(began_at + 1, steps + 1):
+        now[0] += 6.0 if step == began_at + 1 else 0.5
+        stream.truncate(0)
+        show(step, steps, f"step {step}")
+        if left := re.search(r"(?:(\d+):)?([\d.]+) (?:s )?left", stream.getvalue()):
+            shown.append((60 * int(left[1] or 0) + float(left[2]), (steps - step) * 0.5))
+    assert len(shown) == steps - began_at - 1
+    assert all(abs(said - truth) <= 0.5 + 0.01 * truth for said, truth in shown)

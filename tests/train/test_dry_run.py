@@ -183,7 +183,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--dry-run", "--mfu", "30"], "--mfu 30.0: give a share"),
         (["--dry-run", "--config", "135m", "--set", "train.stepz=1"], "did you mean 'train.steps'"),
         (["--dry-run", "--config", "135m", "--set", "train.sequence_length=4096"], "must not pass model.max_position"),
-        ([], "train: give TOKENS and -o PATH, or --dry-run"),
+        ([], "train: give TOKENS and -o DIR, or --dry-run"),
     ],
 )
 def test_mistakes(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

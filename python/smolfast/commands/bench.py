@@ -16,7 +16,7 @@ from typing import Any
 
 from smolfast.bench.compare import compare, last_on_this_hardware
 from smolfast.bench.results import Results, read_results, write_results
-from smolfast.commands.parsers import command
+from smolfast.commands.parsers import command, output_path
 from smolfast.errors import SmolfastError
 
 PARTS = ("text", "dedup", "attention", "loss", "optim")
@@ -32,20 +32,25 @@ def add_bench(commands: Any) -> None:
         "bench",
         _bench,
         "Measure ours beside every peer that is installed; tables, JSON and a page with plots.",
+        _after,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="small inputs, three rounds, no download: under 3 minutes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of a measurement (5; with --quick at most 3)")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds of a measurement (default: 5; with --quick at most 3)"
+    )
     parser.add_argument(
         "--cache",
         type=Path,
         default=Path("~/.cache/smolfast-corpus"),
         metavar="DIR",
-        help="where downloaded documents are kept (~/.cache/smolfast-corpus)",
+        help="where downloaded documents are kept (default: ~/.cache/smolfast-corpus)",
     )
-    parser.add_argument("--benchmarks", type=Path, metavar="DIR", help="the benchmarks folder of a checkout (found)")
-    out_help = "folder for the JSON files and report.html (benchmarks/results, and benchmarks/report.html)"
-    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help=out_help)
+    parser.add_argument(
+        "--benchmarks", type=Path, metavar="DIR", help="the benchmarks folder of a checkout (default: found)"
+    )
+    out_help = "folder for the JSON files and report.html (default: benchmarks/results, the page beside it)"
+    parser.add_argument("-o", "--output", "--out", type=output_path, metavar="DIR", help=out_help)
     draw_help = "measure nothing: draw the page again, from the results in that folder"
     parser.add_argument("--draw", action="store_true", help=draw_help)
     parser.add_argument(
@@ -61,8 +66,12 @@ def add_bench(commands: Any) -> None:
         type=float,
         default=0.15,
         metavar="SHARE",
-        help="a slowdown up to this is chance, or up to the spread of the rounds if that is more (0.15)",
+        help="a slowdown up to this is chance, or up to the spread of the rounds if that is more (default: 0.15)",
     )
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [f"open {result['report']} in a browser"]
 
 
 def find_benchmarks(given: Path | None) -> Path:
@@ -87,8 +96,8 @@ def _bench(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
 
     folder = find_benchmarks(arguments.benchmarks)
     parts = _chosen(arguments.parts)
-    out = arguments.out or folder / "results"
-    page = arguments.out / "report.html" if arguments.out else folder / "report.html"
+    out = arguments.output or folder / "results"
+    page = arguments.output / "report.html" if arguments.output else folder / "report.html"
     if arguments.draw:
         return _draw(out, page)
     today = datetime.date.today().isoformat()

@@ -6,19 +6,33 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, load_config, local_sources, run_stage
+from smolfast.commands.options import (
+    add_config_options,
+    add_reading,
+    as_words,
+    load_config,
+    local_sources,
+    run_stage,
+)
 from smolfast.commands.parsers import add_output, command
 
 
 def add_collect(commands: Any) -> None:
     """The parser of `smolfast collect`."""
-    parser = command(commands, "collect", _collect, "Gather documents into one parquet file (id, text).")
+    parser = command(
+        commands, "collect", _collect, "Gather documents from files into one parquet file (id, text).", _after
+    )
+    parser.set_defaults(extra="config")
     parser.add_argument(
-        "input", nargs="*", metavar="PATH", help="files, folders or URLs; none for this installation's text"
+        "input", nargs="*", metavar="IN", help="files, folders or URLs; none for this Python installation's text"
     )
     add_output(parser, "folder for documents.parquet")
     add_reading(parser)
     add_config_options(parser)
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [as_words("smolfast", "normalize", arguments.output / "documents.parquet", "-o", "clean.parquet", "--clean")]
 
 
 def _collect(arguments: argparse.Namespace) -> Mapping[str, Any]:

@@ -11,7 +11,8 @@ from smolfast.commands.parsers import command
 
 def add_config(commands: Any) -> None:
     """The parser of `smolfast config`."""
-    command(commands, "config", _config, "Print the whole default configuration as TOML, with comments.")
+    parser = command(commands, "config", _config, "Print the whole default configuration as TOML, with comments.")
+    parser.set_defaults(extra="config")
 
 
 def _config(arguments: argparse.Namespace) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_column_types, add_strict
+from smolfast.commands.options import add_column_types, add_strict, as_words
 from smolfast.commands.parsers import add_common, add_output, command, output_path
 from smolfast.dedup.explain import explain
 from smolfast.dedup.index import INDEX
@@ -17,7 +17,7 @@ from smolfast.dedup.job import KEPT, REMOVED, deduplicate
 from smolfast.dedup.minhash import SCHEMES, TOKENS
 from smolfast.dedup.output import DedupSummary
 from smolfast.errors import SmolfastError
-from smolfast.progress import Console, format_bytes, format_seconds
+from smolfast.progress import Console, describe_end
 
 _FORMS = """\
 smolfast dedup explain ID -o DIR                     say why a document went, with the two texts
@@ -39,10 +39,8 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def add_dedup(commands: Any) -> None:
     """Add `smolfast dedup`, `dedup explain` and `dedup index build|add|query`."""
-    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.", _after)
     parser.epilog = f"further commands:\n\n{_FORMS}"
-    parser.add_argument("--index", type=output_path, metavar="INDEX", help="folder of an index to compare with")
     add_arguments(parser)
 
     parser_of_explain = parser.add_verb("explain", "Say why a document was removed, with the two texts.")
@@ -56,66 +54,101 @@ def add_dedup(commands: Any) -> None:
     index.epilog = "To deduplicate a file or folder called index, write ./index."
     verbs = index.add_subparsers(title="commands", required=True, metavar="build|add|query")
     for verb, help_text in _INDEX_VERBS.items():
-        of_verb = command(verbs, verb, functools.partial(_run_index, verb), help_text)
-        of_verb.add_argument("--index", type=output_path, required=True, metavar="INDEX", help="folder of the index")
-        add_arguments(of_verb)
+        of_verb = command(verbs, verb, functools.partial(_run_index, verb), help_text, _after)
+        add_arguments(of_verb, index_required=True)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, *, index_required: bool = False) -> None:
     """Add what `smolfast dedup` and `dedup index` have in common."""
     parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
     parser.set_defaults(goes_on=True)
-    add_output(parser, "folder for kept.parquet and removed.parquet")
-    parser.add_argument("--against", nargs="+", default=[], metavar="PATH", help="documents to compare with, that stay")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column of text (text)")
-    parser.add_argument("--id-column", default="id", metavar="NAME", help="column that names a document (id)")
-    parser.add_argument("--num-perm", type=int, default=112, metavar="K", help="hashes per signature (112)")
-    parser.add_argument("--ngram", type=int, default=5, metavar="N", help="tokens per shingle (5)")
-    parser.add_argument("--tokens", choices=TOKENS, default="unicode", help="what a token is (unicode)")
-    parser.add_argument("--scheme", choices=SCHEMES, default="fast", help="how documents are signed (fast)")
-    parser.add_argument("--hash", metavar="NAME", help="digest of the schemes datasketch and datatrove")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the hashes (1)")
-    parser.add_argument("--simplify", action="store_true", help="compare lower-case text without punctuation or marks")
-    parser.add_argument(
-        "--exact", choices=("text", "simplified"), default="text", help="what exact duplicates share (text)"
+    _add_compared(parser.add_argument_group("what is compared"), index_required)
+    _add_duplicate(parser.add_argument_group("what is a duplicate"))
+    _add_stays(parser.add_argument_group("which one stays"))
+    _add_machine(parser.add_argument_group("input, output and machine"))
+
+
+def _add_compared(group: Any, index_required: bool) -> None:
+    group.add_argument("--text-column", default="text", metavar="NAME", help="column of text (default: text)")
+    group.add_argument("--against", nargs="+", default=[], metavar="PATH", help="documents to compare with, that stay")
+    index_help = "folder of the index" if index_required else "folder of an index to compare with"
+    group.add_argument("--index", type=output_path, required=index_required, metavar="INDEX", help=index_help)
+    group.add_argument("--simplify", action="store_true", help="compare lower-case text without punctuation or marks")
+    group.add_argument("--tokens", choices=TOKENS, default="unicode", help="what a token is (default: unicode)")
+    group.add_argument(
+        "--ngram", type=int, default=5, metavar="N", help="compare runs of so many tokens, called shingles (default: 5)"
     )
-    parser.add_argument(
+
+
+def _add_duplicate(group: Any) -> None:
+    group.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="Jaccard similarity of near-duplicates (default: where the bands find them)",
+    )
+    group.add_argument(
+        "--verify",
+        choices=("none", "signature", "exact"),
+        default="signature",
+        help="what has to reach the threshold: the signatures' estimate, the similarity itself, or nothing "
+        "(default: signature)",
+    )
+    group.add_argument(
+        "--exact",
+        choices=("text", "simplified"),
+        default="text",
+        help="exact duplicates share their text, or their simplified text (default: text)",
+    )
+    group.add_argument("--num-perm", type=int, default=112, metavar="K", help="hashes per signature (default: 112)")
+    group.add_argument("--bands", type=int, metavar="B", help="bands (default: 14, or by the threshold)")
+    group.add_argument("--rows", type=int, metavar="R", help="hashes per band (default: 8, or by the threshold)")
+    group.add_argument("--scheme", choices=SCHEMES, default="fast", help="how documents are signed (default: fast)")
+    group.add_argument("--hash", metavar="NAME", help="digest of the schemes datasketch and datatrove")
+    group.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the hashes (default: 1)")
+    group.add_argument(
         "--lines",
         type=int,
         metavar="BYTES",
         help="also take out lines of so many bytes that stood in an earlier document",
     )
-    parser.add_argument("--bands", type=int, metavar="B", help="bands (14, or by the threshold)")
-    parser.add_argument("--rows", type=int, metavar="R", help="hashes per band (8, or by the threshold)")
-    parser.add_argument(
-        "--threshold", type=float, metavar="T", help="Jaccard similarity of near-duplicates (where the bands find them)"
+
+
+def _add_stays(group: Any) -> None:
+    group.add_argument(
+        "--keep",
+        default="first",
+        metavar="RULE",
+        help="first, longest, or a column whose highest value wins (default: first)",
     )
-    parser.add_argument(
-        "--verify",
-        choices=("none", "signature", "exact"),
-        default="signature",
-        help="what has to reach the threshold: the signatures' estimate, the similarity itself, or nothing (signature)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--chains",
         action="store_true",
         help="keep one document of a cluster, even where others are like it only through others between "
         "(FineWeb's way, with --verify none)",
     )
-    parser.add_argument(
-        "--keep", default="first", metavar="RULE", help="first, longest, or a column whose highest value wins (first)"
-    )
-    parser.add_argument(
-        "--errors", choices=("fail", "replace", "skip"), default="fail", help="for text that is not UTF-8 (fail)"
-    )
-    add_column_types(parser)
-    add_strict(parser)
-    parser.add_argument(
+
+
+def _add_machine(group: Any) -> None:
+    add_output(group, "folder for kept.parquet and removed.parquet")
+    group.add_argument("--id-column", default="id", metavar="NAME", help="column that names a document (default: id)")
+    group.add_argument(
         "--prefix", default="", metavar="TEXT", help="before the names cluster_id and cluster_size, if they are taken"
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (0)")
-    parser.add_argument(
-        "--memory", type=parse_size, metavar="SIZE", help="such as 1g; the rest goes to disk (half of the machine's)"
+    group.add_argument(
+        "--errors",
+        choices=("fail", "replace", "skip"),
+        default="fail",
+        help="for text that is not UTF-8 (default: fail)",
+    )
+    add_column_types(group)
+    add_strict(group)
+    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (default: 0)")
+    group.add_argument(
+        "--memory",
+        type=parse_size,
+        metavar="SIZE",
+        help="such as 1g; the rest goes to disk (default: half of the machine's)",
     )
 
 
@@ -173,13 +206,16 @@ def _report(summary: DedupSummary, output: Path, seconds: float | None) -> str:
     """What was done, in how long, and where it lies; `seconds` is None if it was done already."""
     if seconds is None:
         return f"{'dedup':<11} unchanged, skipped; {output} holds the result"
-    speed = f"{format_bytes(summary.bytes_in / max(seconds, 1e-3))}/s"
-    counts = f"{summary.documents_in:,} → {summary.documents_out:,} documents"
-    size = f"{format_bytes(summary.bytes_in)} → {format_bytes(summary.bytes_out)}"
-    return (
-        f"{'dedup':<11} done in {format_seconds(seconds)}, {speed}: {counts}, {size}; "
-        f"{output / KEPT}, {output / REMOVED}"
-    )
+    return f"{'dedup':<11} {describe_end(summary.as_dict(), seconds)}; {output / KEPT}, {output / REMOVED}"
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    lines = [as_words("smolfast", "split", arguments.output / KEPT, "-o", "split")] if result["documents_out"] else []
+    if result["exact_duplicates"] + result["near_duplicates"]:
+        lines.insert(
+            0, f"{as_words('smolfast', 'dedup', 'explain')} ID {as_words('-o', arguments.output)}  (why it went)"
+        )
+    return lines
 
 
 def _explain(arguments: argparse.Namespace) -> Mapping[str, Any] | None:

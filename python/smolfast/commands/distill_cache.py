@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import local_inputs, run_stage
+from smolfast.commands.options import as_words, local_inputs, run_stage
 from smolfast.commands.parsers import at_least, command, output_path
 from smolfast.files import check_path
 
@@ -18,26 +18,39 @@ def add_distill_cache(commands: Any) -> None:
         commands,
         "distill-cache",
         _distill_cache,
-        "Store draws from a teacher's next-token distributions over token files; goes on where it was stopped.",
+        "Store what a larger model (the teacher) predicts for token files; goes on where it was stopped.",
+        _after,
     )
     parser.set_defaults(goes_on=True)
     parser.add_argument("teacher", metavar="TEACHER", help="folder or hub name of a transformers causal language model")
     parser.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="folder that tokenize wrote")
-    parser.add_argument("--name", default="train", help="which token file (train)")
+    parser.add_argument("--name", default="train", metavar="NAME", help="which token file (default: train)")
     parser.add_argument(
         "-o",
         "--output",
         type=output_path,
-        metavar="PATH",
-        help="folder for the parquet parts (DIR-teacher, beside the tokens)",
+        metavar="DIR",
+        help="folder for the parquet parts (default: the tokens' name with -teacher, beside them)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
-    parser.add_argument("--samples", type=at_least(1), default=50, metavar="N", help="draws a token (50)")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the teacher (1)")
     parser.add_argument(
-        "--context", type=at_least(0), default=0, metavar="N", help="tokens of a window; 0 for the teacher's own (0)"
+        "--samples", type=at_least(1), default=50, metavar="N", help="draws for each token (default: 50)"
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the draws (0)")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="temperature of the teacher (default: 1)"
+    )
+    parser.add_argument(
+        "--context",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="tokens of a window; 0 for the teacher's own (default: 0)",
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the draws (default: 0)")
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [as_words("smolfast", "train", arguments.tokens, "-o", "student", "--teacher-cache", arguments.output)]
 
 
 def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from smolfast.commands.options import (
     add_config_options,
     add_reading,
     add_threads,
+    check_model,
     load_config,
     passed_over,
     reading_of,
@@ -23,7 +24,12 @@ from smolfast.io.sources import find_sources
 
 def add_evaluate(commands: Any) -> None:
     """The parser of `smolfast evaluate`."""
-    parser = command(commands, "evaluate", _evaluate, "Held-out bits per byte, beside a unigram model, zlib and xz.")
+    parser = command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Say how well a model predicts held-out text: bits per byte, beside a unigram model, zlib and xz.",
+    )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
     parser.add_argument("--tokens", type=Path, metavar="DIR", help="token files with a held-out part")
     parser.add_argument("--held-out", type=Path, metavar="FILE", help="held-out documents (parquet)")
@@ -35,8 +41,7 @@ def add_evaluate(commands: Any) -> None:
         "--source-column", metavar="NAME", help="column of the documents that names their source: figures for each too"
     )
     add_output(parser, "folder for evaluation.json")
-    add_reading(parser)
-    parser.set_defaults(text_column=None, errors=None)  # as the documents were tokenized
+    add_reading(parser, text_column=None, errors=None, note="as the documents were tokenized")
     add_threads(parser)
     add_config_options(parser)
 
@@ -57,6 +62,7 @@ def _harness(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    check_model(arguments.model)
     if arguments.harness is not None:
         return _harness(arguments)
     if arguments.tokens is None or arguments.held_out is None:

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, load_config
+from smolfast.commands.options import add_config_options, holds, load_config
 from smolfast.commands.parsers import at_least, command
+from smolfast.errors import SmolfastError
 
 
 def add_generate(commands: Any) -> None:
     """The parser of `smolfast generate`."""
     parser = command(commands, "generate", _generate, "Continue a prompt with an exported model.")
     parser.add_argument("model", type=Path, metavar="EXPORT", help="the folder that `smolfast export` wrote")
-    parser.add_argument("--prompt", help="where the text starts")
+    parser.add_argument("--prompt", metavar="TEXT", help="where the text starts")
     parser.add_argument("--max-new-tokens", type=at_least(1), metavar="N", help="tokens to add")
     parser.add_argument(
         "--chat", action="store_true", help="the prompt is a user's message; with /no_think at its end, answer at once"
@@ -28,6 +29,10 @@ def add_generate(commands: Any) -> None:
 def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     from smolfast.model.generate import complete
 
+    if holds(arguments.model, "config.json") and not holds(arguments.model, "tokenizer.json"):
+        raise SmolfastError(
+            f"{arguments.model} holds no tokenizer.json, so it is no export; give a folder that `smolfast export` wrote"
+        )
     config = load_config(arguments)
     chosen = {
         name: value

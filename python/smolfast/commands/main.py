@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import signal
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from smolfast import __version__
 from smolfast.commands.bench import add_bench
 from smolfast.commands.collect import add_collect
 from smolfast.commands.config import add_config
@@ -21,7 +21,7 @@ from smolfast.commands.evaluate import add_evaluate
 from smolfast.commands.export import add_export
 from smolfast.commands.generate import add_generate
 from smolfast.commands.normalize import add_normalize
-from smolfast.commands.parsers import CommandParser
+from smolfast.commands.overview import Groups, Overview
 from smolfast.commands.quickstart import add_quickstart
 from smolfast.commands.report import add_report
 from smolfast.commands.split import add_split
@@ -29,10 +29,20 @@ from smolfast.commands.tokenize import add_tokenize
 from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
 from smolfast.files import finite
+from smolfast.progress import Console, bold, red
 
+_GROUPS: Groups = (
+    ("See it", (add_demo, add_quickstart)),
+    ("Clean and deduplicate text", (add_collect, add_normalize, add_dedup, add_split)),
+    (
+        "Train a model and use it",
+        (add_tokenize, add_train, add_evaluate, add_export, add_generate, add_distill_cache),
+    ),
+    ("Look", (add_report, add_bench, add_config)),
+)
 _EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
-_TRAIN_PACKAGES = ("torch", "pydantic", "tokenizers", "safetensors")
+_PACKAGES_OF_EXTRAS = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
 class _Terminated(BaseException):
@@ -43,26 +53,34 @@ class _Terminated(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    arguments = argparse.Namespace(goes_on=False)
+    """Run the command line; return the exit code. Without a word it says what there is."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = argparse.Namespace(goes_on=False, extra="train")
     before = {number: signal.signal(number, _terminate) for number in _terminating()}
     try:
+        if not argv:
+            _parser().print_help()
+            return 0
         _parser().parse_args(argv, arguments)
         run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
         result = run(arguments)
         if result is not None:
             _show(result, as_json=arguments.json)
+            _advise(arguments, result)
     except SmolfastError as error:
-        # Names of files need not be UTF-8.
-        print(f"smolfast: error: {str(error).encode('utf-8', 'replace').decode()}", file=sys.stderr)
+        _say_error(str(error).encode("utf-8", "replace").decode())  # names of files need not be UTF-8
         return _EXIT_BAD_INPUT
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _TRAIN_PACKAGES:
+        package = (error.name or "").split(".")[0]
+        if package not in _PACKAGES_OF_EXTRAS:
             raise
-        print(
-            f"smolfast: error: this command needs {error.name}; install it with: pip install 'smolfast[train]'",
-            file=sys.stderr,
-        )
+        # The smallest extra with all that the command needs, not with this package alone.
+        _say_error(f"this command needs {package}; install it with: pip install 'smolfast[{arguments.extra}]'")
+        return _EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _say_error(f"the path {str(error.filename)[:60]}… is longer than this file system allows; give a shorter one")
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\nsmolfast: interrupted; {_what_next(arguments)}", file=sys.stderr)
@@ -74,6 +92,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def _say_error(message: str) -> None:
+    print(red("smolfast: error:", sys.stderr), message, file=sys.stderr)
+
+
+def _advise(arguments: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """What to do with what was made."""
+    console = Console(quiet=arguments.quiet)
+    for line in arguments.after(arguments, result) if arguments.after else ():
+        console.line(f"{'next':<11} {line}")
 
 
 def _what_next(arguments: argparse.Namespace) -> str:
@@ -101,38 +130,21 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     width = max((len(key) for key in result), default=0)
     for key, value in result.items():
         if key == "near_by_jaccard":
-            print("\n  ".join([key.replace("_", " "), *draw(value)]))
+            if value:
+                print("\n  ".join([key.replace("_", " "), *draw(value)]))
             continue
-        if isinstance(value, float):
-            shown = f"{value:.4f}"
-        else:
-            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-        print(f"{key.replace('_', ' '):<{width}}  {shown}")
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else _in_words(value)
+        print(f"{key.replace('_', ' '):<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="smolfast",
-        description="From raw text to a trained, exported small language model, and every stage by itself.",
-    )
-    parser.add_argument("--version", action="version", version=f"smolfast {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (
-        add_demo,
-        add_quickstart,
-        add_collect,
-        add_normalize,
-        add_dedup,
-        add_split,
-        add_tokenize,
-        add_distill_cache,
-        add_train,
-        add_evaluate,
-        add_export,
-        add_generate,
-        add_report,
-        add_bench,
-        add_config,
-    ):
-        add(commands)
-    return parser
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _parser() -> Overview:
+    return Overview(_GROUPS)

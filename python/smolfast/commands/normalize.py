@@ -12,6 +12,7 @@ from smolfast.commands.options import (
     add_column_types,
     add_reading,
     add_threads,
+    as_words,
     local_inputs,
     local_sources,
     reading_of,
@@ -24,15 +25,19 @@ from smolfast.errors import SmolfastError
 def add_normalize(commands: Any) -> None:
     """The parser of `smolfast normalize`."""
     parser = command(
-        commands, "normalize", _normalize, "Unicode-normalise the text column of files, and clean or simplify it."
+        commands,
+        "normalize",
+        _normalize,
+        "Unicode-normalise the text column of files, and clean, redact or simplify it.",
+        _after,
     )
     parser.add_argument(
-        "input", nargs="+", metavar="PATH", help="files, folders or URLs; the last is OUTPUT without -o"
+        "input", nargs="+", metavar="IN", help="files, folders or URLs; without -o, the last one is the output"
     )
     output_help = (
         "a .parquet or .jsonl[.gz|.zst] file, or a folder: a file for each input file, where a killed run goes on"
     )
-    parser.add_argument("-o", "--output", type=output_path, metavar="OUTPUT", help=output_help)
+    parser.add_argument("-o", "--output", type=output_path, metavar="PATH", help=output_help)
     parser.add_argument("--overwrite", action="store_true", help="replace an output made from other input or settings")
     add_text_rules(parser)
     add_reading(parser)
@@ -65,7 +70,7 @@ def add_text_rules(parser: argparse.ArgumentParser) -> None:
         "--blank-lines", type=blank_lines, metavar="N", help="at most N after each other, or all (1 with --clean)"
     )
     forms = ("NFC", "NFD", "NFKC", "NFKD", "none")
-    group.add_argument("--form", choices=forms, default="NFC", help="normalisation form (NFC)")
+    group.add_argument("--form", choices=forms, default="NFC", help="normalisation form (default: NFC)")
     group.add_argument("--stream-safe", action="store_true", help="no more than 30 marks after each other")
     group.add_argument(
         "--redact",
@@ -74,9 +79,8 @@ def add_text_rules(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--emails", action=switch, default=None, help="replace e-mail addresses")
     group.add_argument("--ips", action=switch, default=None, help="replace IPv4 addresses")
-    group.add_argument(
-        "--public-only", action=switch, default=True, help="leave private and reserved addresses (the default)"
-    )
+    public = group.add_argument("--public-only", action=switch, default=True)
+    public.help = "leave private and reserved addresses (the default)"  # set late: before 3.13 Python adds a default
     for kind in ("email", "ip"):
         group.add_argument(
             f"--{kind}-replacements",
@@ -97,6 +101,10 @@ def add_text_rules(parser: argparse.ArgumentParser) -> None:
 def blank_lines(text: str) -> int | str:
     """The type of an option that takes a whole number or `all`."""
     return "all" if text == "all" else at_least(0)(text)
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [as_words("smolfast", "dedup", arguments.output, "-o", "unique")]
 
 
 def _rules(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from smolfast.commands.parsers import at_least
+from smolfast.errors import SmolfastError
 from smolfast.files import RECORDS, check_path, record_name
 from smolfast.io.json.values import TYPES
 from smolfast.io.keep_apart import find_apart
@@ -17,26 +19,34 @@ from smolfast.pipeline.stages import Runner, Stage, Work
 from smolfast.progress import Console
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """`--text-column`, `--errors` and `--strict`."""
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column or JSON key with the text (text)")
+def add_reading(
+    parser: argparse.ArgumentParser, *, text_column: str | None = "text", errors: str | None = "fail", note: str = ""
+) -> None:
+    """`--text-column`, `--errors` and `--strict`; `note` says in words what a default of None is."""
+    parser.add_argument(
+        "--text-column",
+        default=text_column,
+        metavar="NAME",
+        help=f"column or JSON key with the text (default: {text_column or note})",
+    )
     parser.add_argument(
         "--errors",
         choices=("fail", "replace", "skip"),
-        default="fail",
-        help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out (fail)",
+        default=errors,
+        help="documents that are not UTF-8: stop, replace the bad bytes by U+FFFD, or leave the document out "
+        f"(default: {errors or note})",
     )
     add_strict(parser)
 
 
-def add_strict(parser: argparse.ArgumentParser) -> None:
+def add_strict(parser: Any) -> None:
     """`--strict`."""
     parser.add_argument(
         "--strict", action="store_true", help="fail if a file of a given folder is passed over; else they are listed"
     )
 
 
-def add_column_types(parser: argparse.ArgumentParser) -> None:
+def add_column_types(parser: Any) -> None:
     """`--column-type`, a list of names and types."""
     parser.add_argument(
         "--column-type",
@@ -67,8 +77,27 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=0,
         metavar="N",
-        help="CPUs to use; 0 for all (0); results do not depend on it",
+        help="CPUs to use; 0 for all (default: 0); results do not depend on it",
     )
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether a file is there, and the way to it too."""
+    try:
+        return (folder / name).is_file()
+    except (OSError, ValueError):  # a name that is too long, or with a zero byte
+        return False
+
+
+def check_model(path: Path) -> None:
+    """Raise SmolfastError for a run's folder, which has the model in a folder of its own."""
+    if not holds(path, "config.json") and holds(path, "model/config.json"):
+        raise SmolfastError(f"{path} is the folder of a run; give {path / 'model'}")
+
+
+def as_words(*words: object) -> str:
+    """A command that can be pasted into a shell."""
+    return shlex.join(map(str, words))
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +111,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, for example --set train.steps=100"
     )
-    parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random (0)")
+    parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random (default: 0)")
 
 
 def load_config(arguments: argparse.Namespace) -> Any:
@@ -108,13 +137,16 @@ def run_stage(
     """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way."""
     output = check_path(arguments.output)
     place = Path(os.path.realpath(output))
+    console = Console(quiet=arguments.quiet)
     runner = Runner(
         place.parent / RECORDS,
-        Console(quiet=arguments.quiet),
+        console,
         on_change="redo" if arguments.overwrite else "refuse",
     )
     stage = Stage(name, inputs, output, parameters, work, resumable, record_name(place), writes)
-    return runner.run(stage)
+    summary = runner.run(stage)
+    console.line(f"{'written to':<11} {output}")
+    return summary
 
 
 def local_sources(arguments: argparse.Namespace, paths: Sequence[str]) -> Sources:

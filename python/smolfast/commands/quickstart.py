@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, add_threads, load_config
+from smolfast.commands.options import add_config_options, add_reading, add_threads, as_words, load_config
 from smolfast.commands.parsers import command, minutes, output_path
 from smolfast.progress import Console
 
@@ -15,32 +15,49 @@ from smolfast.progress import Console
 def add_quickstart(commands: Any) -> None:
     """The parser of `smolfast quickstart`."""
     parser = command(
-        commands, "quickstart", _quickstart, "From real text to a trained, exported small model and a report."
+        commands,
+        "quickstart",
+        _quickstart,
+        "From real text to a trained, exported small model and a report.",
+        _after,
     )
     parser.set_defaults(goes_on=True)
     parser.add_argument(
         "--input",
         nargs="+",
         default=[],
-        metavar="PATH",
+        metavar="IN",
         help="files, folders, globs or URLs (.txt .md .rst .py .jsonl .json .csv .tsv, compressed too; .parquet "
         ".arrow); without it, the Python sources and documentation of this installation",
     )
     parser.add_argument(
-        "--out", type=output_path, default=Path("smolfast-out"), metavar="DIR", help="run folder (smolfast-out)"
+        "-o",
+        "--output",
+        "--out",
+        type=output_path,
+        default=Path("smolfast-out"),
+        metavar="DIR",
+        help="run folder (default: smolfast-out)",
     )
     parser.add_argument("--minutes", type=minutes, metavar="M", help="fit the whole run into about M minutes")
-    parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run with other input or settings")
     add_reading(parser)
     add_threads(parser)
     add_config_options(parser)
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [
+        f"open {result['report']} in a browser",
+        as_words("smolfast", "generate", result["export"], "--prompt", "Once upon a time"),
+    ]
 
 
 def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.pipeline.quickstart import Options, quickstart
 
     options = Options(
-        out=arguments.out,
+        out=arguments.output,
         inputs=arguments.input,
         text_column=arguments.text_column,
         errors=arguments.errors,

@@ -12,9 +12,13 @@ from smolfast.commands.parsers import command, output_path
 
 def add_report(commands: Any) -> None:
     """The parser of `smolfast report`."""
-    parser = command(commands, "report", _report, "Write the report page of a quickstart run again.")
+    parser = command(commands, "report", _report, "Write the report page of a quickstart run again.", _after)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
-    parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (DIR/report.html)")
+    parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (default: DIR/report.html)")
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [f"open {result['report']} in a browser"]
 
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from smolfast.commands.options import (
     add_column_types,
     add_config_options,
     add_reading,
+    as_words,
     load_config,
     local_inputs,
     local_sources,
@@ -22,13 +23,19 @@ from smolfast.commands.parsers import add_output, command
 def add_split(commands: Any) -> None:
     """The parser of `smolfast split`."""
     parser = command(
-        commands, "split", _split, "Split deduplicated documents into train and held-out by document hash."
+        commands, "split", _split, "Split deduplicated documents into those to train on and those held out.", _after
     )
+    parser.set_defaults(extra="config")
     parser.add_argument("input", metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")
     add_reading(parser)
     add_column_types(parser)
     add_config_options(parser)
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    train, held_out = (arguments.output / f"{name}.parquet" for name in ("train", "held_out"))
+    return [as_words("smolfast", "tokenize", train, "--held-out", held_out, "-o", "tokens")]
 
 
 def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:

@@ -8,18 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, load_config, passed_over, run_stage
+from smolfast.commands.options import add_config_options, add_reading, as_words, load_config, passed_over, run_stage
 from smolfast.commands.parsers import add_output, command
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path
 from smolfast.io.keep_apart import check_apart
-from smolfast.io.sources import find_sources
 
 
 def add_tokenize(commands: Any) -> None:
     """The parser of `smolfast tokenize`."""
     parser = command(
-        commands, "tokenize", _tokenize, "Train a byte-level BPE tokenizer if none is given; pack token files."
+        commands,
+        "tokenize",
+        _tokenize,
+        "Turn documents into token files; train a tokenizer (byte-level BPE) if none is given.",
+        _after,
     )
     parser.add_argument("train", type=Path, metavar="TRAIN.parquet", help="training documents")
     parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
@@ -32,10 +35,13 @@ def add_tokenize(commands: Any) -> None:
         help="the files hold conversations (lists of role and content under `messages`, or --text-column); only what "
         "the assistant says will be learned; needs --tokenizer",
     )
-    add_output(parser, "folder for the token files; a tokenizer that is trained goes to PATH-tokenizer")
-    add_reading(parser)
-    parser.set_defaults(text_column=None)  # `text`, or with --chat `messages`
+    add_output(parser, "folder for the token files; a tokenizer that is trained goes to DIR-tokenizer")
+    add_reading(parser, text_column=None, note="text, or with --chat messages")
     add_config_options(parser)
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    return [as_words("smolfast", "train", arguments.output, "-o", "trained")]
 
 
 def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -46,8 +52,6 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     config = load_config(arguments)
     column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
     reading = {"text_column": column, "errors": arguments.errors}
-    if arguments.strict:
-        find_sources([arguments.train, arguments.held_out], strict=True)
     folder: Path | None = arguments.tokenizer
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")

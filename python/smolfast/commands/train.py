@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolfast.commands.options import add_config_options, add_threads, load_config, run_stage
+from smolfast.commands.options import add_config_options, add_threads, as_words, load_config, run_stage
 from smolfast.commands.parsers import add_output, at_least, command, minutes
 from smolfast.errors import SmolfastError
 from smolfast.io.keep_apart import check_apart
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 def add_train(commands: Any) -> None:
     """The parser of `smolfast train`."""
     parser = command(
-        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint."
+        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint.", _after
     )
     parser.set_defaults(goes_on=True)
     parser.add_argument(
         "tokens",
         nargs="*",
         metavar="[NAME=]TOKENS",
-        help="folder that `smolfast tokenize` wrote; several with a name each, which train.mixture gives weights",
+        help="folder that `smolfast tokenize` wrote; several need a name each, by which train.mixture gives weights",
     )
     add_output(parser, "folder for checkpoints, metrics.jsonl and the final model", required=False)
     parser.add_argument(
         "--parallel",
         choices=("ddp", "fsdp"),
         default="ddp",
-        help="under torchrun: every process has the whole model (ddp), or a shard of it (fsdp) (ddp)",
+        help="under torchrun: every process has the whole model (ddp), or a shard of it (fsdp) (default: ddp)",
     )
     _add_dry_run(parser)
     parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
@@ -54,15 +54,28 @@ def add_train(commands: Any) -> None:
     add_config_options(parser)
 
 
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    if arguments.dry_run:
+        return []
+    model, tokens = arguments.output / "model", next(iter(named_folders(arguments.tokens).values()))
+    tokenizer = tokens.parent / f"{tokens.name}-tokenizer"
+    found = tokenizer if tokenizer.is_dir() else "TOKENIZER"
+    return [as_words("smolfast", "export", model, "--tokenizer", found, "-o", "export")]
+
+
 def _add_dry_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("dry run, without TOKENS")
     group.add_argument(
         "--dry-run", action="store_true", help="check the configuration, say what the run would take, and train nothing"
     )
-    group.add_argument("--gpus", type=at_least(1), default=1, metavar="N", help="GPUs, one rank each (1)")
-    group.add_argument("--gpu", choices=tuple(GPUS), default="h100", help="which (h100)")
+    group.add_argument("--gpus", type=at_least(1), default=1, metavar="N", help="GPUs, one rank each (default: 1)")
+    group.add_argument("--gpu", choices=tuple(GPUS), default="h100", help="which kind of them (default: h100)")
     group.add_argument(
-        "--mfu", type=float, default=0.3, metavar="SHARE", help="share of the GPUs' bf16 peak to reckon with (0.3)"
+        "--mfu",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="share of the GPUs' bf16 peak to reckon with (default: 0.3)",
     )
 
 
@@ -79,7 +92,7 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
 
         return run(arguments, config)
     if not arguments.tokens or arguments.output is None:
-        raise SmolfastError("train: give TOKENS and -o PATH, or --dry-run")
+        raise SmolfastError("train: give TOKENS and -o DIR, or --dry-run")
     return _on_ranks(arguments, config)
 
 

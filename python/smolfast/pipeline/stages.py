@@ -40,7 +40,7 @@ from smolfast.files import (
 )
 from smolfast.io.keep_apart import check_apart
 from smolfast.io.locks import hold
-from smolfast.progress import Console, ProgressCallback, format_bytes, format_seconds
+from smolfast.progress import Console, ProgressCallback, describe_end
 
 Work = Callable[[Path, ProgressCallback], Mapping[str, Any]]
 """Writes the given path (a file or a folder) and returns a summary for the manifest."""
@@ -173,7 +173,7 @@ class Runner:
             },
         )
         started_path.unlink(missing_ok=True)
-        self._console.line(f"{stage.name:<11} done in {format_seconds(seconds)}{_describe(summary)}")
+        self._console.line(f"{stage.name:<11} {describe_end(summary, seconds)}")
         return summary
 
     def _owned(
@@ -281,15 +281,6 @@ def _fingerprint_of(output: Path, files: Sequence[str]) -> str:
     if not all((output / name).is_file() for name in files):
         return ""
     return fingerprint_files(output, files)
-
-
-def _describe(summary: Mapping[str, Any]) -> str:
-    if "documents_in" in summary and "documents_out" in summary:
-        return (
-            f": {summary['documents_in']:,} → {summary['documents_out']:,} documents, "
-            f"{format_bytes(summary['bytes_in'])} → {format_bytes(summary['bytes_out'])}"
-        )
-    return ""
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:

@@ -287,7 +287,7 @@ def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallb
             line["seconds"] = round(time.perf_counter() - started, 3)
             line["speed"] = speed.step(line.pop("step_tokens"), line.pop("step_flops"), run.steps - step)
             metrics.add(line)
-            progress(step, run.steps, _describe(line["loss"]))
+            progress(step, run.steps, _describe(step, run.steps, line))
             stop = ranks.any(signals.received is not None, run.device)
             if step == run.steps or step % config.checkpoint_every == 0 or stop:
                 save()
@@ -319,5 +319,6 @@ def _write(run: Run, taken: checkpoint.Snapshot) -> None:
     run.record.mark_checkpointed()
 
 
-def _describe(loss: float) -> str:
-    return f"loss {loss:.3f}" if math.isfinite(loss) else "nothing to learn"
+def _describe(step: int, steps: int, line: Mapping[str, Any]) -> str:
+    loss = f"loss {line['loss']:.3f}" if math.isfinite(line["loss"]) else "nothing to learn"
+    return f"step {step:,}/{steps:,}  {line['speed']['tokens_per_second']:,.0f} tokens/s  {loss}"

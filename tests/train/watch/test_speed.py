@@ -55,3 +55,15 @@ def test_figures_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 0.5
         figures = meter.step(100, 1000.0, 40)
     assert figures == {"tokens_per_second": 200.0, "mfu": 0.2, "eta_seconds": 20.0}
+
+
+def test_the_slow_first_step_is_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    meter = speed.Speedometer(peak=1e6)
+    meter.start()
+    for step, seconds in enumerate((4.0, 0.5, 0.5), 1):
+        now[0] += seconds
+        figures = meter.step(100, 1000.0, 100 - step)
+        assert figures["eta_seconds"] == ((100 - step) * 4.0 if step == 1 else (100 - step) * 0.5)
+    assert figures["tokens_per_second"] == 200.0

@@ -51,6 +51,7 @@ class Speedometer:
         self.peak = peak
         self._times: deque[float] = deque(maxlen=_RECENT + 1)
         self._tokens: deque[int] = deque(maxlen=_RECENT)
+        self._warming_up = True
 
     def start(self) -> None:
         """The clock runs from here."""
@@ -60,6 +61,11 @@ class Speedometer:
 
     def step(self, tokens: int, flops: float, steps_left: int) -> dict[str, float]:
         """The figures after a step of so many tokens, at so many operations a token."""
+        if len(self._tokens) == 1 and self._warming_up:
+            # The first step also compiles, allocates and fills caches: no later one takes as long.
+            self._times.popleft()
+            self._tokens.popleft()
+            self._warming_up = False
         self._times.append(time.perf_counter())
         self._tokens.append(tokens)
         seconds = max(self._times[-1] - self._times[0], 1e-9)
