@@ -19,7 +19,6 @@ from smolfast.commands.options import (
 )
 from smolfast.commands.parsers import add_output, at_least, command
 from smolfast.errors import SmolfastError
-from smolfast.io.sources import find_sources
 
 
 def add_evaluate(commands: Any) -> None:
@@ -69,8 +68,6 @@ def _evaluate(arguments: argparse.Namespace) -> Mapping[str, Any]:
         raise SmolfastError("evaluate: give --tokens and --held-out, or --harness")
     from smolfast.evaluate.bits_per_byte import evaluate
 
-    if arguments.strict:
-        find_sources([arguments.held_out], strict=True)
     config = load_config(arguments)
     not_read = passed_over(arguments, arguments.held_out)
     summary = run_stage(
