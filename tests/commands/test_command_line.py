@@ -105,7 +105,7 @@ def test_an_error_on_a_terminal_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(["split", "nowhere.parquet", "-o", "out"]) == 2
-    assert terminal.getvalue().startswith("\x1b[31msmolfast: error:\x1b[0m split: ")
+    assert terminal.getvalue().startswith("\x1b[31msmolfast: error:\x1b[0m can't read nowhere.parquet: ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
