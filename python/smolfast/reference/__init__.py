@@ -31,7 +31,7 @@ from smolfast.reference.orthogonalize import (
     newton_schulz_backward,
     resolve_coefficients,
 )
-from smolfast.reference.plain_loss import plain_losses
+from smolfast.reference.whole_logits import plain_losses
 
 __all__ = [
     "COEFFICIENTS",
