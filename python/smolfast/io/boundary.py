@@ -32,7 +32,7 @@ def reading(path: str) -> Iterator[None]:
         yield
     except SmolfastError:
         raise
-    except NotImplementedError as error:  # pyarrow's too
+    except NotImplementedError as error:  # raised by pyarrow for types it can't read; ArrowNotImplementedError is one
         raise SmolfastError(
             f"can't read {path}: pyarrow {pa.__version__} can't hold a column of it ({one_line(error)}); "
             "write the file again without that column"

@@ -40,7 +40,7 @@ def select(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch
         return batch
     try:
         return batch.filter(pa.array(mask))
-    except pa.ArrowNotImplementedError:
+    except pa.ArrowNotImplementedError:  # pyarrow has no such kernel for views and some extension types
         edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
         parts = [batch.slice(start, stop - start) for start, stop in edges.reshape(-1, 2).tolist()]
         if not parts:
@@ -100,7 +100,7 @@ def as_names(column: pa.Array) -> pa.Array:
     if simple or pa.types.is_null(type_) or pa.types.is_boolean(type_) or pa.types.is_temporal(type_):
         try:
             return column.cast(pa.string())
-        except pa.ArrowNotImplementedError:
+        except pa.ArrowNotImplementedError:  # the same
             pass
     hexadecimal = pa.types.is_fixed_size_binary(type_)
     return pa.array([_name(value, hexadecimal) for value in column.to_pylist()], pa.string())
