@@ -29,6 +29,7 @@ from smolfast.commands.tokenize import add_tokenize
 from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
 from smolfast.files import finite
+from smolfast.machine import install_command
 from smolfast.progress import Console, bold, red
 
 _GROUPS: Groups = (
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package not in _PACKAGES_OF_EXTRAS:
             raise
         # The smallest extra with all that the command needs, not with this package alone.
-        _say_error(f"this command needs {package}; install it with: pip install 'smolfast[{arguments.extra}]'")
+        _say_error(f"this command needs {package}; install it with: {install_command(arguments.extra)}")
         return _EXIT_BAD_INPUT
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
