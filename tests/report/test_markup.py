@@ -29,6 +29,6 @@ def test_escape_is_not_applied_twice() -> None:
 
 def test_a_command_can_be_read_and_copied(fake: SimpleNamespace) -> None:
     page = fake.page(command("smolfast generate 'a b' --prompt <x>"))
-    assert page.words == "smolfast generate 'a b' --prompt <x> Copy"
+    assert page.words == "smolfast generate 'a b' --prompt <x>Copy"
     assert page.all("button") == [{"type": "button", "class": "copy", "hidden": None}]
     assert page.all("pre") == [{"tabindex": "0"}]

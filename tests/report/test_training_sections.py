@@ -7,11 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pytest
-
 from smolfast.report.run import read_run
-from smolfast.report.training_sections import _smoothed, training
+from smolfast.report.training_sections import training
 
 
 def _training_page(own_run: Path, fake: SimpleNamespace, metrics: list[dict[str, Any]]) -> Any:
@@ -25,10 +22,10 @@ def test_each_head_has_a_curve(own_run: Path, fake: SimpleNamespace) -> None:
         entry["head_losses"] = [4.0, 5.0, 6.0, 7.0]
     page = _training_page(own_run, fake, metrics)
     for name in (
-        "head 1: the next token",
-        "head 2: the token after it",
-        "head 3: 3 tokens ahead",
-        "head 4: 4 tokens ahead",
+        "training loss, next token",
+        "training loss, 2 tokens ahead",
+        "training loss, 3 tokens ahead",
+        "training loss, 4 tokens ahead",
     ):
         assert name in page.words
     assert len([a for a in page.all("path") if "faint" in a["class"]]) == 4
@@ -38,7 +35,7 @@ def test_losses_without_heads_are_one_curve(own_run: Path, fake: SimpleNamespace
     metrics = [{"step": step, "loss": 5.0 - step} for step in range(1, 4)]
     page = _training_page(own_run, fake, metrics)
     assert [a["class"] for a in page.all("path")] == ["curve line s0"]
-    assert "from 4 to 2 (loss)" in page.words
+    assert "from 4 to 2 (training loss, all heads weighted)" in page.words
     assert "Learning rate: no finite values to draw" in page.words and "Gradient norm: no finite" in page.words
 
 
@@ -46,12 +43,3 @@ def test_norms_that_range_wide_have_a_logarithmic_axis(own_run: Path, fake: Simp
     metrics = [{"step": step, "loss": 1.0, "gradient_norm": 10.0**-step} for step in range(5)]
     words = _training_page(own_run, fake, metrics).words
     assert all(f" {tick} " in words for tick in ("1e−4", "0.001", "0.01", "0.1", "1"))
-
-
-def test_smoothing_is_a_weighted_mean_of_what_came_before() -> None:
-    values = np.random.default_rng(0).normal(size=100)
-    keep = 1 - 1 / 5  # 100 steps smooth over five
-    for at in (0, 1, 7, 99):
-        weights = keep ** np.arange(at, -1, -1)
-        assert _smoothed(list(values))[at] == pytest.approx(np.average(values[: at + 1], weights=weights))
-    assert np.isnan(_smoothed([1.0, float("nan"), 1.0])).tolist() == [False, True, False]

@@ -19,6 +19,8 @@ _LANE = 14
 _LINE = 18
 _MOST_LETTERS = 38
 """Of a label and its value on one line: what a phone's 358 pixels hold."""
+_MOST_LETTERS_WIDE = 52
+"""The same where the page has two columns: then the style sheet moves the label down beside its value."""
 _MARGIN = 0.05
 _MOST_MARKS = 24
 
@@ -90,8 +92,11 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow], ax
     drawn: list[Markup] = []
     top = 0
     for row in rows:
-        drawn.append(tag("text", row.label, x=0, y=top + 14, class_="bar-label"))
-        if len(row.label) + len(row.value) > _MOST_LETTERS:
+        letters = len(row.label) + len(row.value)
+        beside = _MOST_LETTERS < letters <= _MOST_LETTERS_WIDE
+        label_class = "bar-label beside" if beside else "bar-label"
+        drawn.append(tag("text", row.label, x=0, y=top + 14, class_=label_class))
+        if letters > _MOST_LETTERS:
             top += _LINE
         drawn.append(tag("text", row.value, x="100%", y=top + 14, text_anchor="end", class_="bar-value"))
         for lane in row.lanes:
@@ -126,7 +131,8 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow], ax
             for share, _ in axis.ticks
         ]
         labels = [
-            tag("text", text, x=_percent(share), y=height + 16, text_anchor=_anchor(share)) for share, text in axis.ticks
+            tag("text", text, x=_percent(share), y=height + 16, text_anchor=_anchor(share))
+            for share, text in axis.ticks
         ]
         name = tag("text", axis.name, x=0, y=height + 34, class_="axis-name")
         drawn = [*grid, *drawn, *labels, name]
@@ -148,7 +154,7 @@ def line_chart(
 ) -> Markup:
     """Curves over a shared x axis, marks, a legend, a read-out and the numbers as a folded table.
 
-    The read-out follows the pointer, a finger and the arrow keys. Of more than two dozen marks only the lines are drawn.
+    The read-out follows the pointer, a finger and the arrow keys. More than two dozen marks are drawn without names.
     """
     shown = [s for s in series if any(_usable(x, y, log) for x, y in zip(s.x, s.y, strict=True))]
     points = [(x, y) for s in shown for x, y in zip(s.x, s.y, strict=True) if _usable(x, y, log)]

@@ -2,7 +2,10 @@
 for (const plot of document.querySelectorAll('[data-chart]')) {
   const chart = JSON.parse(plot.dataset.chart), cursor = plot.querySelector('.cursor');
   const note = plot.parentElement.querySelector('.readout'), frame = plot.querySelector('svg');
-  const main = chart.series[0], wide = chart.high - chart.low;
+  const wide = chart.high - chart.low, last = s => s.x[s.x.length - 1];
+  // The curve that goes furthest, and of those the finest, is the one that is walked along.
+  const further = (a, b) => last(b) > last(a) || last(b) === last(a) && b.x.length > a.x.length ? b : a;
+  const main = chart.series.reduce(further);
   const nearest = (xs, x) => xs.reduce((best, v, i) => Math.abs(v - x) < Math.abs(xs[best] - x) ? i : best, 0);
   let index = -1;
   const show = to => {
