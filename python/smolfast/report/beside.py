@@ -28,7 +28,7 @@ def beside(runs: Sequence[Run]) -> Section:
         SmolfastError: more runs than colours.
     """
     if len(runs) > MOST + 1:
-        raise SmolfastError(f"report: {len(runs) - 1} runs to lay over; give --with at most {MOST}")
+        raise SmolfastError(f"report: {len(runs) - 1} runs to lay over; give --with at most {MOST} times")
     names = _names(runs)
     body: list[Markup] = [missing(text) for text in _not_comparable(runs)]
     body.append(table("Figures", ("", *names), _figures(runs), numeric=range(1, 1 + len(runs))))

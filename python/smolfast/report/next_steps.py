@@ -16,14 +16,16 @@ _DOUBLED = 4
 def next_steps(run: Run) -> Section:
     """Generate, load elsewhere, train longer, use other text; paths start where the run folder lies."""
     name = run.folder.resolve().name
-    folder = shlex.quote(f"./{name}" if name.startswith("-") else name)
+    name = f"./{name}" if name.startswith("-") else name
+    folder = shlex.quote(name)
     inputs = run.about.get("input")
     given = [str(path) for path in inputs] if isinstance(inputs, list) else []
     longer = ["smolfast", "quickstart", "-o", f"{name}-longer"]
-    settings = set_options(run)
+    settings = set_options(run, without="train.steps")
     # Where the run doesn't say what was changed, its whole configuration is on the page to be saved.
     longer += ["--config", "config.toml"] if settings is None and run.config else settings or []
-    if (steps := numeric(run.config.get("train", {}).get("steps"))) and run.about.get("minutes") is None:
+    steps = numeric(run.config.get("train", {}).get("steps"))
+    if steps and run.about.get("minutes") is None:
         more = f"{_DOUBLED * steps:,.0f} steps instead of {steps:,.0f}"
         longer += ["--set", f"train.steps={_DOUBLED * steps:.0f}"]
     else:

@@ -70,12 +70,12 @@ def toml(config: Mapping[str, Any]) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def set_options(run: Run) -> list[str] | None:
-    """`--set KEY=VALUE` for each setting that differs from the defaults; None where the run doesn't say."""
+def set_options(run: Run, without: str) -> list[str] | None:
+    """`--set KEY=VALUE` for each setting but one that differs from the defaults; None where the run doesn't say."""
     changed = run.about.get("changed")
     if not isinstance(changed, Mapping):
         return None
-    return [word for key, value in changed.items() for word in ("--set", f"{key}={_toml(value)}")]
+    return [word for key, value in changed.items() if key != without for word in ("--set", f"{key}={_toml(value)}")]
 
 
 def _toml(value: Any) -> str:
