@@ -360,7 +360,7 @@ def _swatch(series: Series) -> Markup:
     mark = (
         tag("circle", cx=11, cy=6, r=4, class_=f"dot s{series.colour}")
         if series.style == "points"
-        else tag("line", x1=0, x2=22, y1=6, y2=6, class_=f"curve line s{series.colour}")
+        else tag("line", x1=0, x2=22, y1=6, y2=6, class_=f"curve {series.style} s{series.colour}")
     )
     return tag("svg", mark, width=22, height=12, aria_hidden="true")
 
