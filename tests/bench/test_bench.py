@@ -185,7 +185,7 @@ def test_the_page_begins_with_ratios_and_losses_and_ends_with_versions(tmp_path:
     assert sections == ["overview", "read", "text-0", "where"]
     first = text.partition("<main>")[2].partition('id="read"')[0]
     # The geometric mean of 2, 1/4 and 9; one case of three is lost.
-    assert "Text: job" in first and "1.65 × (0.25 × to 9.0 ×)" in first
+    assert "Text: job" in first and "1.65 × (0.25 to 9.0)" in first
     assert "A peer is faster in 1 of 3 cases." in first and "Text: job, b" in first and "0.25 × other" in first
     jobs, losses = first.split("What we lose</strong>")
     bars = [dict(re.findall(r' (x|width|class)="([^"]*)"', bar)) for bar in re.findall("<rect[^>]*>", first)]

@@ -87,7 +87,7 @@ def _jobs(jobs: dict[str, list[Beside]]) -> Markup:
     bars = []
     for job, mean in sorted(means.items(), key=lambda entry: -entry[1]):
         found = [one.times for one in jobs[job]]
-        spread = f" ({times(min(found))} to {times(max(found))})" if len(found) > 1 else ""
+        spread = f" ({times(min(found))[:-2]} to {times(max(found))[:-2]})" if len(found) > 1 else ""
         lane = Lane(
             place(mean),
             _OURS if mean >= 1 else _THEIRS,

@@ -205,7 +205,10 @@ def _pieces(
                     pieces.append(piece)
         at = end
     if pieces:
-        pieces[0] = (pieces[0][0].lstrip(), pieces[0][1])
+        # Of the white space before the first word its line's indentation stays.
+        bare = pieces[0][0].lstrip()
+        _, line_break, indentation = pieces[0][0][: len(pieces[0][0]) - len(bare)].rpartition("\n")
+        pieces[0] = (indentation + bare if line_break else bare, pieces[0][1])
     return tuple(piece for piece in pieces if piece[0])
 
 

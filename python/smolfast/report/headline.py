@@ -6,6 +6,7 @@ import math
 
 from smolfast.progress import format_bytes, format_seconds
 from smolfast.report.charts import BarRow, Lane, bar_chart
+from smolfast.report.left_out import capped
 from smolfast.report.markup import Markup, markup, tag
 from smolfast.report.run import Run
 from smolfast.report.section import Section, count, counted, numeric
@@ -45,7 +46,13 @@ def headline(run: Run) -> Section:
 
 def _sentence(run: Run, ours: float) -> Markup:
     size, documents = numeric(run.evaluation.get("bytes")), numeric(run.evaluation.get("documents"))
-    of = f" ({counted(documents or 0, 'document')}, {format_bytes(size)})" if size is not None else ""
+    there = numeric(run.summary("split").get("held_out_documents"))
+    of = ""
+    if size is not None and documents is not None:
+        cut = there is not None and documents < there
+        every = f"{count(documents)} of {counted(there or 0, 'document')}" if cut else counted(documents, "document")
+        cap = f", up to the cap of {capped(run, 'evaluate', 'max_bytes')}" if cut else ""
+        of = f" ({every}, {format_bytes(size)}{cap})"
     return tag(
         "p",
         tag("strong", f"{ours:.3f} bits per byte"),
@@ -94,7 +101,7 @@ def _figures(run: Run) -> list[tuple[str, str, str]]:
         if after is not None:
             gone = f"of {count(before)}" if before is not None and before > after else ""
             if stage == "collect" and run.summary(stage).get("full"):
-                gone = "up to the cap; see Documents"
+                gone = f"up to the cap of {capped(run, 'collect', 'max_bytes')}"
             figures.append((name, count(after), gone))
     if parameters := sum(math.prod(shape) for shape in run.shapes.values()):
         figures.append(("parameters", f"{parameters:,}", ""))

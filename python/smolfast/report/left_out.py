@@ -20,13 +20,13 @@ def left_out(run: Run) -> list[Markup | str]:
 
 def _collect(run: Run) -> Iterator[Markup | str]:
     summary = run.summary("collect")
-    cap = _setting(run, "collect", "max_bytes")
+    cap = capped(run, "collect", "max_bytes")
     if summary.get("full"):
         yield f"Collecting stopped at the cap of {cap}. What came after it in the input was not read."
     for key, reason in (
         ("package_cap", f"cap of 1/{PACKAGE_SHARE} of {cap} for one package"),
-        ("too_long", f"longer than {_setting(run, 'collect', 'max_document_bytes')}"),
-        ("too_short", f"shorter than {_setting(run, 'collect', 'min_document_bytes')}"),
+        ("too_long", f"longer than {capped(run, 'collect', 'max_document_bytes')}"),
+        ("too_short", f"shorter than {capped(run, 'collect', 'min_document_bytes')}"),
         ("not_utf8", "not UTF-8"),
         ("table", "mostly numbers, not text"),
         ("unreadable", "can't be read"),
@@ -42,15 +42,15 @@ def _collect(run: Run) -> Iterator[Markup | str]:
 def _evaluate(run: Run) -> Iterator[str]:
     coded, held_out = numeric(run.evaluation.get("documents")), numeric(run.summary("split").get("held_out_documents"))
     if coded is not None and held_out is not None and coded < held_out:
-        cap = _setting(run, "evaluate", "max_bytes")
+        cap = capped(run, "evaluate", "max_bytes")
         yield (
             f"{counted(held_out - coded, 'held-out document')} of {held_out:,.0f} not evaluated: "
             f"bits per byte are of whole documents up to the cap of {cap}."
         )
 
 
-def _setting(run: Run, section: str, key: str) -> str:
-    """`24.0 MB (collect.max_bytes)`, or the name alone where the configuration isn't recorded."""
+def capped(run: Run, section: str, key: str) -> str:
+    """A cap as `24.0 MB (collect.max_bytes)`, or the name alone where the configuration isn't recorded."""
     found = run.config.get(section)
     value = numeric(found.get(key)) if isinstance(found, dict) else None
     return f"{section}.{key}" if value is None else f"{format_bytes(value)} ({section}.{key})"

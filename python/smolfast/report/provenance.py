@@ -12,6 +12,8 @@ from smolfast.report.markup import Markup, command, folded, markup, pairs, table
 from smolfast.report.run import Run
 from smolfast.report.section import Section, numeric, words
 
+_NAMES = {"memory_bytes": "memory", "implementation": "instruction set"}
+
 
 def provenance(run: Run) -> Section:
     """Command, seed, versions, hardware, configuration and the fingerprints of every stage."""
@@ -29,7 +31,10 @@ def provenance(run: Run) -> Section:
     for key, title in (("versions", "Versions"), ("hardware", "Hardware")):
         value = about.get(key)
         if isinstance(value, Mapping) and value:
-            body.append(pairs(title, [(words(str(name)), _value(str(name), item)) for name, item in value.items()]))
+            entries = [
+                (_NAMES.get(str(name)) or words(str(name)), _value(str(name), item)) for name, item in value.items()
+            ]
+            body.append(pairs(title, entries))
         elif isinstance(value, str) and value:
             body.append(pairs(title, [(key, value)]))
         else:
