@@ -13,8 +13,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
-from smolfast.ops import native_attention
-from smolfast.ops.flat_arrays import are_plain
+from smolfast.ops.native import attention as native_attention
+from smolfast.ops.native.flat_arrays import are_plain
 from smolfast.ops.precision import without_autocast
 
 Rope = tuple[Tensor, Tensor]

@@ -13,7 +13,7 @@ import pytest
 from smolfast.config import ModelConfig, TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.train.loop import train
-from smolfast.train.run_record import RunRecord, first_difference
+from smolfast.train.run.record import RunRecord, first_difference
 
 MODEL = ModelConfig(
     hidden_size=16,
