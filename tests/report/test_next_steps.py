@@ -15,6 +15,7 @@ import pytest
 
 from smolfast.commands.main import _parser
 from smolfast.config import changed_settings, load_config
+from smolfast.report import write_report
 from smolfast.report.next_steps import next_steps
 from smolfast.report.run import read_run
 
@@ -69,3 +70,15 @@ def test_date_and_commit_are_at_the_top(own_run: Path, fake: SimpleNamespace, re
     words = report()[0].words
     assert "2026-11-29, smolfast at commit 0123456789ab" in words
     assert "begun 2026-11-29T21:18:10+00:00" in words and "commit of smolfast 0123456789abcdef0123+" in words
+
+
+def test_the_folder_of_train_alone_has_its_curves_and_its_own_commands(own_run: Path, fake: SimpleNamespace) -> None:
+    trained = own_run / "train"
+    fake.write_json(trained / "run.json", {"model": {"hidden_size": 256}, "train": {"steps": 120}, "seed": 3})
+    assert [words[1] for words in commands(trained)] == ["export", "generate", "report"]
+    for words in commands(trained):
+        _parser().parse_args(words[1:])
+    summary = write_report(trained, own_run.parent / "page.html")
+    assert "Training" not in summary["missing"] and "Model" not in summary["missing"]
+    words = fake.page((own_run.parent / "page.html").read_text(encoding="utf-8")).words
+    assert "training steps 120" in words and "smolfast quickstart" not in words and "steps = 120" in words

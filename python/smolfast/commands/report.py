@@ -12,8 +12,10 @@ from smolfast.commands.parsers import command, output_path
 
 def add_report(commands: Any) -> None:
     """The parser of `smolfast report`."""
-    parser = command(commands, "report", _report, "Write the report page of a quickstart run again.", _after)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
+    parser = command(
+        commands, "report", _report, "Write the report page of a run again, or lay runs over each other.", _after
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder of quickstart, or of train")
     parser.add_argument(
         "--with",
         dest="others",

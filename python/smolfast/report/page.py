@@ -36,7 +36,7 @@ def write_report(
     The same files give the same bytes. Parts of the run that aren't there are said on the page.
 
     Args:
-        run_folder: the output folder of `smolfast quickstart`.
+        run_folder: the output folder of `smolfast quickstart`, or of `smolfast train`.
         output_html: where the page goes; an earlier page is replaced, no other file.
         progress: called with sections done, sections in all and a note.
         others: folders of up to four other runs, which are laid over this one.

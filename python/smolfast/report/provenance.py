@@ -19,7 +19,8 @@ def provenance(run: Run) -> Section:
     """Command, seed, versions, hardware, configuration and the fingerprints of every stage."""
     about = run.about
     lacking = []
-    body: list[Markup] = [_command(run)]
+    # The folder of `smolfast train` doesn't say which token files it was given.
+    body: list[Markup] = [_command(run)] if run.whole else []
     named = {"begun": "begun", "commit": "commit of smolfast", "seed": "seed", "threads": "threads (0: all)"}
     basics = [
         (name, _value(key, about[key]))
