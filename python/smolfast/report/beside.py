@@ -130,7 +130,7 @@ def _chart(key: str, title: str, x_name: str, runs: Sequence[Run], names: Sequen
         if held:
             points = [at for at, _ in held], [value for _, value in held]
             series.append(Series(f"{name}: {HELD_OUT}", *points, colour, "points"))
-    what = f"Training losses are smoothed. In {LOSS_UNIT}."
+    what = f"In {LOSS_UNIT}. Training losses are smoothed as in the chart under “Training”."
     return line_chart(key, title, what, series, x_name=x_name, y_name=LOSS_UNIT)
 
 
