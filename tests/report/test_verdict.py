@@ -110,7 +110,7 @@ def test_caps_are_named_beside_the_counts(own_run: Path, fake: SimpleNamespace, 
         "83 held-out documents of 173 not evaluated: bits per byte are of whole documents up to the cap of 1.0 MB "
         "(evaluate.max_bytes).",
         "4,002 up to the cap of 24.0 MB (collect.max_bytes)",
-        "on held-out text (90 of 173 documents, 1.0 MB, up to the cap of 1.0 MB (evaluate.max_bytes)).",
+        "on held-out text: 90 of 173 documents, 1.0 MB, up to the cap of 1.0 MB (evaluate.max_bytes). Lower is better.",
     ):
         assert sentence in words, sentence
     assert "package cap" not in words and "package_cap" not in words

@@ -31,7 +31,7 @@ def beside(runs: Sequence[Run]) -> Section:
         raise SmolfastError(f"report: {len(runs) - 1} runs to lay over; give --with at most {MOST} times")
     names = _names(runs)
     body: list[Markup] = [missing(text) for text in _not_comparable(runs)]
-    body.append(table("Figures", ("", *names), _figures(runs), numeric=range(1, 1 + len(runs))))
+    body.append(table("Figures", ("Figure", *names), _figures(runs), numeric=range(1, 1 + len(runs))))
     differing = _settings(runs)
     if differing:
         body.append(table("Settings that differ", ("Setting", *names), differing))

@@ -27,12 +27,14 @@ def headline(run: Run) -> Section:
     ours = numeric(found.get("bits_per_byte"))
     lacking = []
     body: list[Markup] = []
+    if ours is None and not run.whole:
+        lacking.append("Training alone leaves no bits per byte. `smolfast evaluate` measures them.")
+    elif ours is None:
+        lacking.append("There is no held-out evaluation in this run (evaluate/evaluation.json), so no bits per byte.")
+    elif not math.isfinite(ours):
+        lacking.append("The held-out bits per byte of this run are not a finite number: training diverged.")
     if ours is None or not math.isfinite(ours):
-        lacking.append(
-            "There is no held-out evaluation in this run (evaluate/evaluation.json), so no bits per byte."
-            if ours is None
-            else "The held-out bits per byte of this run are not a finite number: training diverged."
-        )
+        body.append(_findings(run))
     else:
         references = [(name, value) for key, name in _REFERENCES if (value := numeric(found.get(key))) is not None]
         body += [_sentence(run, ours), _findings(run), _meaning(run), _chart(ours, references)]
@@ -52,7 +54,7 @@ def _sentence(run: Run, ours: float) -> Markup:
         cut = there is not None and documents < there
         every = f"{count(documents)} of {counted(there or 0, 'document')}" if cut else counted(documents, "document")
         cap = f", up to the cap of {capped(run, 'evaluate', 'max_bytes')}" if cut else ""
-        of = f" ({every}, {format_bytes(size)}{cap})"
+        of = f": {every}, {format_bytes(size)}{cap}"
     return tag(
         "p",
         tag("strong", f"{ours:.3f} bits per byte"),

@@ -50,6 +50,8 @@ def write_report(
     run = read_run(run_folder)
     makers: list[Callable[[Run], Section]] = [headline, sample, next_steps, funnel, near_duplicates, training, stages]
     makers += [model, provenance]
+    if not run.whole:
+        makers = [headline, next_steps, training, model, provenance]
     if others:
         runs = [run, *map(read_run, others)]
 
