@@ -49,6 +49,8 @@ _IN_WORDS = {
     "skipped_table": "skipped tables of numbers",
     "skipped_package_cap": "skipped over the share of one package",
     "near_by_jaccard": "near duplicates by similarity",
+    "events": "events (spikes, alarms)",
+    "mtp_parameters": "parameters of heads further ahead",
 }
 _PACKAGES_OF_EXTRAS = ("torch", "pydantic", "tokenizers", "safetensors")
 
