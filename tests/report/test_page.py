@@ -103,7 +103,7 @@ def test_drawings_and_tables_are_accessible(page: Any) -> None:
 
 
 def test_colours_have_contrast() -> None:
-    css = (Path(smolfast.report.__file__).with_name("page.css")).read_text(encoding="utf-8")
+    css = (Path(smolfast.report.__file__).parent / "assets" / "page.css").read_text(encoding="utf-8")
     schemes = [
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root \{(.*?)\}", css, re.S)
     ]

@@ -103,8 +103,8 @@ def document(title: str, sections: Sequence[Section], source: str, subtitle: str
     """A whole self-contained page; `source` says what it was made from, `subtitle` when and with what."""
     # The policy lets nothing load and no script run but the one below: text from documents stays text.
     # What page.css says of narrow screens and paper stands last.
-    style = _beside("charts.css") + _beside("page.css")
-    script = _beside("page.js")
+    style = _asset("charts.css") + _asset("page.css")
+    script = _asset("page.js")
     sources = {"default": "none", "style": _hash(style), "script": _hash(script)}
     policy = (
         "".join(f"{kind}-src '{source}'; " for kind, source in sources.items()) + "base-uri 'none'; form-action 'none'"
@@ -140,8 +140,8 @@ def _section(section: Section) -> Markup:
     return markup(("\n", tag("section", tag("h2", section.title), notes, section.body, id=section.key)))
 
 
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
