@@ -176,7 +176,7 @@ def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
         # A floor is of a case, whatever its size.
         size = sizes.get(row.case) if row.role == "floor" else row.facts.get("size")
         if isinstance(size, int | float) and rate is not None and row.threads in (threads, None):
-            family = re.sub(r"\d[\d,.]*k?", "", row.case)
+            family = re.sub(r"(?<![A-Za-z\d])\d[\d,.]*k?", "", row.case)  # not the digits of fp32
             families.setdefault((family, row.name), []).append((float(size), rate.median, row))
     series: list[Series] = []
     families = {key: points for key, points in families.items() if len({size for size, _, _ in points}) > 1}
