@@ -1,4 +1,4 @@
-"""Judge documents: FineWeb's and FineWeb-2's filters with datatrove's decisions, natively, and the numbers they measure."""
+"""Judge documents by FineWeb's and FineWeb-2's filters: datatrove's decisions, and the numbers behind them."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def signal_names(kind: Filter) -> list[str]:
 
 def native_rules(rules: Rules) -> list[tuple[str, Mapping[str, Any]]]:
     """The rules as the native module takes them."""
-    native = []
+    native: list[tuple[str, Mapping[str, Any]]] = []
     for kind in rules.filters:
         parameters = kind.parameters()
         for key in ("stop_chars", "symbols_to_remove"):

@@ -51,7 +51,7 @@ def rehydrate(table: Rows, weights: Mapping[int, int], column: str = "minhash_cl
 
 
 def _steps(weights: Mapping[int, int]) -> list[tuple[int, int]]:
-    steps = {}
+    steps: dict[int, int] = {}
     for size, repeat in weights.items():
         try:
             at = int(size)

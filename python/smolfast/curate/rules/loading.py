@@ -73,8 +73,8 @@ def _from_toml(text: str, where: str, language: str | None) -> Rules:
     code = language if language in languages else scripted(language)
     if code not in languages:
         raise SmolfastError(
-            f"{where}: no numbers for language {language!r}; use one of: {', '.join(languages)}, or give the language's "
-            "YAML file from FineWeb-2's configs/ as rules"
+            f"{where}: no numbers for language {language!r}; use one of: {', '.join(languages)}, or give the "
+            "language's YAML file from FineWeb-2's configs/ as rules"
         )
     return with_language(table, code, languages[code], where)
 

@@ -81,7 +81,8 @@ def _filter_from(table: Mapping[str, Any], where: str) -> Filter:
     name = table.get("name")
     if not isinstance(name, str) or name not in FILTERS:
         raise SmolfastError(
-            f"{where}: name is {json.dumps(name, default=str)}{_nearest(name, FILTERS)}; use one of: {', '.join(FILTERS)}"
+            f"{where}: name is {json.dumps(name, default=str)}{_nearest(name, FILTERS)}; "
+            f"use one of: {', '.join(FILTERS)}"
         )
     kind = FILTERS[name]
     where = f"{where} ({name})"
