@@ -31,7 +31,7 @@ def rehydrate(table: Rows, weights: Mapping[int, int], column: str = "minhash_cl
     Raises:
         SmolfastError: no such column, no integers in it, nulls, or weights that aren't numbers from 0.
     """
-    steps = _steps(weights)
+    steps: list[tuple[int, int]] = _steps(weights)
     if column not in table.schema.names:
         raise SmolfastError(
             f"no column {column!r}; name the one with the clusters' sizes: {', '.join(table.schema.names)}"
