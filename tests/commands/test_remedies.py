@@ -24,6 +24,8 @@ ROOTS = {
     "quickstart": "pipeline/quickstart",
     "collect": "pipeline/collect",
     "normalize": "pipeline/normalize",
+    "curate": "curate/job commands/curate",
+    "curate explain": "curate/explain",
     "dedup": "dedup/job commands/dedup",
     "dedup explain": "dedup/explain",
     "dedup index build": "dedup/job dedup/index",
@@ -64,7 +66,7 @@ UNUSED = {
 def modules_of(command: str) -> set[str]:
     found: set[str] = set()
     waiting = ROOTS[command].split()
-    if command not in ("quickstart", "generate", "report") and not command.startswith("dedup"):
+    if command not in ("quickstart", "generate", "report") and not command.startswith(("dedup", "curate")):
         waiting.append("pipeline/stages")
     while waiting:
         module = waiting.pop()
@@ -130,7 +132,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["split", "collect", "normalize", "dedup", "tokenize", "quickstart"])
+@pytest.mark.parametrize("command", ["split", "collect", "normalize", "curate", "dedup", "tokenize", "quickstart"])
 def test_what_reading_advises_works(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if command in ("tokenize", "quickstart"):
         pytest.importorskip("tokenizers")

@@ -1,4 +1,4 @@
-"""`smolfast report`: the page of a quickstart run, written again."""
+"""`smolfast report`: the page of a folder that a command wrote, made from its files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from smolfast.commands.parsers import command, output_path
 
 def add_report(commands: Any) -> None:
     """The parser of `smolfast report`."""
-    parser = command(commands, "report", _report, "Write the report page of a quickstart run again.", _after)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder")
+    parser = command(
+        commands, "report", _report, "Write the page of a quickstart run again, or of what curate judged.", _after
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder, or the one that curate wrote")
     parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (default: DIR/report.html)")
 
 
@@ -22,7 +24,10 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
 
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.report import write_report
+    from smolfast.report import write_curation_report, write_report
+    from smolfast.report.curation_run import is_curation
 
     output = arguments.output or arguments.folder / "report.html"
+    if is_curation(arguments.folder):
+        return {"report": str(output), **write_curation_report(arguments.folder, output)}
     return {"report": str(output), **write_report(arguments.folder, output)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from smolfast.curate.deciding import decide
+from smolfast.curate.explain import Explanation, Verdict, explain
+from smolfast.curate.job import curate_files
 from smolfast.curate.judging import judge
 from smolfast.curate.rehydration import rehydrate
 from smolfast.curate.rules import (
@@ -17,18 +19,24 @@ from smolfast.curate.rules import (
     SymbolLines,
     load_rules,
 )
+from smolfast.curate.summary import CurateSummary
 
 __all__ = [
     "C4BadWords",
     "C4Paragraphs",
     "C4Quality",
+    "CurateSummary",
+    "Explanation",
     "Filter",
     "FineWebQuality",
     "GopherQuality",
     "GopherRepetition",
     "Rules",
     "SymbolLines",
+    "Verdict",
+    "curate_files",
     "decide",
+    "explain",
     "judge",
     "load_rules",
     "rehydrate",
