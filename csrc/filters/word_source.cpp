@@ -4,6 +4,8 @@
 #include <array>
 
 #include "base/error.h"
+#include "filters/characters.h"
+#include "text/buffer.h"
 #include "text/spacy_rules.h"
 #include "text/spacy_words.h"
 #include "text/unicode_words.h"
@@ -23,12 +25,26 @@ class SpacySource final : public WordSource {
 
   void words(std::string_view text, std::vector<text::Word>& words) override { spacy_.words(text, words); }
   std::size_t count_sentences(std::string_view text) override {
-    return std::max<std::size_t>(spacy_.count_sentences(text), 1);
+    const std::size_t sentences = spacy_.count_sentences(text);
+    return std::max<std::size_t>(sentences + has_blank_sentence(text, sentences), 1);
   }
   bool has_words_between_spaces() const override { return !spaced_; }
 
  private:
+  // White space at the end, but for one space, is a token, and after a sentence's end a sentence: so it would go on
+  // with another word there.
+  bool has_blank_sentence(std::string_view text, std::size_t sentences) {
+    const std::string_view stripped = strip_right(text);
+    const std::string_view blank = text.substr(stripped.size());
+    if (stripped.empty() || blank.empty() || blank == " ") return false;
+    longer_.clear();
+    longer_.append(stripped);
+    longer_.append("  a");
+    return spacy_.count_sentences(longer_.view()) > sentences;
+  }
+
   text::SpacyWords spacy_;
+  text::Buffer longer_;
   bool spaced_;
 };
 
