@@ -21,7 +21,7 @@ bool ChunkCutter::is_whole(const char* begin, const char* end) {
 
 void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, std::vector<const char*>& ends) {
   with_exceptions_ = with_exceptions;
-  prefixes_ = suffixes_ = infixes_ = wholes_ = WalkMemory{};
+  prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
   suffix_ends_.clear();
   while (begin < end && !is_whole(begin, end) && !is_exception(begin, end)) {
     const char* inner = walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_);
@@ -56,10 +56,11 @@ void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, 
   for (auto it = suffix_ends_.rbegin(); it != suffix_ends_.rend(); ++it) ends.push_back(*it);
 }
 
-// The end of the first infix from `at` on, which moves to its begin; nullptr if there is none.
-const char* ChunkCutter::next_infix(const char* begin, const char* end, const char*& at) {
-  const Automaton& infix = rules_.infix;
-  for (; at < end; at += decode(at).size) {
+// The end of the first infix from `at` on, which moves to its begin; nullptr if there is none. After an empty one, as
+// Python's finditer has it, only another that isn't may begin at the same place.
+const char* ChunkCutter::next_infix(const char* begin, const char* end, bool after_empty, const char*& at) {
+  for (; at < end; at += decode(at).size, after_empty = false) {
+    const Automaton& infix = after_empty ? rules_.infix_again : rules_.infix;
     if (infix.opening[rules_.classes(decode(at).code)] == 0) continue;
     // What stands before, the farthest first.
     const char* before[kSpacyMaxContext + 1];
@@ -71,7 +72,8 @@ const char* ChunkCutter::next_infix(const char* begin, const char* end, const ch
       state = infix.step(state, outside ? rules_.classes.before() : rules_.classes(decode(before[i]).code));
     }
     if (state == 0) continue;
-    const char* const match = walk_forward<false>(infix, rules_.classes, state, at, end, infixes_);
+    WalkMemory& memory = after_empty ? infixes_again_ : infixes_;
+    const char* const match = walk_forward<false>(infix, rules_.classes, state, at, end, memory);
     if (match != nullptr) return match;
   }
   return nullptr;
@@ -80,11 +82,13 @@ const char* ChunkCutter::next_infix(const char* begin, const char* end, const ch
 void ChunkCutter::cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends) {
   const char* token = begin;
   const char* at = begin;
-  while (const char* const match = next_infix(begin, end, at)) {
+  bool after_empty = false;
+  while (const char* const match = next_infix(begin, end, after_empty, at)) {
+    after_empty = match == at;
     // One at the begin stays with what follows it.
     if (at != begin) {
       if (at != token) ends.push_back(at);
-      ends.push_back(match);
+      if (match != at) ends.push_back(match);
       token = match;
     }
     at = match;
@@ -99,7 +103,7 @@ bool ChunkCutter::has_affixes(std::string_view chunk) {
   const char* at = begin;
   return walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_) != nullptr ||
          walk_backward(rules_.suffix, rules_.classes, begin, end, suffixes_) != end ||
-         next_infix(begin, end, at) != nullptr;
+         next_infix(begin, end, false, at) != nullptr;
 }
 
 }  // namespace smolfast::text

@@ -19,14 +19,14 @@ class ChunkCutter {
   bool has_affixes(std::string_view chunk);
 
  private:
-  const char* next_infix(const char* begin, const char* end, const char*& at);
+  const char* next_infix(const char* begin, const char* end, bool after_empty, const char*& at);
   bool is_exception(const char* begin, const char* end) const;
   bool is_whole(const char* begin, const char* end);
   void cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends);
 
   const SpacyRules& rules_;
   bool with_exceptions_ = true;
-  WalkMemory prefixes_, suffixes_, infixes_, wholes_;
+  WalkMemory prefixes_, suffixes_, infixes_, infixes_again_, wholes_;
   std::vector<const char*> suffix_ends_;
 };
 

@@ -25,14 +25,16 @@ std::vector<Value> expand_runs(const uint16_t* runs) {
 
 SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter(std::size_t{1} << kFilterBits) {
   std::vector<const SpacyAutomaton*> used = {&kSpacyAutomata[language.prefix], &kSpacyAutomata[language.suffix],
-                                             &kSpacyAutomata[language.infix]};
+                                             &kSpacyAutomata[language.infix],
+                                             &kSpacyAutomata[language.infix_again]};
   has_whole = language.whole >= 0;
   if (has_whole) used.push_back(&kSpacyAutomata[language.whole]);
   read_classes(used);
   prefix = expand(*used[0]);
   suffix = expand(*used[1]);
   infix = expand(*used[2]);
-  if (has_whole) whole = expand(*used[3]);
+  infix_again = expand(*used[3]);
+  if (has_whole) whole = expand(*used[4]);
 
   std::vector<uint16_t> letters;
   for (uint32_t c = 'A'; c <= 'z'; ++c) {

@@ -54,7 +54,7 @@ struct SpacyRules {
 
   std::string_view name;
   SpacyClasses classes;
-  Automaton prefix, suffix, infix, whole;
+  Automaton prefix, suffix, infix, infix_again, whole;
   bool has_whole = false;
   // Letters that no affix begins with, ends with or is found between, of ASCII and of those that plain_letters() marks.
   bool plain_ascii = false;
