@@ -3,36 +3,30 @@
 #include "text/spacy_url.h"
 
 namespace smolfast::text {
-namespace {
 
-std::string_view view(const char* begin, const char* end) {
-  return {begin, static_cast<std::size_t>(end - begin)};
-}
-
-}  // namespace
-
-bool ChunkCutter::is_exception(const char* begin, const char* end) const {
-  return with_exceptions_ && rules_.find(view(begin, end)) != nullptr;
+const SpacyException* ChunkCutter::exception(const char* begin, const char* end) const {
+  if (text_end_ == nullptr) return nullptr;
+  return rules_.find({begin, static_cast<std::size_t>(end - begin)}, text_end_);
 }
 
 bool ChunkCutter::is_whole(const char* begin, const char* end) {
   return rules_.has_whole && walk_forward<true>(rules_.whole, rules_.classes, 1, begin, end, wholes_) != nullptr;
 }
 
-void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, std::vector<const char*>& ends) {
-  with_exceptions_ = with_exceptions;
+void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, std::vector<const char*>& ends) {
+  text_end_ = text_end;
   prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
   suffix_ends_.clear();
-  while (begin < end && !is_whole(begin, end) && !is_exception(begin, end)) {
+  while (begin < end && !is_whole(begin, end) && exception(begin, end) == nullptr) {
     const char* inner = walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_);
     if (inner == nullptr) inner = begin;
-    if (inner != begin && inner != end && is_exception(inner, end)) {
+    if (inner != begin && inner != end && exception(inner, end) != nullptr) {
       ends.push_back(inner);
       begin = inner;
       break;
     }
     const char* const suffix = inner == end ? end : walk_backward(rules_.suffix, rules_.classes, inner, end, suffixes_);
-    if (suffix != end && suffix != begin && is_exception(begin, suffix)) {
+    if (suffix != end && suffix != begin && exception(begin, suffix) != nullptr) {
       suffix_ends_.push_back(end);
       end = suffix;
       break;
@@ -44,9 +38,8 @@ void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, 
     end = suffix;
   }
   if (begin < end) {
-    const SpacyException* const exception = with_exceptions ? rules_.find(view(begin, end)) : nullptr;
-    if (exception != nullptr) {
-      for (const uint8_t token_end : exception->ends) ends.push_back(begin + token_end);
+    if (const SpacyException* const rule = exception(begin, end)) {
+      for (const uint8_t token_end : rule->ends) ends.push_back(begin + token_end);
     } else if (is_whole(begin, end) || is_spacy_url(rules_.classes, begin, end)) {
       ends.push_back(end);
     } else {
