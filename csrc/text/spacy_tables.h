@@ -33,6 +33,7 @@ struct SpacyLanguage {
   int16_t prefix;
   int16_t suffix;
   int16_t infix;
+  int16_t infix_again;  // without empty matches, where the last one was empty
   int16_t whole;  // strings that are one token
   bool shares;    // has kSpacyShared too
   const std::string_view* exceptions;

@@ -28,6 +28,7 @@ __all__ = [
     "Cleaned",
     "casefold",
     "clean",
+    "count_sentences",
     "fix_mojibake",
     "is_normalized",
     "lower",
@@ -253,6 +254,17 @@ def words(
     if isinstance(source, pa.ChunkedArray):
         return pa.chunked_array(out, type=pa.large_list(pa.list_(pa.uint32(), 2)))
     return out[0]
+
+
+def count_sentences(strings: Strings, *, language: str = "en", threads: int = 0) -> pa.Int64Array:
+    """How many sentences each string has by spaCy's sentencizer, empty ones not counted; null for null.
+
+    A sentence ends after a token that is one of its marks, such as the full stop, and the punctuation behind it. The
+    tokens are those of `words` with rules="spacy". Raises `SmolfastError` as `words` does.
+    """
+    source = importable(strings)
+    nulls = [row is None for row in source] if isinstance(source, (list, tuple)) else source.is_null()
+    return pa.array(_native.count_sentences(source, language, threads), mask=np.asarray(nulls, bool))
 
 
 def release_memory() -> None:
