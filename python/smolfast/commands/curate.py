@@ -52,7 +52,9 @@ def _add_judging(group: Any) -> None:
     group.add_argument("--text-column", default="text", metavar="NAME", help="column of text (default: text)")
     languages = group.add_mutually_exclusive_group()
     languages.add_argument(
-        "--language", metavar="CODE", help="of all documents, such as en, sk or slk_Latn (default: the rules' own, or en)"
+        "--language",
+        metavar="CODE",
+        help="of all documents, such as en, sk or slk_Latn (default: the rules' own, or en)",
     )
     languages.add_argument("--language-column", metavar="NAME", help="column that names each document's language")
     group.add_argument(

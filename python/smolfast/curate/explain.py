@@ -170,9 +170,7 @@ def _text(row: Mapping[str, Any], found: Found) -> str:
     return found.original if row.get("text") is None else str(row["text"])
 
 
-def _marks(
-    original: str, shown: Verdict | None, options: Options, language: str
-) -> tuple[str, list[Span]]:
+def _marks(original: str, shown: Verdict | None, options: Options, language: str) -> tuple[str, list[Span]]:
     """The text that a check saw, and what it counted there."""
     if shown is None:
         return original, []
