@@ -42,6 +42,8 @@ HELD_OUT = 0.06
 INPUTS = ("pages", "rubbish")
 WAYS = ("raw", "judged", "judged and deduplicated")
 EVALUATED = EvaluateConfig(max_bytes=300_000)
+TRAINED_ON = 5_000_000
+"""Bytes of text of each way that are tokenized, the first documents: more than a run sees."""
 LOREM = (
     "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore "
     "magna aliqua. Ut enim ad minim veniam, quis nostrud exercitation ullamco laboris nisi ut aliquip ex ea commodo "
@@ -87,9 +89,7 @@ def prepare(pages: Path, out: Path, limit: int) -> None:
     done = out / "prepared.json"
     if done.exists():
         return
-    table = pq.read_table(pages, columns=["id", "text"])
-    sizes = np.cumsum([len(text.encode()) for text in table["text"].to_pylist()])
-    table = table.slice(0, int(np.searchsorted(sizes, limit)) + 1)
+    table = first_bytes(pq.read_table(pages, columns=["id", "text"]), limit)
     pq.write_table(table, out / "all.parquet")
     # Near-copies stay on one side: whole clusters are held out.
     deduplicate([out / "all.parquet"], out / "clusters")
@@ -121,15 +121,24 @@ def prepare(pages: Path, out: Path, limit: int) -> None:
         unique_table = pq.read_table(folder / "unique" / "kept.parquet", columns=["text"])
         pq.write_table(unique_table, folder / "judged and deduplicated.parquet")
         said[name] = {"judged": judged.as_dict(), "deduplicated": unique.as_dict()}
-    train_tokenizer([out / "pages" / "raw.parquet"], out / "tokenizer", TokenizerConfig(vocab_size=2048))
+    pq.write_table(first_bytes(seen, 2 * TRAINED_ON), out / "for-tokenizer.parquet")
+    train_tokenizer([out / "for-tokenizer.parquet"], out / "tokenizer", TokenizerConfig(vocab_size=2048))
     for name in INPUTS:
         for way in WAYS:
             tokens = out / name / f"{way} tokens"
-            documents = {"train": out / name / f"{way}.parquet", "held_out": out / "held-out-clean.parquet"}
+            first = first_bytes(pq.read_table(out / name / f"{way}.parquet", columns=["text"]), TRAINED_ON)
+            pq.write_table(first, out / name / f"{way} first.parquet")
+            documents = {"train": out / name / f"{way} first.parquet", "held_out": out / "held-out-clean.parquet"}
             counts = tokenize(documents, out / "tokenizer", tokens)
             said[name][f"{way}: bytes of tokens"] = counts["bytes_out"]
     tokenize({"held_out": out / "held-out-all.parquet"}, out / "tokenizer", out / "held-out-all tokens")
     write_json(done, said)
+
+
+def first_bytes(table: pa.Table, size: int) -> pa.Table:
+    """The first documents, so many bytes of text."""
+    sizes = np.cumsum([len(text.encode()) for text in table["text"].to_pylist()])
+    return table.slice(0, int(np.searchsorted(sizes, size)) + 1)
 
 
 def with_rubbish(texts: list[str]) -> list[str]:
@@ -193,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=Path, required=True, help="parquet of documents (id, text)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--bytes", type=int, default=16_000_000, help="of pages to take, the first ones")
+    parser.add_argument("--bytes", type=int, default=100_000_000, help="of pages to take, the first ones")
     parser.add_argument("--steps", type=int, default=240, help="of 4,096 tokens")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--new", type=int, default=-1, help="stop after so many new runs")

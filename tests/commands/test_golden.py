@@ -57,7 +57,7 @@ SCENES = {
     "curate": [
         "curate raw.jsonl -o curated",
         "curate raw.jsonl -o other --rules finewab@0.10",
-        "curate raw.jsonl -o other --language tlh",
+        "curate raw.jsonl -o other --language qqq",
         "curate raw.jsonl -o curated --signals",
     ],
     "curate explain": [

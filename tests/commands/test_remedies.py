@@ -56,6 +56,8 @@ OTHERS = {"train/dry_run"}
 UNUSED = {
     "quickstart": {"train/distillation/teaching", "tokens/document_encoder"},
     "evaluate": {"tokens/document_encoder"},
+    "curate": {"config"},
+    "curate explain": {"config", "curate/folder", "curate/options"},
     "dedup": {"config"},
     "distill-cache": {"config"},
     "export": {"config"},
@@ -82,7 +84,9 @@ def modules_of(command: str) -> set[str]:
     if command in READS_NO_DOCUMENTS:
         found -= OF_DOCUMENTS
     found -= UNUSED.get(command, set())
-    if command == "dedup explain":  # it turns what reading says into a message of its own
+    if command == "curate explain":  # it turns what reading says into a message of its own
+        found -= {"io/documents", "io/rows"}
+    if command == "dedup explain":  # so does this
         found -= {"io/documents", "io/rows", "dedup/job", "dedup/signing", "dedup/index"}
     return found
 

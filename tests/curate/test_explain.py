@@ -52,7 +52,7 @@ def test_every_document_is_found_with_what_judge_says_of_it(output: Path, docume
             expected = verdict[check.signal]
             assert check.value == (None if expected is None or expected != expected else expected)
         failed = [check.reason for check in found.checks if check.fails]
-        assert (failed[:1] or [None])[0] == verdict["reason"]
+        assert next(iter(failed), None) == verdict["reason"]
         place = explain(output, f"{found.file}:{found.row}")
         assert place.document == number and place.checks == found.checks
 

@@ -61,7 +61,7 @@ def _add_judging(group: Any) -> None:
         "--words",
         choices=("spacy", "unicode", "whitespace"),
         default="spacy",
-        help="what a word is: spaCy's token, as datatrove has it; Unicode's, for every language; or what stands between "
+        help="what a word is: spaCy's token, as for datatrove; Unicode's, for every language; or what stands between "
         "white space (default: spacy)",
     )
     group.add_argument("--bad-words", type=Path, metavar="FILE", help="words, one a line: documents with one go")

@@ -69,7 +69,8 @@ def shown() -> Iterator[Shown]:
         "A page judged by FineWeb's rules",
         python.partition(";")[0],
         repr(PAGE),
-        f"goes for {verdict['reason']}: {verdict['gopher_repetition_dup_line_frac']:.2f} of its lines repeat one before",
+        f"goes for {verdict['reason']}: {verdict['gopher_repetition_dup_line_frac']:.2f} of its lines "
+        "repeat one before",
     )
     names["two"] = [FIRST, COPY]
     python = "a, b = MinHasher().signatures(two); (a == b).mean()"

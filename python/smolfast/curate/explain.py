@@ -106,9 +106,7 @@ class Explanation:
         yield ""
         pieces, at = [], 0
         for start, end in self.marks:
-            # A colour doesn't go on over the end of a line.
-            inside = _printable(self.text[start:end]).replace("\n", f"{closing}\n{opening}")
-            pieces += [_printable(self.text[at:start]), opening, inside, closing]
+            pieces += [_printable(self.text[at:start]), _enclosed(self.text[start:end], opening, closing)]
             at = end
         lines = "".join([*pieces, _printable(self.text[at:])]).split("\n")
         if len(lines) <= _WHOLE:
@@ -146,7 +144,7 @@ def explain(output: str | os.PathLike[str], name: str, *, check: str | None = No
         options = Options.of_manifest(manifest)
     found = Finder(folder, manifest).find(name)
     column = options.language_column
-    language = options.language if column is None else str(found.columns[column])
+    language = str(options.language if column is None else found.columns[column])
     judged = options.verdicts([found.original], language)
     (row,) = judged.to_pylist()
     stored = found.columns[options.text_column if found.kept else f"{options.prefix}reason"]
@@ -238,6 +236,13 @@ def _said(check: Verdict) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _enclosed(text: str, opening: str, closing: str) -> str:
+    """A mark around each line, since a colour doesn't go on over the end of one; of line ends alone in front."""
+    if not text.strip("\n"):
+        return opening + closing + text
+    return "\n".join(opening + line + closing if line else "" for line in _printable(text).split("\n"))
 
 
 def _printable(text: str) -> str:
