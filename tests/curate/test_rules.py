@@ -41,6 +41,8 @@ stopwords:
 - 'l''un'
 - "\\u2019\\U0001F600\\t\\""
 - "-"
+- "split\\
+  \\ here"
 top_n_grams:
 - - 2
   - 0.316
