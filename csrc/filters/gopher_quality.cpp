@@ -152,6 +152,7 @@ class GopherQuality final : public Filter {
   void measure_words(Document& document) {
     const std::vector<text::Word>& words = document.words();
     solid_ = solid_characters_ = lettered_ = 0;
+    const bool ascii = document.characters() == document.text().size();
     for (std::size_t i = 0; i < words.size(); ++i) {
       const std::string_view word = document.word(i);
       const auto letter = static_cast<uint8_t>((word.front() | 0x20) - 'a');
@@ -163,7 +164,7 @@ class GopherQuality final : public Filter {
         if (symbols_.holds_all(word)) continue;
         ++solid_;
       }
-      solid_characters_ += count_characters(word);
+      solid_characters_ += ascii ? word.size() : count_characters(word);
     }
   }
 
