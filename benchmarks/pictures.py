@@ -1,4 +1,4 @@
-"""The README's pictures, drawn from the committed results: the path from text to model, plots of ratios and of times.
+"""The pictures of the README and the guides: plots from the committed results, and what each part does.
 
 python benchmarks/pictures.py            # says what would change
 python benchmarks/pictures.py --write    # draws docs/pictures/*.svg
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ratios import CLAIMS, Claim, find, ratio
 
+from smolfast import text
 from smolfast.bench.results import Results, read_results
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +102,7 @@ def shown(times: float) -> str:
     return f"{times:.0f}" if times >= 20 else f"{times:.1f}" if times >= 2 else f"{times:.2f}"
 
 
-def path(steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -> str:
+def path(title: str, steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -> str:
     """Boxes one below the other, with an arrow between two of them: what there is, what it is for; verb and rate."""
     width, box, gap = 480, 40, 36
     body = []
@@ -120,7 +121,85 @@ def path(steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -
     words = ", ".join(f"{name} ({what})" for name, what in steps)
     rates = "; ".join(f"{verb}, {rate}" for verb, rate in between)
     height = len(steps) * (box + gap) - gap + 8
-    return svg(width, height, "From text to a small model", f"{words}; between them: {rates}", body)
+    return svg(width, height, title, f"{words}; between them: {rates}", body)
+
+
+def cleaning() -> str:
+    """A string on its way through the functions of `smolfast.text`, each box what really came out."""
+    messy = ["cafÃ©\u00a0noir\u200b\r\nada@engine.org"]
+    mended = text.fix_mojibake(messy)
+    clean = text.clean(mended).strings
+    redacted = text.redact(clean)
+    boxes = [
+        (ascii_spaces(column[0]), what)
+        for column, what in (
+            (messy, "as it came"),
+            (mended.to_pylist(), "é was misread"),
+            (clean.to_pylist(), "plain spaces, plain line ends"),
+            (redacted.to_pylist(), "no address"),
+        )
+    ]
+    calls = [("text.fix_mojibake", ""), ("text.clean", ""), ("text.redact", "")]
+    return path("A string, cleaned", boxes, calls)
+
+
+def ascii_spaces(string: str) -> str:
+    """The string as Python writes it, its letters as they are."""
+    return "".join(c if c.isprintable() and c != "\u00a0" else repr(c)[1:-1] for c in string)
+
+
+def deduplication() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of a deduplication."""
+    return [
+        ("Documents", "parquet, JSON lines, text"),
+        ("Signatures", "112 numbers for each document"),
+        ("Clusters", "documents that are alike"),
+        ("What stays, what goes", "kept.parquet, removed.parquet"),
+    ], [
+        ("sign", "words into runs of five, runs into MinHash"),
+        ("group", "those with a band of 8 in common, if alike enough"),
+        ("choose", "the first, the longest, or the best score stays"),
+    ]
+
+
+def terabyte() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of docs/scale.md's first column."""
+    return [
+        ("1 TB of text", "0.33 billion documents of 3 kB"),
+        ("0.2 TB of numbers on disk", "588 bytes a document"),
+        ("Clusters", "17 GB of memory, all at once"),
+        ("The documents that stay", "2 core-hours in all"),
+    ], [
+        ("sign", "can run where the text lies"),
+        ("group", "band by band, 14 times"),
+        ("choose and filter", "text is read once more"),
+    ]
+
+
+def dispatch() -> str:
+    """One call, and what computes it on each device."""
+    width, height = 560, 212
+    body = [
+        f'<rect class="box" x="4" y="4" width="{width - 8}" height="58" rx="10"/>',
+        '<text class="title" x="20" y="28">Your trainer calls smolfast.ops</text>',
+        '<text class="small" x="20" y="49">gqa_attention, mtp_loss, newton_schulz; with autograd and FSDP</text>',
+    ]
+    ways = [
+        ("GPU", "Triton kernels", "not timed on one yet"),
+        ("CPU", "C++", "where it is faster"),
+        ("Anything else", "plain torch", "the reference"),
+    ]
+    for index, (device, what, note) in enumerate(ways):
+        x = 4 + index * 188
+        body += [
+            f'<path class="line" d="M{x + 88} 66v28"/><path class="tip" d="M{x + 88} 106l-5 -10h10z"/>',
+            f'<rect class="box" x="{x}" y="110" width="176" height="92" rx="10"/>',
+            f'<text class="small" x="{x + 16}" y="134">{device}</text>',
+            f'<text class="title" x="{x + 16}" y="158">{what}</text>',
+            f'<text class="small" x="{x + 16}" y="182">{note}</text>',
+        ]
+    said = "; ".join(f"{device}: {what}, {note}" for device, what, note in ways)
+    return svg(width, height, "One call, by the device of its tensors", said, body)
 
 
 def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
@@ -193,7 +272,11 @@ def pictures() -> dict[str, str]:
         return sorted(rows, key=lambda row: -row.times)
 
     return {
-        "path.svg": path(steps, between),
+        "path.svg": path("From text to a small model", steps, between),
+        "cleaning.svg": cleaning(),
+        "dedup.svg": path("How near-copies are found and removed", *deduplication()),
+        "scale.svg": path("What a terabyte of text takes on its way", *terabyte()),
+        "kernels.svg": dispatch(),
         "speed-text.svg": bars("Text and deduplication", of("text", "dedup")),
         "speed-operations.svg": bars("Attention, loss and Muon on a CPU", of("attention", "loss", "optim")),
         "speed-training.svg": bars("A training step on a CPU", of("train")),

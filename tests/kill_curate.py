@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 RUN = """
 import sys
-from smolfast.curate import curate_files, parts
+from smolfast.curate import curate_files
+from smolfast.curate.files import parts
 parts.PART_ROWS = int(sys.argv[3])
 curate_files([sys.argv[1]], sys.argv[2], threads=2, signals=sys.argv[4] == "signals", overwrite=True)
 """

@@ -12,6 +12,7 @@ import pytest
 
 from smolfast.commands.main import _parser, main
 from smolfast.commands.parsers import nearest
+from smolfast.machine import install_command
 from smolfast.progress import bold, red
 
 
@@ -135,7 +136,7 @@ def test_completion_without_shtab_says_what_to_install(
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["--print-completion", "bash"]) == 2
     assert capsys.readouterr().err == (
-        "smolfast: error: --print-completion needs shtab; install it with: pip install 'smolfast[completion]'\n"
+        f"smolfast: error: --print-completion needs shtab; install it with: {install_command('completion')}\n"
     )
     code, _, error = said_on_exit(capsys, "--print-completion", "fish")
     assert code == 2 and "'fish' is not one of bash, zsh, tcsh" in error
@@ -160,7 +161,7 @@ def without(names: list[str], folder: Path, *commands: str) -> list[str]:
 
 
 def missing(package: str, extra: str) -> list[str]:
-    remedy = f"this command needs {package}; install it with: pip install 'smolfast[{extra}]'"
+    remedy = f"this command needs {package}; install it with: {install_command(extra)}"
     return [f"smolfast: error: {remedy}", "2"]
 
 

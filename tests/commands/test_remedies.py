@@ -24,8 +24,8 @@ ROOTS = {
     "quickstart": "pipeline/quickstart",
     "collect": "pipeline/collect",
     "normalize": "pipeline/normalize",
-    "curate": "curate/job commands/curate",
-    "curate explain": "curate/explain",
+    "curate": "curate/files/job commands/curate",
+    "curate explain": "curate/explain/explanation",
     "dedup": "dedup/job commands/dedup",
     "dedup explain": "dedup/explain",
     "dedup index build": "dedup/job dedup/index",
@@ -43,7 +43,7 @@ OF_DOCUMENTS = {
     "io/documents",
     "io/json/lines",
     "io/sources",
-    "io/rows",
+    "io/rows/record_batches",
     "tokens/files",
     "tokens/tokenizer",
     "tokens/document_encoder",
@@ -57,7 +57,7 @@ UNUSED = {
     "quickstart": {"train/distillation/teaching", "tokens/document_encoder"},
     "evaluate": {"tokens/document_encoder"},
     "curate": {"config"},
-    "curate explain": {"config", "curate/folder", "curate/options"},
+    "curate explain": {"config", "curate/files/folder", "curate/files/options"},
     "dedup": {"config"},
     "distill-cache": {"config"},
     "export": {"config"},
@@ -85,9 +85,9 @@ def modules_of(command: str) -> set[str]:
         found -= OF_DOCUMENTS
     found -= UNUSED.get(command, set())
     if command == "curate explain":  # it turns what reading says into a message of its own
-        found -= {"io/documents", "io/rows"}
+        found -= {"io/documents", "io/rows/record_batches"}
     if command == "dedup explain":  # so does this
-        found -= {"io/documents", "io/rows", "dedup/job", "dedup/signing", "dedup/index"}
+        found -= {"io/documents", "io/rows/record_batches", "dedup/job", "dedup/signing", "dedup/index"}
     return found
 
 
@@ -127,7 +127,7 @@ def test_every_option_advised_is_one_of_the_command(command: str) -> None:
 
 
 def test_remedies_are_seen() -> None:
-    assert {"--errors"} <= advised("io/rows") and "--overwrite" in advised("pipeline/stages")
+    assert {"--errors"} <= advised("io/rows/record_batches") and "--overwrite" in advised("pipeline/stages")
     assert "io/documents" in modules_of("tokenize") and "pipeline/stages" in modules_of("split")
 
 

@@ -14,9 +14,10 @@ import pytest
 
 from smolfast import SmolfastError
 from smolfast.commands.main import main
-from smolfast.curate import curate_files, explain, judge, parts
-from smolfast.curate.marking import counted
-from smolfast.curate.marks import duplicated_n_grams, merged, top_n_gram
+from smolfast.curate import curate_files, explain, judge
+from smolfast.curate.explain.marking import counted
+from smolfast.curate.explain.marks import duplicated_n_grams, merged, top_n_gram
+from smolfast.curate.files import parts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pages import good, rows, sentence

@@ -22,7 +22,8 @@ import pytest
 
 from smolfast import SmolfastError, _native
 from smolfast.commands import main as cli
-from smolfast.curate import curate_files, judge, parts
+from smolfast.curate import curate_files, judge
+from smolfast.curate.files import parts
 from smolfast.io.sources import find_sources
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -270,7 +271,7 @@ def test_an_output_is_never_an_input(parquet: Path, tmp_path: Path) -> None:
 STOPPED_RUN = """
 import sys, time
 from smolfast.commands import main as cli
-from smolfast.curate import parts
+from smolfast.curate.files import parts
 parts.PART_ROWS = 64
 read_batches = parts.read_batches
 def read_slowly(*a, **k):

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from smolfast import SmolfastError
-from smolfast.curate import curate_files, parts
-from smolfast.curate.verdicts import judge_batch
+from smolfast.curate import curate_files
+from smolfast.curate.files import parts
+from smolfast.curate.files.verdicts import judge_batch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pages import rows
@@ -108,7 +109,7 @@ def test_a_run_goes_on_after_any_part(source: Path, tmp_path: Path, monkeypatch:
     for _ in range(20):
         judged = 0
         with monkeypatch.context() as patch:
-            patch.setattr("smolfast.curate.job.judge_batch", stop_at_next)
+            patch.setattr("smolfast.curate.files.job.judge_batch", stop_at_next)
             try:
                 curate_files([source], output)
                 break
@@ -153,7 +154,7 @@ def test_rows_left_out_are_counted_once(tmp_path: Path, monkeypatch: pytest.Monk
 
         output = tmp_path / f"out{stop}"
         with monkeypatch.context() as patch:
-            patch.setattr("smolfast.curate.job.judge_batch", stopping)
+            patch.setattr("smolfast.curate.files.job.judge_batch", stopping)
             with pytest.raises(KeyboardInterrupt):
                 curate_files(inputs, output, errors="skip")
         assert curate_files(inputs, output, errors="skip") == whole

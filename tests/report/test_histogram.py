@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolfast.report.histogram import Bin, Limit, histogram
+from smolfast.report.curation.histogram import Bin, Limit, histogram
 
 
 def bars(page: Any, colour: int) -> list[tuple[float, float, float]]:

@@ -16,23 +16,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.model.pretrained import load_pretrained
 from smolfast.optim import MuonAdamW
 from smolfast.tokens.files import TokenFile
 from smolfast.train.loop import train
+from tiny_models import tiny
 
-MODEL = ModelConfig(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=1,
-    head_dim=8,
-    no_rope_layer_interval=2,
-    max_position_embeddings=64,
-)
+MODEL = tiny(max_position_embeddings=64)
 
 
 def settings(**changes: Any) -> TrainConfig:

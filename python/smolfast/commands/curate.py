@@ -12,9 +12,9 @@ from typing import Any
 from smolfast.commands.options import add_column_types, add_strict, add_threads, as_words
 from smolfast.commands.parsers import add_common, add_output, command
 from smolfast.curate.explain import explain
-from smolfast.curate.folder import KEPT, REMOVED
-from smolfast.curate.job import curate_files
-from smolfast.curate.summary import CurateSummary
+from smolfast.curate.files.folder import KEPT, REMOVED
+from smolfast.curate.files.job import curate_files
+from smolfast.curate.files.summary import CurateSummary
 from smolfast.progress import Console, describe_end, has_colours
 
 _FORMS = """\

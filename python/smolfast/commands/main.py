@@ -30,6 +30,7 @@ from smolfast.commands.tokenize import add_tokenize
 from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
 from smolfast.files import finite
+from smolfast.machine import install_command
 from smolfast.progress import Console, bold, format_bytes, red
 
 _GROUPS: Groups = (
@@ -43,6 +44,15 @@ _GROUPS: Groups = (
 )
 _EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
+# Where a key of the JSON result doesn't say enough to a person.
+_IN_WORDS = {
+    "full": "ended by collect.max_bytes",
+    "skipped_table": "skipped tables of numbers",
+    "skipped_package_cap": "skipped over the share of one package",
+    "near_by_jaccard": "near duplicates by similarity",
+    "events": "events (spikes, alarms)",
+    "mtp_parameters": "parameters of heads further ahead",
+}
 _PACKAGES_OF_EXTRAS = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
@@ -76,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package not in _PACKAGES_OF_EXTRAS:
             raise
         # The smallest extra with all that the command needs, not with this package alone.
-        _say_error(f"this command needs {package}; install it with: pip install 'smolfast[{arguments.extra}]'")
+        _say_error(f"this command needs {package}; install it with: {install_command(arguments.extra)}")
         return _EXIT_BAD_INPUT
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
@@ -128,18 +138,19 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         return
     from smolfast.dedup.histogram import draw
 
-    width = max((len(key) for key in result), default=0)
+    words = {key: _IN_WORDS.get(key, key.replace("_", " ")) for key in result}
+    width = max((len(words[key]) for key in result if key not in ("near_by_jaccard", "reasons")), default=0)
     for key, value in result.items():
         if key == "near_by_jaccard":
-            if value:
-                print("\n  ".join([key.replace("_", " "), *draw(value)]))
+            if lines := draw(value):
+                print("\n  ".join([words[key], *lines]))
             continue
         if key == "reasons":
-            print("\n  ".join([key, *_columns(value)]))
+            print("\n  ".join([words[key], *_columns(value)]))
             continue
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else _in_words(value)
-        print(f"{key.replace('_', ' '):<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
+        print(f"{words[key]:<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -25,7 +25,7 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.report import write_curation_report, write_report
-    from smolfast.report.curation_run import is_curation
+    from smolfast.report.curation.run import is_curation
 
     output = arguments.output or arguments.folder / "report.html"
     if is_curation(arguments.folder):

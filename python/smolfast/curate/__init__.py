@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from smolfast.curate.deciding import decide
 from smolfast.curate.explain import Explanation, Verdict, explain
-from smolfast.curate.job import curate_files
+from smolfast.curate.files.job import curate_files
+from smolfast.curate.files.summary import CurateSummary
 from smolfast.curate.judging import judge
 from smolfast.curate.rehydration import rehydrate
 from smolfast.curate.rules import (
@@ -19,7 +20,6 @@ from smolfast.curate.rules import (
     SymbolLines,
     load_rules,
 )
-from smolfast.curate.summary import CurateSummary
 
 __all__ = [
     "C4BadWords",

@@ -189,8 +189,8 @@ def _model_stages(
     from smolfast.evaluate import bits_per_byte as evaluate
     from smolfast.model import export, generate
     from smolfast.report import write_report
-    from smolfast.train import checkpoint
     from smolfast.train import loop as train
+    from smolfast.train.run import checkpoint
 
     out = options.out
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smolfast.report.curation_page import write_curation_report
+from smolfast.report.curation.page import write_curation_report
 from smolfast.report.page import write_report
 
 __all__ = ["write_curation_report", "write_report"]
