@@ -391,6 +391,7 @@ def write_characters(out: Writer, properties: Properties, normalization: Normali
             code in properties.mappings["lower"],
             code in normalization.decomposed["NFD"],
             normalization.ccc[code] != 0,
+            category[0] == "L",
         )
         return sum(bit << i for i, bit in enumerate(bits))
 

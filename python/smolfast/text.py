@@ -22,12 +22,13 @@ import pyarrow as pa
 from smolfast import _native
 from smolfast._native import unicode_version
 from smolfast.errors import SmolfastError
-from smolfast.strings import Strings, importable
+from smolfast.strings import Strings, importable, without_surrogates
 
 __all__ = [
     "Cleaned",
     "casefold",
     "clean",
+    "count_sentences",
     "fix_mojibake",
     "is_normalized",
     "lower",
@@ -232,7 +233,9 @@ def fix_mojibake(strings: Strings, *, threads: int = 0, errors: Errors = "fail")
     return _apply(lambda source: _native.fix_mojibake(source, threads, errors), strings, errors)
 
 
-def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.ChunkedArray:
+def words(
+    strings: Strings, *, rules: Literal["unicode", "spacy"] = "unicode", language: str = "en", threads: int = 0
+) -> pa.LargeListArray | pa.ChunkedArray:
     """The words of each string as pairs of byte offsets [begin, end) into its UTF-8 form; null for null.
 
     Word boundaries of UAX #29, of which only segments with a letter, number or alphabetic character are kept, and with
@@ -244,13 +247,24 @@ def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.Chunk
     source = importable(strings)
     chunks = source.chunks if isinstance(source, pa.ChunkedArray) else [source]
     out = []
-    for chunk, (starts, edges) in zip(chunks, _native.words(source, threads), strict=True):
+    for chunk, (starts, edges) in zip(chunks, _native.words(source, language if rules == "spacy" else None, threads), strict=True):
         pairs = pa.FixedSizeListArray.from_arrays(pa.array(edges), 2)
         nulls = [row is None for row in chunk] if isinstance(chunk, (list, tuple)) else chunk.is_null()
         out.append(pa.LargeListArray.from_arrays(pa.array(starts), pairs, mask=pa.array(nulls, pa.bool_())))
     if isinstance(source, pa.ChunkedArray):
         return pa.chunked_array(out, type=pa.large_list(pa.list_(pa.uint32(), 2)))
     return out[0]
+
+
+def count_sentences(strings: Strings, *, language: str = "en", threads: int = 0) -> pa.Int64Array:
+    """How many sentences each string has by spaCy's sentencizer, empty ones not counted; null for null.
+
+    A sentence ends after a token that is one of its marks, such as the full stop, and the punctuation behind it. The
+    tokens are those of `words` with rules="spacy". Raises `SmolfastError` as `words` does.
+    """
+    source = importable(strings)
+    nulls = [row is None for row in source] if isinstance(source, (list, tuple)) else source.is_null()
+    return pa.array(_native.count_sentences(source, language, threads), mask=np.asarray(nulls, bool))
 
 
 def release_memory() -> None:
@@ -261,20 +275,12 @@ def release_memory() -> None:
     _native.release_kept_memory()
 
 
-def _without_surrogates(strings: Sequence[str | None]) -> list[str | None]:
-    """Pairs of surrogates joined, lone ones replaced, as WHATWG's conversion to scalar values does."""
-    return [
-        s.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if isinstance(s, str) else s
-        for s in strings
-    ]
-
-
 def _apply(
     native: Callable[[Strings], list[_native.ArrowStrings | None]], strings: Strings, errors: Errors
 ) -> pa.Array | pa.ChunkedArray:
     source = importable(strings)
     if isinstance(source, (list, tuple)) and errors == "replace":
-        source = _without_surrogates(source)
+        source = without_surrogates(source)
     changed = native(source)
     if not isinstance(source, pa.ChunkedArray):
         (only,) = changed

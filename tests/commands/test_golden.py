@@ -54,6 +54,18 @@ SCENES = {
         "normalize raw.jsonl -o other.parquet --form NFX",
         "normalize raw.jsonl -o other.parquet --text-column body",
     ],
+    "curate": [
+        "curate raw.jsonl -o curated",
+        "curate raw.jsonl -o other --rules finewab@0.10",
+        "curate raw.jsonl -o other --language qqq",
+        "curate raw.jsonl -o curated --signals",
+    ],
+    "curate explain": [
+        "curate explain raw.jsonl:1 -o curated",
+        "curate explain nobody -o curated",
+        "curate explain raw.jsonl:1 -o collected",
+        "curate explain raw.jsonl:1 -o curated --check lorem",
+    ],
     "dedup": [
         "dedup clean.parquet -o unique",
         "dedup clean.parquet -o other --threshold 2",

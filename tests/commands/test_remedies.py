@@ -24,6 +24,8 @@ ROOTS = {
     "quickstart": "pipeline/quickstart",
     "collect": "pipeline/collect",
     "normalize": "pipeline/normalize",
+    "curate": "curate/files/job commands/curate",
+    "curate explain": "curate/explain/explanation",
     "dedup": "dedup/job commands/dedup",
     "dedup explain": "dedup/explain",
     "dedup index build": "dedup/job dedup/index",
@@ -54,6 +56,8 @@ OTHERS = {"train/dry_run"}
 UNUSED = {
     "quickstart": {"train/distillation/teaching", "tokens/document_encoder"},
     "evaluate": {"tokens/document_encoder"},
+    "curate": {"config"},
+    "curate explain": {"config", "curate/files/folder", "curate/files/options"},
     "dedup": {"config"},
     "distill-cache": {"config"},
     "export": {"config"},
@@ -64,7 +68,7 @@ UNUSED = {
 def modules_of(command: str) -> set[str]:
     found: set[str] = set()
     waiting = ROOTS[command].split()
-    if command not in ("quickstart", "generate", "report") and not command.startswith("dedup"):
+    if command not in ("quickstart", "generate", "report") and not command.startswith(("dedup", "curate")):
         waiting.append("pipeline/stages")
     while waiting:
         module = waiting.pop()
@@ -80,7 +84,9 @@ def modules_of(command: str) -> set[str]:
     if command in READS_NO_DOCUMENTS:
         found -= OF_DOCUMENTS
     found -= UNUSED.get(command, set())
-    if command == "dedup explain":  # it turns what reading says into a message of its own
+    if command == "curate explain":  # it turns what reading says into a message of its own
+        found -= {"io/documents", "io/rows/record_batches"}
+    if command == "dedup explain":  # so does this
         found -= {"io/documents", "io/rows/record_batches", "dedup/job", "dedup/signing", "dedup/index"}
     return found
 
@@ -130,7 +136,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["split", "collect", "normalize", "dedup", "tokenize", "quickstart"])
+@pytest.mark.parametrize("command", ["split", "collect", "normalize", "curate", "dedup", "tokenize", "quickstart"])
 def test_what_reading_advises_works(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if command in ("tokenize", "quickstart"):
         pytest.importorskip("tokenizers")

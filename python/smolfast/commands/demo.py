@@ -13,6 +13,7 @@ from typing import Any
 
 from smolfast import __version__, text
 from smolfast.commands.parsers import command
+from smolfast.curate import judge
 from smolfast.dedup import MinHasher, deduplicate, explain
 
 MESSY = "The\u00a0cafÃ© was  full\u200b.\r\nWeâ€™ll meet at eight.\ufeff\x07"
@@ -27,6 +28,7 @@ OTHER = (
     "A good loaf needs four things: flour, water, salt and time. Mix the first three until no dry flour is left. Then "
     "give the dough the fourth. After a night in a cool place it has done most of the work by itself."
 )
+PAGE = "Home\nProducts\nContact\nHome\nProducts\nContact\nOur shop has moved to the old mill by the river."
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Shown:
 
 def add_demo(commands: Any) -> None:
     """The parser of `smolfast demo`."""
-    command(commands, "demo", _demo, "See in seconds what smolfast does: text cleaned, a near-duplicate found.")
+    command(
+        commands, "demo", _demo, "See in seconds what smolfast does: text cleaned and judged, a near-duplicate found."
+    )
 
 
 def shown() -> Iterator[Shown]:
@@ -58,6 +62,16 @@ def shown() -> Iterator[Shown]:
     yield Shown("A messy string, repaired and cleaned", python, repr(MESSY), repr(run(python)[0].as_py()))
     python = "text.redact(personal)"
     yield Shown("An e-mail address and an IP address, redacted", python, PERSONAL, run(python)[0].as_py())
+    names |= {"page": [PAGE], "judge": judge}
+    python = 'verdict = judge(page, "fineweb@0.10", signals=True).to_pylist()[0]; verdict'
+    verdict = run(python)
+    yield Shown(
+        "A page judged by FineWeb's rules",
+        python.partition(";")[0],
+        repr(PAGE),
+        f"goes for {verdict['reason']}: {verdict['gopher_repetition_dup_line_frac']:.2f} of its lines "
+        "repeat one before",
+    )
     names["two"] = [FIRST, COPY]
     python = "a, b = MinHasher().signatures(two); (a == b).mean()"
     yield Shown(
@@ -104,6 +118,7 @@ def _demo(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     print(
         f"Done in {seconds:.2f} s. Next, on your own files:\n"
         "  smolfast normalize YOUR.jsonl clean.parquet --clean\n"
+        "  smolfast curate clean.parquet -o judged\n"
         "  smolfast dedup clean.parquet -o unique"
     )
     return None

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from smolfast.commands.bench import add_bench
 from smolfast.commands.collect import add_collect
 from smolfast.commands.config import add_config
+from smolfast.commands.curate import add_curate
 from smolfast.commands.dedup import add_dedup
 from smolfast.commands.demo import add_demo
 from smolfast.commands.distill_cache import add_distill_cache
@@ -31,11 +32,11 @@ from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
 from smolfast.files import finite
 from smolfast.machine import install_command
-from smolfast.progress import Console, bold, red
+from smolfast.progress import Console, bold, format_bytes, red
 
 _GROUPS: Groups = (
     ("See it", (add_demo, add_quickstart)),
-    ("Clean and deduplicate text", (add_collect, add_normalize, add_dedup, add_split)),
+    ("Clean, judge and deduplicate text", (add_collect, add_normalize, add_curate, add_dedup, add_split)),
     (
         "Train a model and use it",
         (add_tokenize, add_train, add_evaluate, add_export, add_generate, add_distill_cache),
@@ -156,15 +157,38 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     from smolfast.dedup.histogram import draw
 
     words = {key: _IN_WORDS.get(key, key.replace("_", " ")) for key in result}
-    width = max((len(words[key]) for key in result if key != "near_by_jaccard"), default=0)
+    width = max((len(words[key]) for key in result if key not in ("near_by_jaccard", "reasons")), default=0)
     for key, value in result.items():
         if key == "near_by_jaccard":
             if lines := draw(value):
                 print("\n  ".join([words[key], *lines]))
             continue
+        if key == "reasons":
+            print("\n  ".join([words[key], *_columns(value)]))
+            continue
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else _in_words(value)
         print(f"{words[key]:<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows of the same names as lines: words set left, counts right, bytes in their units."""
+    if not rows:
+        return ["none"]
+    cells = [
+        [format_bytes(value) if name == "bytes" else f"{value:,}" if isinstance(value, int) else str(value)
+         for name, value in row.items()]
+        for row in rows
+    ]  # fmt: skip
+    words = [isinstance(value, str) for value in rows[0].values()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if is_word else cell.rjust(width)
+            for cell, width, is_word in zip(row, widths, words, strict=True)
+        )
+        for row in cells
+    ]
 
 
 def _in_words(value: object) -> str:

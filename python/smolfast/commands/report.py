@@ -1,4 +1,4 @@
-"""`smolfast report`: the page of a quickstart run, written again."""
+"""`smolfast report`: the page of a folder that a command wrote, made from its files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.commands.parsers import command, output_path
+from smolfast.errors import SmolfastError
 
 
 def add_report(commands: Any) -> None:
     """The parser of `smolfast report`."""
     parser = command(
-        commands, "report", _report, "Write the report page of a run again, or lay runs over each other.", _after
+        commands,
+        "report",
+        _report,
+        "Write the page of a run, or of what curate judged; lay runs over each other.",
+        _after,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder of quickstart, or of train")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of quickstart, train or curate")
     parser.add_argument(
         "--with",
         dest="others",
@@ -33,7 +38,12 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
 
 
 def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.report import write_report
+    from smolfast.report import write_curation_report, write_report
+    from smolfast.report.curation.run import is_curation
 
     output = arguments.output or arguments.folder / "report.html"
+    if is_curation(arguments.folder):
+        if arguments.others:
+            raise SmolfastError(f"{arguments.folder} is of curate; --with lays runs of training over each other")
+        return {"report": str(output), **write_curation_report(arguments.folder, output)}
     return {"report": str(output), **write_report(arguments.folder, output, others=arguments.others)}

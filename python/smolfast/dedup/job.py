@@ -20,7 +20,7 @@ from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
 from smolfast.dedup.rules import Exact, Rules, Verify
-from smolfast.dedup.signing import SIGNING_SHARE, Job, check_scores, prefetch, read_all, sign_all, total_size
+from smolfast.dedup.signing import SIGNING_SHARE, Job, check_scores, read_all, sign_all, total_size
 from smolfast.dedup.store import COMMITS, DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import (
@@ -34,6 +34,7 @@ from smolfast.files import (
     remove,
     write_json,
 )
+from smolfast.io.background import prefetch
 from smolfast.io.boundary import computing
 from smolfast.io.documents import ErrorPolicy, Source, Sources, stored_schema
 from smolfast.io.keep_apart import check_apart, find_apart, leave_out

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import localcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from smolfast import _native
 from smolfast.dedup.rules import Rules
 from smolfast.dedup.store import DocumentStore, Position
 from smolfast.errors import SmolfastError
+from smolfast.io.amounts import source_rows, source_size
+from smolfast.io.background import prefetch
 from smolfast.io.boundary import computing
 from smolfast.io.documents import BATCH_BYTES, ROW_KINDS, Source, read_batches
 from smolfast.io.schemas.columns import column_names, conform
-from smolfast.io.sources import open_source
 from smolfast.progress import ProgressCallback
 
 SIGNING_SHARE = 0.6
@@ -60,7 +58,7 @@ def sign_all(job: Job, store: DocumentStore) -> None:
         job.held = None  # The second pass has to read what a killed run signed.
     sizes = [source_size(source) for source in job.sources]
     total = total_size(job)
-    rows_in_all = [_rows(source) for source in job.sources]
+    rows_in_all = [source_rows(source) for source in job.sources]
     skipped = done.get("skipped-before", 0)  # in the sources before the one being read
     done["skipped-before"] = skipped
     read = 0
@@ -191,60 +189,6 @@ def _hold(job: Job, store: DocumentStore, batch: pa.RecordBatch) -> None:
         pa.default_memory_pool().release_unused()
 
 
-Item = TypeVar("Item")
-
-
-def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """Read ahead in a thread: decoding and signing overlap."""
-    ready: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Item | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, name="smolfast-read", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def source_size(source: Source) -> int:
-    """Bytes of a local file, for progress; 1 of a URL."""
-    return 1 if "://" in source.path else Path(source.path).stat().st_size
-
-
 def total_size(job: Job) -> float:
     """Bytes of all sources, for progress."""
     return float(sum(source_size(source) for source in job.sources)) or 1.0
-
-
-def _rows(source: Source) -> int:
-    """Rows of a local parquet file, for progress; 0 where that isn't known."""
-    if source.kind != "parquet" or "://" in source.path:
-        return 0
-    try:
-        with open_source(source.path) as stream, pq.ParquetFile(stream) as file:
-            return int(file.metadata.num_rows)
-    except (OSError, pa.ArrowException, ValueError):
-        return 0

@@ -106,8 +106,8 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], *, strict: bool = Fal
     files and folders (leading dot), files of an unknown kind, unfinished ones, broken links, and what
     isn't documents: `.md`, `.rst`, `.py` and the like of README.txt in a folder that has parquet, Arrow or JSON lines
     in it or below it, as a dataset's card, licence and script; CSV and plain JSON in or below a folder of text files,
-    as its metadata.csv; `.json` files without rows; what `deduplicate` says of those it removed. A file that is
-    named is read. Links are followed, each folder once.
+    as its metadata.csv; `.json` files without rows; what `deduplicate` and `curate_files` say of those they removed. A
+    file that is named is read. Links are followed, each folder once.
 
     Args:
         strict: raise if anything but hidden files is passed over.
@@ -353,7 +353,7 @@ def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -
         kind = kind_of(path)
         if kind is None:
             passed.append(PassedOver(path, _UNKNOWN))
-        elif PurePosixPath(path).name in _ABOUT_DATA or _is_record_of_dedup(path, known):
+        elif PurePosixPath(path).name in _ABOUT_DATA or _is_removed(path, known):
             passed.append(PassedOver(path, _ABOUT))
         elif path.lower().endswith(".json") and not _has_rows(path):
             passed.append(PassedOver(path, _NO_ROWS))
@@ -388,10 +388,13 @@ def _is_prose(path: str) -> bool:
     return PurePosixPath(path).name.lower().endswith(tuple(f".txt{packed}" for packed in _COMPRESSIONS))
 
 
-def _is_record_of_dedup(path: str, paths: Collection[str]) -> bool:
-    """Whether a file says which documents `deduplicate` removed: removed.parquet beside its manifest."""
+def _is_removed(path: str, paths: Collection[str]) -> bool:
+    """Whether a file says which documents went: `deduplicate`'s removed.parquet, `curate_files`' folder removed."""
     place = PurePosixPath(path)
-    return place.name == "removed.parquet" and path[: -len(place.name)] + "dedup.json" in paths
+    if place.name == "removed.parquet":
+        return path[: -len(place.name)] + "dedup.json" in paths
+    inner = f"removed/{place.name}"
+    return path.endswith(f"/{inner}") and path[: -len(inner)] + "curate.json" in paths
 
 
 def _is_about(path: str) -> bool:

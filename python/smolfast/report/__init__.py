@@ -1,7 +1,8 @@
-"""One self-contained HTML page about a quickstart run, made from the files of its folder alone."""
+"""One self-contained HTML page about a quickstart run or a curation, made from the files of its folder alone."""
 
 from __future__ import annotations
 
+from smolfast.report.curation.page import write_curation_report
 from smolfast.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_curation_report", "write_report"]

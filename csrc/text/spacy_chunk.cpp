@@ -1,0 +1,102 @@
+#include "text/spacy_chunk.h"
+
+#include "text/spacy_url.h"
+
+namespace smolfast::text {
+
+const SpacyException* ChunkCutter::exception(const char* begin, const char* end) const {
+  if (text_end_ == nullptr) return nullptr;
+  return rules_.find({begin, static_cast<std::size_t>(end - begin)}, text_end_);
+}
+
+bool ChunkCutter::is_whole(const char* begin, const char* end) {
+  return rules_.has_whole && walk_forward<true>(rules_.whole, rules_.classes, 1, begin, end, wholes_) != nullptr;
+}
+
+void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, std::vector<const char*>& ends) {
+  text_end_ = text_end;
+  prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
+  suffix_ends_.clear();
+  while (begin < end && !is_whole(begin, end) && exception(begin, end) == nullptr) {
+    const char* inner = walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_);
+    if (inner == nullptr) inner = begin;
+    if (inner != begin && inner != end && exception(inner, end) != nullptr) {
+      ends.push_back(inner);
+      begin = inner;
+      break;
+    }
+    const char* const suffix = inner == end ? end : walk_backward(rules_.suffix, rules_.classes, inner, end, suffixes_);
+    if (suffix != end && suffix != begin && exception(begin, suffix) != nullptr) {
+      suffix_ends_.push_back(end);
+      end = suffix;
+      break;
+    }
+    if (inner == begin && suffix == end) break;
+    if (inner != begin) ends.push_back(inner);
+    if (suffix != end) suffix_ends_.push_back(end);
+    begin = inner;
+    end = suffix;
+  }
+  if (begin < end) {
+    if (const SpacyException* const rule = exception(begin, end)) {
+      for (const uint8_t token_end : rule->ends) ends.push_back(begin + token_end);
+    } else if (is_whole(begin, end) || is_spacy_url(rules_.classes, begin, end)) {
+      ends.push_back(end);
+    } else {
+      cut_infixes(begin, end, ends);
+    }
+  }
+  for (auto it = suffix_ends_.rbegin(); it != suffix_ends_.rend(); ++it) ends.push_back(*it);
+}
+
+// The end of the first infix from `at` on, which moves to its begin; nullptr if there is none. After an empty one, as
+// Python's finditer has it, only another that isn't may begin at the same place.
+const char* ChunkCutter::next_infix(const char* begin, const char* end, bool after_empty, const char*& at) {
+  for (; at < end; at += decode(at).size, after_empty = false) {
+    const Automaton& infix = after_empty ? rules_.infix_again : rules_.infix;
+    if (infix.opening[rules_.classes(decode(at).code)] == 0) continue;
+    // What stands before, the farthest first.
+    const char* before[kSpacyMaxContext + 1];
+    before[0] = at;
+    for (uint32_t i = 0; i < infix.context; ++i) before[i + 1] = before[i] == begin ? begin : previous(before[i]);
+    uint32_t state = 1;
+    for (uint32_t i = infix.context; i > 0; --i) {
+      const bool outside = before[i] == before[i - 1];
+      state = infix.step(state, outside ? rules_.classes.before() : rules_.classes(decode(before[i]).code));
+    }
+    if (state == 0) continue;
+    WalkMemory& memory = after_empty ? infixes_again_ : infixes_;
+    const char* const match = walk_forward<false>(infix, rules_.classes, state, at, end, memory);
+    if (match != nullptr) return match;
+  }
+  return nullptr;
+}
+
+void ChunkCutter::cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends) {
+  const char* token = begin;
+  const char* at = begin;
+  bool after_empty = false;
+  while (const char* const match = next_infix(begin, end, after_empty, at)) {
+    after_empty = match == at;
+    // One at the begin stays with what follows it.
+    if (at != begin) {
+      if (at != token) ends.push_back(at);
+      if (match != at) ends.push_back(match);
+      token = match;
+    }
+    at = match;
+  }
+  if (token != end) ends.push_back(end);
+}
+
+bool ChunkCutter::has_affixes(std::string_view chunk) {
+  const char* const begin = chunk.data();
+  const char* const end = begin + chunk.size();
+  prefixes_ = suffixes_ = infixes_ = WalkMemory{};
+  const char* at = begin;
+  return walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_) != nullptr ||
+         walk_backward(rules_.suffix, rules_.classes, begin, end, suffixes_) != end ||
+         next_infix(begin, end, false, at) != nullptr;
+}
+
+}  // namespace smolfast::text

@@ -1,0 +1,143 @@
+"""`smolfast curate IN… -o OUT --rules NAME` and `curate explain ID -o OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smolfast.commands.options import add_column_types, add_strict, add_threads, as_words
+from smolfast.commands.parsers import add_common, add_output, command
+from smolfast.curate.explain import explain
+from smolfast.curate.files.folder import KEPT, REMOVED
+from smolfast.curate.files.job import curate_files
+from smolfast.curate.files.summary import CurateSummary
+from smolfast.progress import Console, describe_end, has_colours
+
+_FORMS = """\
+smolfast curate explain ID -o DIR  say what each check measured in a document, and mark what decided
+
+It has its own --help. A file or folder called explain is ./explain.
+"""
+
+
+def add_curate(commands: Any) -> None:
+    """Add `smolfast curate` and `curate explain`."""
+    parser = command(
+        commands, "curate", _run, "Judge documents by published rules, such as FineWeb's; parquet out.", _after
+    )
+    parser.epilog = f"further commands:\n\n{_FORMS}"
+    parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
+    parser.set_defaults(goes_on=True)
+    _add_judging(parser.add_argument_group("what is judged, and how"))
+    _add_machine(parser.add_argument_group("input, output and machine"))
+
+    of_explain = parser.add_verb("explain", "Say what each check measured in a document, and mark what decided.")
+    of_explain.add_argument("id", metavar="ID", help="the document's id, or FILE:ROW where it has none")
+    of_explain.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder that curate wrote")
+    of_explain.add_argument("--check", metavar="REASON", help="mark what this check looks at, not the one that decided")
+    add_common(of_explain, _explain)
+
+
+def _add_judging(group: Any) -> None:
+    group.add_argument(
+        "--rules",
+        default="fineweb@0.10",
+        metavar="NAME",
+        help="rules by name, or a file of them: TOML, or FineWeb-2's YAML (default: fineweb@0.10)",
+    )
+    group.add_argument("--text-column", default="text", metavar="NAME", help="column of text (default: text)")
+    languages = group.add_mutually_exclusive_group()
+    languages.add_argument(
+        "--language",
+        metavar="CODE",
+        help="of all documents, such as en, sk or slk_Latn (default: the rules' own, or en)",
+    )
+    languages.add_argument("--language-column", metavar="NAME", help="column that names each document's language")
+    group.add_argument(
+        "--words",
+        choices=("spacy", "unicode", "whitespace"),
+        default="spacy",
+        help="what a word is: spaCy's token, as for datatrove; Unicode's, for every language; or what stands between "
+        "white space (default: spacy)",
+    )
+    group.add_argument("--bad-words", type=Path, metavar="FILE", help="words, one a line: documents with one go")
+    group.add_argument("--signals", action="store_true", help="keep every measured number as a column")
+
+
+def _add_machine(group: Any) -> None:
+    add_output(group, "folder for kept, removed and curate.json")
+    group.add_argument("--id-column", default="id", metavar="NAME", help="column that names a document (default: id)")
+    group.add_argument("--prefix", default="", metavar="TEXT", help="before the names of added columns, if taken")
+    group.add_argument(
+        "--errors",
+        choices=("fail", "replace", "skip"),
+        default="fail",
+        help="for text that is not UTF-8 (default: fail)",
+    )
+    add_column_types(group)
+    add_strict(group)
+    add_threads(group)
+
+
+def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    console = Console(quiet=arguments.quiet)
+    show = console.progress("curate")
+    began, worked = time.monotonic(), False
+
+    def progress(done: float, total: float, note: str) -> None:
+        nonlocal worked
+        worked = True
+        show(done, total, note)
+
+    try:
+        summary = curate_files(
+            arguments.input,
+            arguments.output,
+            rules=arguments.rules,
+            language=arguments.language,
+            language_column=arguments.language_column,
+            words=arguments.words,
+            bad_words=arguments.bad_words,
+            text_column=arguments.text_column,
+            id_column=arguments.id_column,
+            signals=arguments.signals,
+            types=dict(arguments.column_type),
+            errors=arguments.errors,
+            strict=arguments.strict,
+            threads=arguments.threads,
+            overwrite=arguments.overwrite,
+            prefix=arguments.prefix,
+            progress=progress,
+        )
+    finally:
+        console.clear()
+    console.line(_report(summary, arguments.output, time.monotonic() - began if worked else None))
+    return summary.as_dict()
+
+
+def _report(summary: CurateSummary, output: Path, seconds: float | None) -> str:
+    """What was done, in how long, and where it lies; `seconds` is None if it was done already."""
+    if seconds is None:
+        return f"{'curate':<11} unchanged, skipped; {output} holds the result"
+    return f"{'curate':<11} {describe_end(summary.as_dict(), seconds)}; {output / KEPT}, {output / REMOVED}"
+
+
+def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
+    lines = [f"{as_words('smolfast', 'report', arguments.output)}  (a page of what went, and why)"]
+    if result["reasons"]:
+        lines.append(f"{as_words('smolfast', 'curate', 'explain')} ID {as_words('-o', arguments.output)}")
+    if result["documents_out"]:
+        lines.append(as_words("smolfast", "dedup", arguments.output / KEPT, "-o", "unique"))
+    return lines
+
+
+def _explain(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    explanation = explain(arguments.output, arguments.id, check=arguments.check)
+    if arguments.json:
+        return explanation.as_dict()
+    print(explanation.report(colours=has_colours(sys.stdout)))
+    return None
