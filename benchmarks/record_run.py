@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from smolfast.report.run import read_run
+from smolfast.report.training.run import read_run
 
 
 def record(folder: Path) -> dict[str, Any]:

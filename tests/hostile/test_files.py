@@ -264,7 +264,7 @@ def test_safetensors(tmp_path: Path, tried: Any) -> None:
     torch = pytest.importorskip("torch")
     from smolfast.files import fingerprint
     from smolfast.model.pretrained import _read
-    from smolfast.report.run import _header
+    from smolfast.report.training.run import _header
     from smolfast.train.run import checkpoint
 
     data = np.arange(6, dtype=np.float32).tobytes()

@@ -270,7 +270,7 @@ def test_names_of_sources_are_no_paths(corpus: SimpleNamespace, tried: Any) -> N
 def test_run_reports_and_model_folders(tmp_path: Path, tried: Any) -> None:
     pytest.importorskip("torch")
     from smolfast.model.pretrained import load_pretrained
-    from smolfast.report.run import read_run
+    from smolfast.report.training.run import read_run
 
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "events.jsonl").write_text("")

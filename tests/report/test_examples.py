@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from smolfast.report.examples import near_duplicate_examples
+from smolfast.report.training.examples import near_duplicate_examples
 
 
 def _examples(fake: SimpleNamespace, folder: Path, entries: list[tuple[str, str, float, int, str]]) -> list[float]:

@@ -18,7 +18,7 @@ import pytest
 
 from smolfast.errors import SmolfastError
 from smolfast.report import write_report
-from smolfast.report.run import read_run
+from smolfast.report.training.run import read_run
 
 Report = Callable[[], tuple[Any, dict[str, Any]]]
 

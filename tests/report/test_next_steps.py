@@ -16,8 +16,8 @@ import pytest
 from smolfast.commands.main import _parser
 from smolfast.config import changed_settings, load_config
 from smolfast.report import write_report
-from smolfast.report.next_steps import next_steps
-from smolfast.report.run import read_run
+from smolfast.report.training.next_steps import next_steps
+from smolfast.report.training.run import read_run
 
 Report = Callable[[], tuple[Any, dict[str, Any]]]
 

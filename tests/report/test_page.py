@@ -18,7 +18,7 @@ import pytest
 import smolfast.report
 from smolfast.config import validate_config
 from smolfast.report import write_report
-from smolfast.report.provenance import toml
+from smolfast.report.training.provenance import toml
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from smolfast.report import write_report
-from smolfast.report.run import read_run
-from smolfast.report.training_sections import training
+from smolfast.report.training.run import read_run
+from smolfast.report.training.training_sections import training
 
 
 def _training_page(own_run: Path, fake: SimpleNamespace, metrics: list[dict[str, Any]]) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from smolfast.pipeline import collect
-from smolfast.report.left_out import PACKAGE_SHARE
-from smolfast.report.run import read_run
-from smolfast.report.verdict import DEFAULT_RUN, normal, verdict
+from smolfast.report.training.left_out import PACKAGE_SHARE
+from smolfast.report.training.run import read_run
+from smolfast.report.training.verdict import DEFAULT_RUN, normal, verdict
 
 ROOT = Path(__file__).parents[2]
 Report = Callable[[], tuple[Any, dict[str, Any]]]

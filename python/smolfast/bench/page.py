@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from smolfast.bench.overview import largest, overview
 from smolfast.bench.results import Results, Row, Spread
 from smolfast.report.charts import BarRow, Lane, Series, axis_from_zero, bar_chart, line_chart, number
+from smolfast.report.document import document, save_page
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
-from smolfast.report.page import document, save_page
 from smolfast.report.section import Section, counted, words
 
 Rated = Sequence[tuple[Row, Spread]]

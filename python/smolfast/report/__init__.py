@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from smolfast.report.curation.page import write_curation_report
-from smolfast.report.page import write_report
+from smolfast.report.training.page import write_report
 
 __all__ = ["write_curation_report", "write_report"]

@@ -13,8 +13,8 @@ from smolfast.progress import ProgressCallback, format_bytes
 from smolfast.report.charts import BarRow, Lane, bar_chart, number
 from smolfast.report.curation.histogram import Limit, histogram
 from smolfast.report.curation.run import MANIFEST, Check, Curation, Example, examples, in_words, read_curation
+from smolfast.report.document import document, save_page
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
-from smolfast.report.page import document, save_page
 from smolfast.report.section import Section, count
 
 _DOCUMENTS, _BYTES = 0, 2

@@ -12,10 +12,10 @@ from smolfast.progress import format_seconds
 from smolfast.report.charts import Series, line_chart
 from smolfast.report.markup import Markup, markup, missing, table, tag
 from smolfast.report.names import HELD_OUT, LOSS_UNIT, NEXT_TOKEN
-from smolfast.report.run import Run
 from smolfast.report.section import Section, numeric
 from smolfast.report.smoothing import smoothed
-from smolfast.report.training_sections import half_window, next_token_losses
+from smolfast.report.training.run import Run
+from smolfast.report.training.training_sections import half_window, next_token_losses
 
 MOST = 4
 """Other runs: as many as there are colours left."""

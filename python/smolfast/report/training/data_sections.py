@@ -7,12 +7,12 @@ from typing import Any
 from smolfast.progress import format_bytes
 from smolfast.report.charts import BarRow, Lane, bar_chart
 from smolfast.report.difference import compare, difference_table, in_words, shared_ngrams
-from smolfast.report.examples import Example, near_duplicate_examples
-from smolfast.report.left_out import left_out
 from smolfast.report.markup import Markup, markup, table, tag
 from smolfast.report.names import figure_counted
-from smolfast.report.run import Run
 from smolfast.report.section import Section, count, counted, numeric
+from smolfast.report.training.examples import Example, near_duplicate_examples
+from smolfast.report.training.left_out import left_out
+from smolfast.report.training.run import Run
 
 _COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out")
 _DOCUMENTS, _BYTES = 0, 2

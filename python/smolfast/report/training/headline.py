@@ -6,11 +6,11 @@ import math
 
 from smolfast.progress import format_bytes, format_seconds
 from smolfast.report.charts import BarRow, Lane, bar_chart
-from smolfast.report.left_out import capped
 from smolfast.report.markup import Markup, markup, tag
-from smolfast.report.run import Run
 from smolfast.report.section import Section, count, counted, numeric
-from smolfast.report.verdict import normal, verdict
+from smolfast.report.training.left_out import capped
+from smolfast.report.training.run import Run
+from smolfast.report.training.verdict import normal, verdict
 
 _REFERENCES = (
     ("unigram_bits_per_byte", "unigram model of bytes"),

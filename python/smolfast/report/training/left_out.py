@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from smolfast.progress import format_bytes
 from smolfast.report.markup import Markup, folded, markup
-from smolfast.report.run import Run
 from smolfast.report.section import counted, numeric
+from smolfast.report.training.run import Run
 
 PACKAGE_SHARE = 8
 """No package of a Python installation gives more than this part of the cap."""

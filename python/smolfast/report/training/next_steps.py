@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 from smolfast.report.markup import command, markup, tag
-from smolfast.report.provenance import set_options
-from smolfast.report.run import Run
 from smolfast.report.section import Section, numeric
+from smolfast.report.training.provenance import set_options
+from smolfast.report.training.run import Run
 
 _MINUTES = 15
 _TIMES_LONGER = 4

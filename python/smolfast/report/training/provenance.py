@@ -9,8 +9,8 @@ from typing import Any
 
 from smolfast.progress import format_bytes
 from smolfast.report.markup import Markup, command, folded, markup, pairs, table, tag
-from smolfast.report.run import Run
 from smolfast.report.section import Section, numeric, words
+from smolfast.report.training.run import Run
 
 _NAMES = {"memory_bytes": "memory", "implementation": "instruction set"}
 

@@ -12,10 +12,10 @@ from smolfast.progress import format_bytes, format_seconds
 from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, number
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
 from smolfast.report.names import HELD_OUT, LOSS_UNIT, TOTAL, figure_name, head_name
-from smolfast.report.run import Run
 from smolfast.report.section import Section, count, counted, numeric, words
 from smolfast.report.smoothing import smoothed
-from smolfast.report.watch import marks, watch
+from smolfast.report.training.run import Run
+from smolfast.report.training.watch import marks, watch
 
 _SMOOTH_FROM = 40
 _HELD_OUT, _NORM = 2, 3

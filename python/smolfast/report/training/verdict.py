@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from smolfast.progress import format_bytes
 from smolfast.report.charts import number
 from smolfast.report.names import HELD_OUT, NEXT_TOKEN
-from smolfast.report.run import Run
 from smolfast.report.section import counted, numeric
+from smolfast.report.training.run import Run
 
 _AS_GOOD = 0.005
 """A share of bits below which two figures are called the same."""

@@ -9,8 +9,8 @@ from typing import Any
 from smolfast.report.charts import Mark, Series, line_chart, number
 from smolfast.report.markup import Markup, folded, markup, table, tag
 from smolfast.report.names import HELD_OUT, LOSS_UNIT
-from smolfast.report.run import Run
 from smolfast.report.section import counted, numeric, words
+from smolfast.report.training.run import Run
 
 _MOST_EVENTS = 200
 
