@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from smolfast import _native
-from smolfast._native import unicode_version
+from smolfast._native import spacy_languages, unicode_version
 from smolfast.errors import SmolfastError
 from smolfast.strings import Strings, importable
 
@@ -36,6 +36,7 @@ __all__ = [
     "redact",
     "release_memory",
     "simplify",
+    "spacy_languages",
     "unicode_version",
     "words",
 ]
