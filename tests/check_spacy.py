@@ -30,7 +30,23 @@ AFFIXES = [
     *("foo.bar", "Foo.Bar", "a/b", "and/or", "x=y", "A.B.C.", "漢字", "カタカナ", "한국어", "ไทย", "עברית", "عربي", "हिन्दी", "አማርኛ"),
     *("\x00", "\x7f", "\xad", "\u200b", "\u200d", "\ufeff", "\ufffd", "Ǆ", "ﬁ", "İ", "٣", "५", "Ⅳ", "①", "½", "\U00020000"),
 ]  # fmt: skip
-SPACES = [" ", "  ", "\n", "\t", " \n ", "\u00a0", "\u2003", "\u3000", "\x1c", "\x85", "\u2028", "\r\n", "\v", "\u200a", " \u00a0"]
+SPACES = [
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    " \n ",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "\r\n",
+    "\v",
+    "\u200a",
+    " \u00a0",
+]
 
 
 def mutated(document: str, draw: random.Random, exceptions: list[str]) -> str:
@@ -64,7 +80,9 @@ def documents(path: str, column: str) -> Iterator[str]:
 
 def ours(document: str, language: str) -> list[str]:
     data = document.encode()
-    return [data[begin:end].decode() for begin, end in text.words([document], rules="spacy", language=language)[0].as_py()]
+    return [
+        data[begin:end].decode() for begin, end in text.words([document], rules="spacy", language=language)[0].as_py()
+    ]
 
 
 def theirs(nlp: Language, document: str) -> tuple[list[str], int]:

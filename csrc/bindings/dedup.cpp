@@ -86,10 +86,9 @@ dedup::Digest parse_digest(const std::string& name) {
   throw Error("hash '" + name + "' is unknown; use sha1, xxh32 or xxh64");
 }
 
-std::unique_ptr<MinHasher> make_hasher(uint32_t size, int ngram, const std::string& tokens,
-                                       const std::string& language, const std::string& scheme,
-                                       const std::string& digest, bool simplify, uint64_t seed, std::vector<uint64_t> a,
-                                       std::vector<uint64_t> b) {
+std::unique_ptr<MinHasher> make_hasher(uint32_t size, int ngram, const std::string& tokens, const std::string& language,
+                                       const std::string& scheme, const std::string& digest, bool simplify,
+                                       uint64_t seed, std::vector<uint64_t> a, std::vector<uint64_t> b) {
   MinHashConfig config;
   config.simplify = simplify;
   config.size = size;

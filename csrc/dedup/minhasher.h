@@ -25,8 +25,8 @@ struct MinHashConfig {
   Scheme scheme = Scheme::kFast;
   TokenKind tokens = TokenKind::kUnicode;
   const text::SpacyRules* rules = nullptr;  // of kSpacy
-  Digest digest = Digest::kSha1;  // of the two schemes made to agree with others
-  bool simplify = false;          // text/simplify.h, with its defaults, before the tokens
+  Digest digest = Digest::kSha1;            // of the two schemes made to agree with others
+  bool simplify = false;                    // text/simplify.h, with its defaults, before the tokens
   int ngram = 5;
   uint32_t size = 112;  // hashes a signature
   uint64_t seed = 1;

@@ -95,7 +95,9 @@ class MinHasher:
         self.seed = seed
         self.simplify = simplify
         a, b = _permutations(scheme, num_perm, seed)
-        self._native = _native.MinHasher(num_perm, ngram, tokens, self.language or "", scheme, digest, simplify, seed, a, b)
+        self._native = _native.MinHasher(
+            num_perm, ngram, tokens, self.language or "", scheme, digest, simplify, seed, a, b
+        )
 
     @property
     def dtype(self) -> np.dtype[Any]:
