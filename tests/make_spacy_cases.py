@@ -30,15 +30,20 @@ HANDWRITTEN = [
     "т.е. так; и т. д., ул. Ленина, г. Москва, 5 км/ч, 10 руб., кто-то, из-за, «слово».",
     "np. ulica, m.in. tak, prof. dr hab., czerwono-biały, 10-letni, 5 zł.",
     "např. ulice č. 5, tj. dům, 1. května 2020, česko-slovenský.",
-    "It cost $5.50, £3, 10€, US$20, 5 km, 5km, 10kg, 3m², 20°C, 20°C., -5°F., 50%, 5+, +5, 1,000.5, 10-20, 3x4, 2*2, 2^3.",
+    "It cost $5.50, £3, 10€, US$20, 5 km, 5km, 10kg, 3m², 20°C, 20°C., -5°F., 50%, 5+, +5, 1,000.5, "
+    "10-20, 3x4, 2*2, 2^3.",
     'He said: "Stop!" ‘No’, “Never”, «jamais», ‚nie‘, `code`, ``quoted\'\', (maybe) [1] {x} <y>.',
     "a.b A.B a.B A.b word.Word Word.word ABC.DEF abc.DEF. U.S.A. u.s. e.g. i.e., p.m. 5p.m. 11:30am. A.. B... c…",
     "red-green--blue---white — black–grey ~ on/off x=y a<b>c: d:e 5:6 a,b 1,2 a,1 word,word;word",
-    "http://example.com/a?b=c#d, https://user:pw@host.example.org:8080/x. (www.example.com) example.co.uk/a_b ftp://1.2.3.4",
-    "mail me@example.org, 192.168.0.1 8.8.8.8 8.8.8.8:53/x 10.1.2.3 256.1.1.1 172.16.0.1 172.32.0.1 127.0.0.1 223.1.1.254",
-    "foo@bar@baz.com a@b.c x@y.zz/ @user #tag http://localhost http://例え.jp пример.рф a.museum:99 a.museum:9 a..b.com -a.com a-.com",
+    "http://example.com/a?b=c#d, https://user:pw@host.example.org:8080/x. (www.example.com) "
+    "example.co.uk/a_b ftp://1.2.3.4",
+    "mail me@example.org, 192.168.0.1 8.8.8.8 8.8.8.8:53/x 10.1.2.3 256.1.1.1 172.16.0.1 172.32.0.1 "
+    "127.0.0.1 223.1.1.254",
+    "foo@bar@baz.com a@b.c x@y.zz/ @user #tag http://localhost http://例え.jp пример.рф a.museum:99 "
+    "a.museum:9 a..b.com -a.com a-.com",
     f"{'l' * 64}.com {'l' * 65}.com a.{'t' * 63} a.{'t' * 64} a.{'t' * 63}/ x_y.com _x.com x_.com",
-    ":) :-) (: ;-) :'( xD XD <3 </3 ^_^ o_O (╯°□°）╯︵┻━┻ ¯\\(ツ)/¯ ><(((*> :):) x:) :)x (:) 8) 8-D ಠ_ಠ :-))) :-)))) =( ):",
+    ":) :-) (: ;-) :'( xD XD <3 </3 ^_^ o_O (╯°□°）╯︵┻━┻ ¯\\(ツ)/¯ ><(((*> :):) x:) :)x (:) 8) 8-D "
+    "ಠ_ಠ :-))) :-)))) =( ):",
     "foo:) foo :) foo : ) (a.) a. b. x-a. -a. 'a.' I. V. No. no. Mr.X Mr. X Dr.-Ing. C++ C++. c. ''",
     "One. Two! Three? Four... Five?! (Six.) Seven.\" Eight.” 9. Ten。 Eleven！ twelve",
     "One.\nTwo.\n\nThree.  Four. \n Five.\t\n",

@@ -241,7 +241,7 @@ def words(
 
     By rules="unicode", word boundaries of UAX #29, of which only segments with a letter, number or alphabetic character
     are kept, and with Han, kana, Thai, Lao, Khmer and other scripts that write no spaces split per character (which
-    keeps its marks). By rules="spacy", the tokens of spaCy 3.8's `blank(language)`, punctuation among them, as datatrove
+    keeps its marks). By rules="spacy", the tokens of spaCy 3.8's `blank(language)`, with punctuation, as datatrove
     0.10.1 takes them: stripped, and without those of white space alone. `spacy_languages` lists the languages.
     The type is large_list<fixed_size_list<uint32>[2]>. `smolfast.dedup` takes its shingles from the same words.
 
