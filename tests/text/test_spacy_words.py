@@ -51,9 +51,9 @@ def test_has_cases_for_each_language() -> None:
 @pytest.mark.parametrize(
     ("language", "string", "words"),
     [
-        ("en", "Don't they're, e.g. here: 5km/h at 8 p.m.", ["Do", "n't", "they", "'re", ",", "e.g.", "here", ":", "5", "km/h", "at", "8", "p.m."]),
+        ("en", "Don't they're, e.g. at 5km/h", ["Do", "n't", "they", "'re", ",", "e.g.", "at", "5", "km/h"]),
         ("en", "(well-known) A.B. a.b a.B :-) ", ["(", "well", "-", "known", ")", "A.B.", "a.b", "a.", "B", ":-)"]),
-        ("en", "see http://a.com/x. or me@b.org, 1.2.3.4", ["see", "http://a.com/x", ".", "or", "me@b.org", ",", "1.2.3.4"]),
+        ("en", "see http://a.com/x. or me@b.org,", ["see", "http://a.com/x", ".", "or", "me@b.org", ","]),
         ("fr", "l'homme qu'il aujourd'hui après-midi", ["l'", "homme", "qu'", "il", "aujourd'hui", "après-midi"]),
         ("de", "z.B. 3-jährige »so«", ["z.B.", "3-jährige", "»", "so", "«"]),
         ("ru", "и т. д. 5кг", ["и", "т", ".", "д.", "5", "кг"]),
