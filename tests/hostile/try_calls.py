@@ -64,7 +64,9 @@ def cheap(name: str) -> Callable[[], Any]:
         "_native.drop_lines": lambda: pa.array(_native.drop_lines(rows, 1, flags)),
         "_native.MinHasher.sign": lambda: hasher.sign(rows, 1).tolist(),
         "_native.MinHasher.shingles": lambda: [part.tolist() for part in hasher.shingles(rows, 1)],
-        "_native.MinHasher": lambda: str(type(_native.MinHasher(4, 2, "char", "", "classic", "sha1", False, 1, [], []))),
+        "_native.MinHasher": lambda: str(
+            type(_native.MinHasher(4, 2, "char", "", "classic", "sha1", False, 1, [], []))
+        ),
         "_native.band_keys": lambda: _native.band_keys(signatures, 2, 4, 1).tolist(),
         "_native.digest": lambda: _native.digest("sha1", b"text"),
         "_native.DocumentSets": unite,
