@@ -22,15 +22,36 @@ from smolfast import text
 
 AFFIXES = [
     *".,:;!?…'\"“”‘’«»„()[]{}<>_#*&%$€£§=+-–—~/\\|^@°²³µ·。？！，、；：「」『』（）〔〕【】《》〈〉⟦⟧¿¡؟؛٪۔،।",
-    *("...", "..", "……", "--", "---", "——", "'s", "'S", "’s", "n't", "n’t", "US$", "km", "km²", "кг", "kg", "10", "1", "a", "A"),
-    *("Ä", "ß", "я", "Я", "ё", "é", "L'", "l’", "d'", "s'", "10%", "5€", "°C", "°C.", "10km", "C++", "e.g.", "i.e.", "Mr."),
+    *("...", "..", "……", "--", "---", "——", "'s", "'S", "’s", "n't", "n’t",),
+    *("US$", "km", "km²", "кг", "kg", "10", "1", "a", "A"),
+    *("Ä", "ß", "я", "Я", "ё", "é", "L'", "l’", "d'", "s'", "10%", "5€", "°C",),
+    *("°C.", "10km", "C++", "e.g.", "i.e.", "Mr."),
     *("p.m.", "8am", "12:30", "1990s", "-la", "-t-il", "ul.", "z.B.", "т.е.", "и т. д.", "‑", "‐", "\u0301", "\u0300"),
-    *(":)", ":-)", "(:", ":'(", "<3", "xD", "^_^", "(╯°□°）╯︵┻━┻", "¯\\(ツ)/¯", "😀", "👍🏽", "👩‍👩‍👧", "🇩🇪", "☺", "©", "™", "\ufe0f"),
+    *(":)", ":-)", "(:", ":'(", "<3", "xD", "^_^", "(╯°□°）╯︵┻━┻",),
+    *("¯\\(ツ)/¯", "😀", "👍🏽", "👩‍👩‍👧", "🇩🇪", "☺", "©", "™", "\ufe0f"),
     *("http://example.com", "https://a.b.co/x?y=1#z", "www.foo.de", "me@example.org", "1.2.3.4", "ftp://u:p@h.io:8080/"),
-    *("foo.bar", "Foo.Bar", "a/b", "and/or", "x=y", "A.B.C.", "漢字", "カタカナ", "한국어", "ไทย", "עברית", "عربي", "हिन्दी", "አማርኛ"),
-    *("\x00", "\x7f", "\xad", "\u200b", "\u200d", "\ufeff", "\ufffd", "Ǆ", "ﬁ", "İ", "٣", "५", "Ⅳ", "①", "½", "\U00020000"),
+    *("foo.bar", "Foo.Bar", "a/b", "and/or", "x=y", "A.B.C.", "漢字",),
+    *("カタカナ", "한국어", "ไทย", "עברית", "عربي", "हिन्दी", "አማርኛ"),
+    *("\x00", "\x7f", "\xad", "\u200b", "\u200d", "\ufeff", "\ufffd",),
+    *("Ǆ", "ﬁ", "İ", "٣", "५", "Ⅳ", "①", "½", "\U00020000"),
 ]  # fmt: skip
-SPACES = [" ", "  ", "\n", "\t", " \n ", "\u00a0", "\u2003", "\u3000", "\x1c", "\x85", "\u2028", "\r\n", "\v", "\u200a", " \u00a0"]
+SPACES = [
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    " \n ",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "\r\n",
+    "\v",
+    "\u200a",
+    " \u00a0",
+]
 
 
 def mutated(document: str, draw: random.Random, exceptions: list[str]) -> str:
@@ -64,7 +85,9 @@ def documents(path: str, column: str) -> Iterator[str]:
 
 def ours(document: str, language: str) -> list[str]:
     data = document.encode()
-    return [data[begin:end].decode() for begin, end in text.words([document], rules="spacy", language=language)[0].as_py()]
+    return [
+        data[begin:end].decode() for begin, end in text.words([document], rules="spacy", language=language)[0].as_py()
+    ]
 
 
 def theirs(nlp: Language, document: str) -> tuple[list[str], int]:

@@ -16,7 +16,8 @@ inline const text::SpacyRules& spacy_rules(const std::string& language) {
     if (!all.empty()) all += ", ";
     all += name;
   }
-  throw Error("language '" + language + "' has no rules of spaCy here; use xx, which knows no language, or one of: " + all);
+  throw Error("language '" + language +
+              "' has no rules of spaCy here; use xx, which knows no language, or one of: " + all);
 }
 
 }  // namespace smolfast::bindings

@@ -20,10 +20,12 @@ from spacy.lang.tokenizer_exceptions import BASE_EXCEPTIONS, URL_MATCH
 from spacy.pipeline import Sentencizer
 from spacy.tokenizer import Tokenizer
 
-LANGUAGES = """
-    af am ar az bg bn bo ca cs da de dsb el en es et eu fa fi fo fr ga grc gu he hi hr hsb hu hy is it kmr kn ky la lb
-    lg lij lt lv mk ml mr nb ne nl nn pl pt ro ru sa si sk sq sr sv ta te ti tl tn tr tt uk ur xx yo
-""".split()
+LANGUAGES = [
+    "af", "am", "ar", "az", "bg", "bn", "bo", "ca", "cs", "da", "de", "dsb", "en", "es", "et", "eu", "fa", "fi",
+    "fo", "fr", "ga", "grc", "gu", "he", "hi", "hr", "hsb", "hu", "hy", "is", "it", "kmr", "kn", "ky", "la", "lb",
+    "lg", "lij", "lt", "lv", "mk", "ml", "mr", "nb", "ne", "nl", "nn", "pl", "pt", "ro", "ru", "sa", "si", "sk",
+    "sq", "sr", "sv", "ta", "te", "ti", "tl", "tn", "tr", "tt", "uk", "ur", "xx", "yo",
+]  # fmt: skip
 PIECE, RULE = "\x1f", "\x1e"
 NOTICE = """\
 // Written by generate_spacy_tables.py from spaCy {version} (https://github.com/explosion/spaCy), Unicode {unicode}.
@@ -131,7 +133,9 @@ def rule_text(chunk: str, pieces: list[dict]) -> str:
     for orth in orths:
         assert PIECE not in orth and RULE not in orth
         # Else it would have to be stripped. (A chunk that ends in a space is never found whole.)
-        assert orth.strip() == orth or chunk[-1] == " " or not orth.strip(), f"{orth!r} of {chunk!r} has space around it"
+        assert orth.strip() == orth or chunk[-1] == " " or not orth.strip(), (
+            f"{orth!r} of {chunk!r} has space around it"
+        )
     return PIECE.join(orths) + RULE
 
 

@@ -248,7 +248,9 @@ def forward(pattern: str, flags: int, *, context: bool = False, empty: bool = Tr
                 need = max(need, int(context))
                 continue
             inner = list(node[1][1])
-            need = max(need, width([n for n in inner if node_name(n) != "AT"]) + sum(node_name(n) == "AT" for n in inner))
+            need = max(
+                need, width([n for n in inner if node_name(n) != "AT"]) + sum(node_name(n) == "AT" for n in inner)
+            )
         size = max(size, need)
     for before, body, after in parts:
         asserts = [n for n in after if node_name(n) != "AT"]
@@ -321,7 +323,9 @@ def backward(pattern: str, flags: int) -> tuple[Nfa, int]:
             else:
                 if len(inner) != 1:
                     raise Unsupported("a negative lookbehind of more than one character")
-                tail = nfa.char(complement(charset(node_name(inner[0]), inner[0][1], flags)), nfa.add("match", 1), bos=True)
+                tail = nfa.char(
+                    complement(charset(node_name(inner[0]), inner[0][1], flags)), nfa.add("match", 1), bos=True
+                )
         starts.append(nfa.sequence(body, tail, flags, True))
     return nfa, nfa.add("split", starts)
 

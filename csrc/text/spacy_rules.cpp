@@ -25,8 +25,7 @@ std::vector<Value> expand_runs(const uint16_t* runs) {
 
 SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter_(std::size_t{1} << kFilterBits) {
   std::vector<const SpacyAutomaton*> used = {&kSpacyAutomata[language.prefix], &kSpacyAutomata[language.suffix],
-                                             &kSpacyAutomata[language.infix],
-                                             &kSpacyAutomata[language.infix_again]};
+                                             &kSpacyAutomata[language.infix], &kSpacyAutomata[language.infix_again]};
   has_whole = language.whole >= 0;
   if (has_whole) used.push_back(&kSpacyAutomata[language.whole]);
   read_classes(used);
@@ -150,8 +149,8 @@ bool SpacyRules::never_cuts(const std::vector<uint16_t>& letters) const {
   return true;
 }
 
-// Reads back from a chunk's end: the byte, then letters. It must be found as a suffix of one byte, whatever the letters,
-// and neither a prefix nor a whole may reach it.
+// Reads back from a chunk's end: the byte, then letters. It must be found as a suffix of one byte, whatever the
+// letters, and neither a prefix nor a whole may reach it.
 void SpacyRules::find_closing(const std::vector<uint16_t>& letters) {
   const auto reach = [&](const Automaton& automaton, std::vector<uint32_t> states, bool outside) {
     std::vector<uint8_t> reached(automaton.accept.size());

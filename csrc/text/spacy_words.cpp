@@ -199,8 +199,7 @@ inline bool SpacyWords::State::add_closed(const char* begin, const char* end, st
   const char* const last = end - 1;
   const auto byte = static_cast<unsigned char>(*last);
   if (byte >= 0x80 || rules.closing[byte] == SpacyRules::kNever) return false;
-  if (rules.closing[byte] == SpacyRules::kAfterSome &&
-      rules.closed[rules.classes(decode(previous(last)).code)] == 0) {
+  if (rules.closing[byte] == SpacyRules::kAfterSome && rules.closed[rules.classes(decode(previous(last)).code)] == 0) {
     return false;
   }
   const auto size = static_cast<std::size_t>(last - begin);
