@@ -1,4 +1,4 @@
-"""The pictures of the README and the guides: plots from the committed results, and what each part does.
+"""The pictures of README and guides: plots from the committed results, a training curve, and what each part does.
 
 python benchmarks/pictures.py            # says what would change
 python benchmarks/pictures.py --write    # draws docs/pictures/*.svg
@@ -7,12 +7,14 @@ python benchmarks/pictures.py --write    # draws docs/pictures/*.svg
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -20,6 +22,7 @@ from ratios import CLAIMS, Claim, find, ratio
 
 from smolfast import text
 from smolfast.bench.results import Results, read_results
+from smolfast.report.smoothing import smoothed
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,6 +44,12 @@ text{font:15px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}
 .tip{fill:#52606d}.ours{fill:#0f766e}.lost{fill:#9aa5b1}.same{stroke:#1f2933;stroke-dasharray:3 2;fill:none}
 @media (prefers-color-scheme:dark){text{fill:#e4e7eb}.small{fill:#9aa5b1}.box{fill:#12312e;stroke:#5eead4}
 .line{stroke:#9aa5b1}.tip{fill:#9aa5b1}.ours{fill:#2dd4bf}.lost{fill:#616e7c}.same{stroke:#e4e7eb}}
+</style>"""
+
+_CURVE_STYLE = """<style>
+.raw{stroke:#0f766e;stroke-width:1;opacity:.35;fill:none}.smooth{stroke:#0f766e;stroke-width:2.5;fill:none}
+.held{fill:#b45309;stroke:#fff}.grid{stroke:#d5dbdf}
+@media (prefers-color-scheme:dark){.raw,.smooth{stroke:#2dd4bf}.held{fill:#fbbf24;stroke:#12181c}.grid{stroke:#323f4b}}
 </style>"""
 
 
@@ -221,6 +230,45 @@ def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
     return svg(width, top + step * len(rows) + 8, title, said, body)
 
 
+def curve(record: Mapping[str, Any]) -> str:
+    """The losses of a recorded run: training at every step and smoothed without lag, held-out where it was taken."""
+    width, height, left, right, top, bottom = 560, 320, 34, 16, 66, 40
+    steps, losses, held = record["steps"], record["training_loss"], record["held_out_loss"]
+    least, most = math.floor(min(losses)), math.ceil(max(losses))
+
+    def place(step: float, loss: float) -> tuple[float, float]:
+        across = (step - steps[0]) / (steps[-1] - steps[0])
+        return left + across * (width - left - right), top + (most - loss) / (most - least) * (height - top - bottom)
+
+    def line(style: str, values: Sequence[float]) -> str:
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in zip(steps, values, strict=True)))
+        return f'<polyline class="{style}" points="{points}"/>'
+
+    body = [
+        _CURVE_STYLE,
+        '<text class="title" x="8" y="22">The losses of a default quickstart</text>',
+        '<text class="small" x="8" y="41">nats per token, by training step</text>',
+        f'<path class="smooth" d="M{width - 330} 37h22"/><text class="small" x="{width - 302}" y="41">training</text>',
+        f'<circle class="held" cx="{width - 224}" cy="37" r="4.5"/>'
+        f'<text class="small" x="{width - 214}" y="41">held-out text, never trained on</text>',
+    ]
+    for loss in range(least, most + 1):
+        _, y = place(steps[0], loss)
+        body.append(f'<path class="grid" d="M{left} {y:.1f}H{width - right}"/>')
+        body.append(f'<text class="small" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{loss}</text>')
+    for step in range(100, steps[-1] + 1, 100):
+        x, _ = place(step, least)
+        body.append(f'<text class="small" x="{x:.1f}" y="{height - 18}" text-anchor="middle">{step}</text>')
+    body += [line("raw", losses), line("smooth", smoothed(losses, 17))]
+    body += [f'<circle class="held" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in (place(*point) for point in held)]
+    first, last = held[0], held[-1]
+    said = (
+        f"Training loss, next token, from {losses[0]:.2f} to {smoothed(losses, 17)[-1]:.2f} nats per token over "
+        f"{len(steps)} steps; held-out loss from {first[1]:.2f} at step {first[0]} to {last[1]:.2f} at step {last[0]}."
+    )
+    return svg(width, height, "The losses of a default quickstart", said, body)
+
+
 def load() -> dict[str, Results]:
     return {file.stem: read_results(file) for file in sorted(RESULTS.glob("*.json")) if not file.stem.startswith("gpu")}
 
@@ -273,6 +321,7 @@ def pictures() -> dict[str, str]:
 
     return {
         "path.svg": path("From text to a small model", steps, between),
+        "training-curve.svg": curve(json.loads((RESULTS / "runs" / "quickstart.json").read_text("utf-8"))),
         "cleaning.svg": cleaning(),
         "dedup.svg": path("How near-copies are found and removed", *deduplication()),
         "scale.svg": path("What a terabyte of text takes on its way", *terabyte()),

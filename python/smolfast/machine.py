@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,25 @@ def versions() -> dict[str, str]:
     found["smolfast"] = __version__
     found["unicode"] = _native.unicode_version
     return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that smolfast runs from, with a + where files differ from it; None elsewhere."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository.
+        if not git("ls-files", "--error-unmatch", Path(__file__).name):
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
 
 
 def hardware() -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_an_abrupt_end_changes_nothing(step: int, corpus: SimpleNamespace, unint
 def test_kill_changes_nothing(corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path) -> None:
     """kill -9, twice, at moments that nothing in the loop knows of."""
     program = (
-        "import sys; from test_train import *; "
+        "import sys; sys.path.append('../shared'); from test_train import *; "
         "train(sys.argv[1], sys.argv[2], model=MODEL, config=settings(), device='cpu', threads=2, "
         "progress=lambda *_: time.sleep(0.05))"
     )

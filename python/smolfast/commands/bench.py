@@ -60,7 +60,7 @@ def add_bench(commands: Any) -> None:
         const="",
         metavar="FILE",
         help="with an earlier result (the last committed one of the same hardware and size): exit status 3 if ours "
-        "became slower beside the same peers and floors",
+        "became slower beside the same peers and references",
     )
     parser.add_argument(
         "--noise",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,7 @@ _GROUPS: Groups = (
 )
 _EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
+_SIGPIPE = 13  # Windows has no such signal
 # Where a key of the JSON result doesn't say enough to a person.
 _IN_WORDS = {
     "full": "ended by collect.max_bytes",
@@ -71,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not argv:
             _parser().print_help()
+            sys.stdout.flush()
             return 0
         _parser().parse_args(argv, arguments)
         run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
@@ -78,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if result is not None:
             _show(result, as_json=arguments.json)
             _advise(arguments, result)
+        sys.stdout.flush()
     except SmolfastError as error:
         _say_error(str(error).encode("utf-8", "replace").decode())  # names of files need not be UTF-8
         return _EXIT_BAD_INPUT
@@ -88,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The smallest extra with all that the command needs, not with this package alone.
         _say_error(f"this command needs {package}; install it with: {install_command(arguments.extra)}")
         return _EXIT_BAD_INPUT
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return _EXIT_SIGNAL + _SIGPIPE
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -103,6 +111,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more, as after `| head`; what is left of it goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _say_error(message: str) -> None:

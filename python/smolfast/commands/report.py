@@ -8,14 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.commands.parsers import command, output_path
+from smolfast.errors import SmolfastError
 
 
 def add_report(commands: Any) -> None:
     """The parser of `smolfast report`."""
     parser = command(
-        commands, "report", _report, "Write the page of a quickstart run again, or of what curate judged.", _after
+        commands,
+        "report",
+        _report,
+        "Write the page of a run or of what curate judged, or lay runs over each other.",
+        _after,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder, or the one that curate wrote")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of quickstart, train or curate")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="lay another run over it; may be given up to four times",
+    )
     parser.add_argument("-o", "--output", type=output_path, metavar="FILE", help="HTML file (default: DIR/report.html)")
 
 
@@ -29,5 +43,9 @@ def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     output = arguments.output or arguments.folder / "report.html"
     if is_curation(arguments.folder):
+        if arguments.others:
+            raise SmolfastError(
+                f"{arguments.folder} is what curate judged, which isn't laid over runs; leave out --with"
+            )
         return {"report": str(output), **write_curation_report(arguments.folder, output)}
-    return {"report": str(output), **write_report(arguments.folder, output)}
+    return {"report": str(output), **write_report(arguments.folder, output, others=arguments.others)}
