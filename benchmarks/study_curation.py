@@ -50,11 +50,20 @@ LOREM = (
     "consequat."
 )
 BOILERPLATE = (
-    "By using the services of {name} you agree to these terms. All content on {name} is provided as is, without "
-    "warranty of any kind. {name} may change these terms at any time and without notice. We use cookies to improve the "
-    "services of {name}. If you do not agree with the terms of {name}, do not use its services. Contact the office of "
-    "{name} with any question that you have about these terms."
+    "Welcome to the pages of {name}, and thank you for reading what stands at the end of all of them. By "
+    "opening an account you accept the conditions below, which may change from one day to the next without a "
+    "letter to you.",
+    "All text and pictures here are given as they are. Nobody promises that they are right, complete, or fit "
+    "for a certain use, and whoever relies on them does so at their own risk.",
+    "Small files are stored in your browser to remember what you have chosen. You can refuse them, but then "
+    "some parts of the site will not work as they should, and we will have to ask you again.",
+    "Your address is never sold. It may be shared with those who carry parcels to your door, and with the "
+    "courts where the law demands it. Questions about this go to the office of {name}, which answers within a "
+    "week.",
+    "If one sentence of these conditions turns out to be void, all others stay in force. Only the courts of the"
+    " town where we have our seat decide what remains in dispute between us.",
 )
+"""Plain sentences, which filters let pass: only a look at other pages shows that they are everywhere."""
 MENU = (
     "Home", "About us", "Products", "Support", "Contact", "Login", "Register", "My account", "Cart (0)", "Search",
     "News", "Blog", "FAQ", "Sitemap", "Careers", "Press", "Privacy", "Terms", "Share", "Tweet", "Print this page",
@@ -69,16 +78,16 @@ class Enough(Exception):
 
 def rubbish(generator: random.Random, number: int) -> str:
     """One page without worth, of some hundreds to thousands of characters."""
-    name = f"{generator.choice(('Blue', 'North', 'Prime', 'Open', 'Swift'))}{generator.choice(('ware', 'shop', 'net'))}"
-    kind = number % 5
+    name = f"{generator.choice(('Blueware', 'Northshop', 'Primenet', 'Openware'))} {generator.randrange(1000)}"
+    if number % 25 == 0:
+        return "\n\n".join(BOILERPLATE).format(name=name)
+    kind = number % 4
     if kind == 0:
         return "\n".join(generator.choices(MENU, k=generator.randrange(30, 120)))
     if kind == 1:
-        return "\n\n".join([BOILERPLATE.format(name=f"{name} {generator.randrange(100)}")] * generator.randrange(1, 3))
-    if kind == 2:
         sentences = LOREM.split(". ")
         return ". ".join(generator.choice(sentences) for _ in range(generator.randrange(5, 40)))
-    if kind == 3:
+    if kind == 2:
         line = f"{name}: item {generator.randrange(1000)} is available now, order today."
         return "\n".join([line] * generator.randrange(10, 60))
     return " ".join("".join(generator.choices(SYMBOLS, k=generator.randrange(1, 12))) for _ in range(300))

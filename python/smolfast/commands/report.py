@@ -17,7 +17,7 @@ def add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "Write the page of a run, or of what curate judged; lay runs over each other.",
+        "Write the page of a run or of what curate judged, or lay runs over each other.",
         _after,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of quickstart, train or curate")
@@ -44,6 +44,8 @@ def _report(arguments: argparse.Namespace) -> Mapping[str, Any]:
     output = arguments.output or arguments.folder / "report.html"
     if is_curation(arguments.folder):
         if arguments.others:
-            raise SmolfastError(f"{arguments.folder} is of curate; --with lays runs of training over each other")
+            raise SmolfastError(
+                f"{arguments.folder} is what curate judged, which isn't laid over runs; leave out --with"
+            )
         return {"report": str(output), **write_curation_report(arguments.folder, output)}
     return {"report": str(output), **write_report(arguments.folder, output, others=arguments.others)}
