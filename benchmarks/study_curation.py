@@ -41,7 +41,7 @@ HELD_OUT = 0.06
 """Of the clusters of near-copies."""
 INPUTS = ("pages", "rubbish")
 WAYS = ("raw", "judged", "judged and deduplicated")
-EVALUATED = EvaluateConfig(max_bytes=300_000)
+EVALUATED = EvaluateConfig(max_bytes=200_000)
 TRAINED_ON = 5_000_000
 """Bytes of text of each way that are tokenized, the first documents: more than a run sees."""
 LOREM = (
@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pages", type=Path, required=True, help="parquet of documents (id, text)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--bytes", type=int, default=100_000_000, help="of pages to take, the first ones")
-    parser.add_argument("--steps", type=int, default=240, help="of 4,096 tokens")
+    parser.add_argument("--steps", type=int, default=160, help="of 4,096 tokens")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--new", type=int, default=-1, help="stop after so many new runs")
     parser.add_argument("--json", type=Path)

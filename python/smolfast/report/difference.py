@@ -100,7 +100,7 @@ def shared_ngrams(left: str, right: str, n: int) -> Shared:
     """Different n-grams of words of two texts, as deduplication counts them; a shorter text is one n-gram."""
     texts = [text.encode("utf-8", "replace") for text in (left, right)]
     sets = []
-    for text, (_, edges) in zip(texts, (_native.words([text.decode()], 1)[0] for text in texts), strict=True):
+    for text, (_, edges) in zip(texts, (_native.words([text.decode()], None, 1)[0] for text in texts), strict=True):
         words = [text[begin:end] for begin, end in edges.reshape(-1, 2)]
         sets.append({tuple(words[at : at + n]) for at in range(max(1, len(words) - n + 1))})
     return Shared(len(sets[0] & sets[1]), len(sets[0] | sets[1]))
