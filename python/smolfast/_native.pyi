@@ -144,6 +144,7 @@ class MinHasher:
         num_perm: int,
         ngram: int,
         tokens: str,
+        language: str,
         scheme: str,
         hash: str,
         simplify: bool,
