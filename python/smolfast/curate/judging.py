@@ -37,8 +37,8 @@ def judge(
         language: the text's language, "en", "sk", "slk_Latn", …, which says how words are cut. None: the rules' own, or
             "en".
         words: "spacy": the tokenizer that datatrove gives the language. "unicode": words of `smolfast.text`, for every
-            language; decisions near a threshold may differ. "whitespace": what stands between white space. Or a function
-            from a text to its words; rules that count sentences can't have that.
+            language; decisions near a threshold may differ. "whitespace": what stands between white space. Or a
+            function from a text to its words; rules that count sentences can't have that.
         signals: measure every number of every filter, also of documents that are removed. Takes longer.
         threads: 0 for as many as there are CPUs. The result doesn't depend on it.
         errors: what is done about bytes that aren't UTF-8, as in `smolfast.text`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -55,12 +56,12 @@ def _by_datatrove(language: str, kind: str) -> Callable[[str], list[str]]:
     """datatrove's own tokenizer, over a library that we don't replace: Stanza, jieba, pyvi, pythainlp, …"""
     remedy = f'install datatrove and what it uses for {language!r} ({kind}), or use words="unicode"'
     try:
-        from datatrove.utils.word_tokenizers import load_word_tokenizer
-
-        tokenizer = load_word_tokenizer(language)
+        tokenizer = import_module("datatrove.utils.word_tokenizers").load_word_tokenizer(language)
         tokenizer.word_tokenize("")
     except Exception as error:  # whatever a library says that isn't there or lacks its model
-        raise SmolfastError(f"language {language!r} has words of a library ({' '.join(str(error).split())}); {remedy}") from error
+        raise SmolfastError(
+            f"language {language!r} has words of a library ({' '.join(str(error).split())}); {remedy}"
+        ) from error
     return tokenizer.word_tokenize  # type: ignore[no-any-return]
 
 
@@ -70,8 +71,8 @@ def _given(cut: Callable[[str], list[str]], rules: Rules, strings: Strings) -> S
     for kind in rules.filters:
         if rewriter is not None and kind.name in _USE_WORDS:
             raise SmolfastError(
-                f"rules: {kind.name} would need the words of what {rewriter} rewrote, and words are given for the texts as "
-                f'they are; put {rewriter} last, or use words="unicode"'
+                f"rules: {kind.name} would need the words of what {rewriter} rewrote, and words are given for the "
+                f'texts as they are; put {rewriter} last, or use words="unicode"'
             )
         rewriter = kind.name if kind.rewrites else rewriter
     rows = strings if isinstance(strings, (list, tuple)) else strings.to_pylist()
