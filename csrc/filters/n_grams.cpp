@@ -16,8 +16,8 @@ std::size_t window_bytes(std::size_t n) {
 constexpr std::size_t kMostWindow = NGrams::kMostWords / 2 * 8;
 
 uint64_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
-  uint64_t hash = seed.a;
-  for (std::size_t i = 0; i < bytes; i += 8) hash = fold(load64(at + i) ^ hash, seed.b);
+  uint64_t hash = bytes == 8 ? fold(load64(at) ^ seed.a, seed.b) : fold(load64(at) ^ seed.a, load64(at + 8) ^ seed.b);
+  for (std::size_t i = 16; i < bytes; i += 8) hash = fold(load64(at + i) ^ hash, seed.b);
   return hash;
 }
 
@@ -71,14 +71,14 @@ bool NGrams::same_words(std::size_t a, std::size_t b, std::size_t n) const {
   return true;
 }
 
-template <typename Hash>
-void NGrams::count_hashes(std::size_t places, Hash&& hash) {
+// Of hashes that occur once, one in twelve shares its slot: in slots for three times as many it was one in four.
+void NGrams::count_grams(std::size_t grams) {
   std::size_t slots = 64;
-  while (slots < 3 * places) slots *= 2;
+  while (slots < 8 * grams) slots *= 2;
   counts_.assign(slots, 0);
   const std::size_t mask = slots - 1;
-  for (std::size_t i = 0; i < places; ++i) {
-    uint16_t& count = counts_[hash(i) & mask];
+  for (std::size_t i = 0; i < grams; ++i) {
+    uint16_t& count = counts_[grams_[i] & mask];
     count = static_cast<uint16_t>(count + (count < kMostCounted));
   }
 }
@@ -102,7 +102,7 @@ void NGrams::find_repeated(std::size_t n) {
       repeated_.resize(kept);
     }
     if (repeated_n_ == 1 && n > 1) continue;  // almost all words are repeated
-    count_hashes(repeated_.size(), [&](std::size_t i) { return grams_[i]; });
+    count_grams(repeated_.size());
     // If all occur once, the first is the top one.
     top_bound_ = size() < repeated_n_ ? 0 : bytes_of(0, repeated_n_) + repeated_n_ - 1;
     std::size_t kept = 0;
@@ -181,11 +181,12 @@ void NGrams::find_places(std::size_t n) {
   }
   while (!places_.empty() && places_.back() + n > size()) places_.pop_back();
   if (window == last_window) return;
-  const auto hash = [&](std::size_t i) { return hash_window(squeezed_.data() + offsets_[places_[i]], window, seed); };
   grams_.resize(std::max(grams_.size(), places_.size()));
   repeated_n_ = 0;  // grams_ isn't of n-grams any more
-  for (std::size_t i = 0; i < places_.size(); ++i) grams_[i] = hash(i);
-  count_hashes(places_.size(), [&](std::size_t i) { return grams_[i]; });
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    grams_[i] = hash_window(squeezed_.data() + offsets_[places_[i]], window, seed);
+  }
+  count_grams(places_.size());
   std::size_t kept = 0;
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const uint32_t place = places_[i];

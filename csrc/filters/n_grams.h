@@ -46,9 +46,8 @@ class NGrams {
   std::size_t top_joined(std::size_t n);
   void find_repeated(std::size_t n);
   void find_places(std::size_t n);
-  // Counts hash(0) to hash(places - 1), to kMostCounted.
-  template <typename Hash>
-  void count_hashes(std::size_t places, Hash&& hash);
+  // Counts the first hashes of grams_, to kMostCounted.
+  void count_grams(std::size_t grams);
   std::size_t counted(uint64_t hash) const { return counts_[hash & (counts_.size() - 1)]; }
 
   static constexpr std::size_t kMostCounted = 0xFFFF;

@@ -24,6 +24,8 @@ def judge(
     *,
     words: str,
     language: str,
+    tokens: object,
+    token_ends: npt.NDArray[np.int64] | None,
     signals: bool,
     threads: int,
     errors: str,
