@@ -10,6 +10,7 @@
 #include "bindings/arrow_py.h"
 #include "bindings/attention.h"
 #include "bindings/dedup.h"
+#include "bindings/filters.h"
 #include "bindings/layers.h"
 #include "bindings/loss.h"
 #include "bindings/orthogonalize.h"
@@ -50,6 +51,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   register_arrow(m);
   register_attention(m);
   register_dedup(m);
+  register_filters(m);
   register_layers(m);
   register_loss(m);
   register_orthogonalize(m);

@@ -375,6 +375,7 @@ def write_characters(out: Writer, properties: Properties, normalization: Normali
             code in properties.mappings["lower"],
             code in normalization.decomposed["NFD"],
             normalization.ccc[code] != 0,
+            category[0] == "L",
         )
         kinds.append(sum(bit << i for i, bit in enumerate(bits)))
     out.trie("Kind", kinds, "uint16_t")

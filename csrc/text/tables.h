@@ -144,6 +144,7 @@ constexpr uint16_t kNumberSeparator = 1 << 9;       // between the two parts of 
 constexpr uint16_t kLowers = 1 << 10;               // changes in lower case
 constexpr uint16_t kDecomposes = 1 << 11;           // changes in NFD
 constexpr uint16_t kReordered = 1 << 12;            // has a combining class
+constexpr uint16_t kLetter = 1 << 13;               // general category L*
 extern const uint16_t kKindIndex[];
 extern const uint16_t kKindValues[];
 

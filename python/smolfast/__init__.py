@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from smolfast import (
         config,
+        curate,
         dedup,
         distill,
         errors,
@@ -41,6 +42,7 @@ _PUBLIC = {
     "dedup": ("smolfast.dedup", "", "find and remove near-duplicates"),
     "deduplicate": ("smolfast.dedup", "deduplicate", "remove exact and near duplicates from files"),
     "MinHasher": ("smolfast.dedup", "MinHasher", "MinHash signatures of a column of text"),
+    "curate": ("smolfast.curate", "", "judge documents by FineWeb's filters"),
     "io": ("smolfast.io", "", "documents in and out of files"),
     "config": ("smolfast.config", "", "every setting, and presets (extra `train`, as all below but `errors`)"),
     "tokens": ("smolfast.tokens", "", "tokenizers, and files of tokens"),
@@ -66,6 +68,7 @@ __all__ = [
     "SmolfastError",
     "__version__",
     "config",
+    "curate",
     "dedup",
     "deduplicate",
     "distill",

@@ -1,6 +1,6 @@
-"""Types of the native module; its functions are wrapped by `smolfast.text`, `smolfast.dedup` and `smolfast.ops`."""
+"""Types of the native module; its functions are wrapped by `smolfast.text`, `smolfast.curate`, `smolfast.dedup` and `smolfast.ops`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,16 @@ def force_implementation(name: str) -> None: ...
 def available_threads() -> int: ...
 def is_valid_utf8(strings: object) -> bool: ...
 def release_kept_memory() -> None: ...
+def judge(
+    strings: object,
+    rules: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    words: str,
+    language: str,
+    signals: bool,
+    threads: int,
+    errors: str,
+) -> dict[str, Any]: ...
 def newton_schulz(
     source: npt.NDArray[np.float32],
     result: npt.NDArray[np.float32],

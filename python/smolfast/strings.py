@@ -55,6 +55,14 @@ def importable(strings: Strings) -> Strings:
     return pa.chunked_array(chunks, _TYPES[form]) if chunked else chunks[0]
 
 
+def without_surrogates(strings: Sequence[str | None]) -> list[str | None]:
+    """Pairs of surrogates joined, lone ones replaced, as WHATWG's conversion to scalar values does."""
+    return [
+        s.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if isinstance(s, str) else s
+        for s in strings
+    ]
+
+
 def _storage(strings: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     if isinstance(strings, pa.Array):
         return strings.storage

@@ -22,7 +22,7 @@ import pyarrow as pa
 from smolfast import _native
 from smolfast._native import unicode_version
 from smolfast.errors import SmolfastError
-from smolfast.strings import Strings, importable
+from smolfast.strings import Strings, importable, without_surrogates
 
 __all__ = [
     "Cleaned",
@@ -261,20 +261,12 @@ def release_memory() -> None:
     _native.release_kept_memory()
 
 
-def _without_surrogates(strings: Sequence[str | None]) -> list[str | None]:
-    """Pairs of surrogates joined, lone ones replaced, as WHATWG's conversion to scalar values does."""
-    return [
-        s.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if isinstance(s, str) else s
-        for s in strings
-    ]
-
-
 def _apply(
     native: Callable[[Strings], list[_native.ArrowStrings | None]], strings: Strings, errors: Errors
 ) -> pa.Array | pa.ChunkedArray:
     source = importable(strings)
     if isinstance(source, (list, tuple)) and errors == "replace":
-        source = _without_surrogates(source)
+        source = without_surrogates(source)
     changed = native(source)
     if not isinstance(source, pa.ChunkedArray):
         (only,) = changed

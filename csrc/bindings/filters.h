@@ -1,0 +1,9 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace smolfast::bindings {
+
+void register_filters(pybind11::module_& m);
+
+}  // namespace smolfast::bindings

@@ -1,0 +1,129 @@
+#include "filters/columns.h"
+
+#include <mutex>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "text/utf8.h"
+
+namespace smolfast::filters {
+namespace {
+
+constexpr int64_t kTaskBytes = int64_t{1} << 19;
+
+// Judges that no task uses now, with their memory.
+class SpareJudges {
+ public:
+  explicit SpareJudges(const std::function<std::unique_ptr<Judge>()>& make) : make_(make) {}
+
+  std::unique_ptr<Judge> take() {
+    {
+      const std::lock_guard<std::mutex> hold(lock_);
+      if (!spare_.empty()) {
+        std::unique_ptr<Judge> judge = std::move(spare_.back());
+        spare_.pop_back();
+        return judge;
+      }
+    }
+    return make_();
+  }
+  void give_back(std::unique_ptr<Judge> judge) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    spare_.push_back(std::move(judge));
+  }
+
+ private:
+  const std::function<std::unique_ptr<Judge>()>& make_;
+  std::mutex lock_;
+  std::vector<std::unique_ptr<Judge>> spare_;
+};
+
+struct Task {
+  const arrow::StringColumn* column;
+  int64_t begin;
+  int64_t end;
+  int64_t base;  // rows of the chunks before
+  text::Buffer texts;
+  std::vector<std::size_t> ends;
+};
+
+}  // namespace
+
+JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
+                            const std::function<std::unique_ptr<Judge>()>& make_judge, const JudgeOptions& options) {
+  SpareJudges judges(make_judge);
+  JudgedColumns judged;
+  std::vector<Task> tasks;
+  int64_t rows = 0;
+  for (const arrow::StringColumn& column : chunks) {
+    const std::vector<int64_t> starts = arrow::split_rows(column, kTaskBytes);
+    for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
+      tasks.push_back({&column, starts[i], starts[i + 1], rows, {}, {}});
+    }
+    rows += column.size();
+  }
+  {
+    std::unique_ptr<Judge> first = judges.take();
+    judged.reasons = first->reasons();
+    judged.signals = first->signals();
+    judged.rewrites = first->rewrites();
+    judges.give_back(std::move(first));
+  }
+  judged.verdicts.assign(static_cast<std::size_t>(rows), kNullRow);
+  if (options.signals) {
+    judged.measured.assign(judged.signals.size(), std::vector<double>(static_cast<std::size_t>(rows), kUnmeasured));
+  }
+
+  parallel_for(tasks.size(), options.threads, [&](std::size_t number) {
+    Task& task = tasks[number];
+    std::unique_ptr<Judge> judge = judges.take();
+    std::vector<double> signals(judged.signals.size());
+    text::Buffer repaired;
+    for (int64_t row = task.begin; row < task.end; ++row) {
+      if (!task.column->is_null(row)) {
+        const auto at = static_cast<std::size_t>(task.base + row);
+        std::string_view text = (*task.column)[row];
+        if (text.size() >= uint64_t{1} << 32) {
+          throw Error("row " + std::to_string(at) + " is of 4 GiB or more, and a document may be less; split it");
+        }
+        if (!options.known_valid && !text::is_valid_utf8(text)) {
+          if (options.invalid == text::InvalidUtf8::kFail) {
+            throw Error("row " + std::to_string(at) + " is not UTF-8 at byte " +
+                        std::to_string(text::first_invalid_byte(text)) +
+                        "; pass errors=\"replace\" to put U+FFFD there, or repair the column");
+          }
+          repaired.clear();
+          text::append_repaired(text, repaired);
+          text = repaired.view();
+        }
+        judged.verdicts[at] = judge->judge(text, options.signals ? signals.data() : nullptr);
+        for (std::size_t i = 0; i < judged.measured.size(); ++i) judged.measured[i][at] = signals[i];
+        if (judged.rewrites) task.texts.append(judge->text());
+      }
+      if (judged.rewrites) task.ends.push_back(task.texts.size());
+    }
+    judges.give_back(std::move(judge));
+  });
+
+  if (judged.rewrites) {
+    std::size_t bytes = 0;
+    for (const Task& task : tasks) bytes += task.texts.size();
+    judged.texts.reserve(rows, static_cast<int64_t>(bytes));
+    for (Task& task : tasks) {
+      std::size_t begin = 0;
+      for (int64_t row = task.begin; row < task.end; ++row) {
+        const std::size_t end = task.ends[static_cast<std::size_t>(row - task.begin)];
+        if (task.column->is_null(row)) {
+          judged.texts.append_null();
+        } else {
+          judged.texts.append(task.texts.view().substr(begin, end - begin));
+        }
+        begin = end;
+      }
+      task.texts = text::Buffer();
+    }
+  }
+  return judged;
+}
+
+}  // namespace smolfast::filters

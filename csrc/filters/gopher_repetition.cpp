@@ -1,0 +1,107 @@
+// Gopher's repetition filter (Rae et al. 2021, table A1), with datatrove 0.10's decisions.
+#include <algorithm>
+
+#include "filters/filter.h"
+
+namespace smolfast::filters {
+namespace {
+
+struct Repeated {
+  std::size_t stretches = 0;
+  std::size_t characters = 0;
+};
+
+Repeated sum_repeated(const std::vector<Stretch>& stretches) {
+  Repeated sum;
+  for (const Stretch& stretch : stretches) {
+    if (!stretch.repeated) continue;
+    ++sum.stretches;
+    sum.characters += stretch.characters;
+  }
+  return sum;
+}
+
+class GopherRepetition final : public Filter {
+ public:
+  explicit GopherRepetition(const GopherRepetitionRules& rules) : rules_(rules) {
+    for (const NGramLimit& gram : rules_.dup_n_grams) least_ = std::min(least_, gram.n);
+  }
+
+  std::vector<std::string> reasons() const override {
+    std::vector<std::string> names{"empty", "dup_para_frac", "dup_para_char_frac", "dup_line_frac",
+                                   "dup_line_char_frac"};
+    append_n_grams(names);
+    return names;
+  }
+  std::vector<std::string> signals() const override {
+    std::vector<std::string> names = reasons();
+    names.front() = "characters";
+    return names;
+  }
+
+  void judge(Document& document, Verdict& verdict) override {
+    const std::size_t characters = document.characters();
+    verdict.record(0, static_cast<double>(characters));
+    if (characters == 0) {
+      verdict.fail(0);
+      return;
+    }
+    const auto check = [&](std::size_t signal, double value, double limit) {
+      verdict.record(signal, value);
+      if (value > limit) verdict.fail(signal);
+    };
+    const auto check_stretches = [&](std::size_t signal, const std::vector<Stretch>& stretches, double limit,
+                                     double character_limit) {
+      const Repeated repeated = sum_repeated(stretches);
+      check(signal, divide(repeated.stretches, stretches.size()), limit);
+      check(signal + 1, divide(repeated.characters, characters), character_limit);
+    };
+    if (wanted(verdict, rules_.dup_para_frac, rules_.dup_para_char_frac)) {
+      check_stretches(1, document.paragraphs(), off_or(rules_.dup_para_frac), off_or(rules_.dup_para_char_frac));
+      if (verdict.over()) return;
+    }
+    if (wanted(verdict, rules_.dup_line_frac, rules_.dup_line_char_frac)) {
+      check_stretches(3, document.lines(), off_or(rules_.dup_line_frac), off_or(rules_.dup_line_char_frac));
+      if (verdict.over()) return;
+    }
+    std::size_t signal = 5;
+    for (const NGramLimit& gram : rules_.top_n_grams) {
+      // No n-gram, no check: also where the limit is below 0.
+      if (document.words().size() >= gram.n) {
+        check(signal, divide(document.n_grams().top(gram.n), characters), gram.limit);
+        if (verdict.over()) return;
+      } else {
+        verdict.record(signal, kUnmeasured);
+      }
+      ++signal;
+    }
+    for (const NGramLimit& gram : rules_.dup_n_grams) {
+      check(signal++, divide(document.n_grams().duplicated(gram.n, least_), characters), gram.limit);
+      if (verdict.over()) return;
+    }
+  }
+
+ private:
+  static constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+  static double off_or(double limit) { return limit == 0 ? kNoLimit : limit; }
+  static bool wanted(const Verdict& verdict, double a, double b) { return verdict.wants_signals() || a != 0 || b != 0; }
+
+  void append_n_grams(std::vector<std::string>& names) const {
+    for (const NGramLimit& gram : rules_.top_n_grams) names.push_back("top_" + std::to_string(gram.n) + "_gram");
+    for (const NGramLimit& gram : rules_.dup_n_grams) {
+      names.push_back("duplicated_" + std::to_string(gram.n) + "_n_grams");
+    }
+  }
+
+  const GopherRepetitionRules rules_;
+  std::size_t least_ = NGrams::kMostWords;
+};
+
+}  // namespace
+
+std::unique_ptr<Filter> make_gopher_repetition(const GopherRepetitionRules& rules) {
+  return std::make_unique<GopherRepetition>(rules);
+}
+
+}  // namespace smolfast::filters

@@ -1,0 +1,30 @@
+// Where a document's words and sentences come from.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/unicode_words.h"
+
+namespace smolfast::filters {
+
+// One thread's cutter of words.
+class WordSource {
+ public:
+  virtual ~WordSource() = default;
+  // The words in order, as byte ranges, none empty. The text is valid UTF-8 of less than 4 GiB.
+  virtual void words(std::string_view text, std::vector<text::Word>& words) = 0;
+  // How many sentences; at least 1, also of an empty text.
+  virtual std::size_t count_sentences(std::string_view text) = 0;
+  // Whether every stretch between white space holds a word at least, and words don't depend on their neighbours.
+  virtual bool has_words_between_spaces() const = 0;
+};
+
+// "spacy" (by the rules of `language`, a code of spaCy's), "unicode" or "whitespace". Throws Error for a language that
+// has no such rules.
+std::unique_ptr<WordSource> make_word_source(const std::string& kind, const std::string& language);
+
+}  // namespace smolfast::filters

@@ -1,0 +1,130 @@
+"""Documents judged by rules, natively."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from smolfast import _native
+from smolfast.curate.languages import tokenizer_of
+from smolfast.curate.rules import Filter, Rules, load_rules
+from smolfast.errors import SmolfastError
+from smolfast.strings import Strings, importable, without_surrogates
+
+Words: TypeAlias = Literal["spacy", "unicode", "whitespace"]
+METADATA = b"smolfast.curate"
+
+
+def judge(
+    strings: Strings,
+    rules: str | PathLike[str] | Rules = "fineweb@0.10",
+    language: str | None = None,
+    *,
+    words: Words = "spacy",
+    signals: bool = False,
+    threads: int = 0,
+    errors: Literal["fail", "replace"] = "fail",
+) -> pa.Table:
+    """Which documents the rules keep, and why the others go: datatrove 0.10.1's decisions.
+
+    Args:
+        strings: a column of text, as `smolfast.text` takes it.
+        rules: a name such as "fineweb@0.10", a file, or Rules; see `load_rules`.
+        language: the text's language, "en", "sk", "slk_Latn", …, which says how words are cut. None: the rules' own, or
+            "en".
+        words: "spacy": the tokenizer that datatrove gives the language. "unicode": words of `smolfast.text`, for every
+            language; decisions near a threshold may differ. "whitespace": what stands between white space.
+        signals: measure every number of every filter, also of documents that are removed. Takes longer.
+        threads: 0 for as many as there are CPUs. The result doesn't depend on it.
+        errors: what is done about bytes that aren't UTF-8, as in `smolfast.text`.
+
+    Returns:
+        A table of a row each: `keep` (bool); `reason` (dictionary of string), null where the document is kept; `text`
+        (large_string) if a filter rewrites, as the filter that removed the document saw it or as all filters left it;
+        with `signals` a column for each number (float64, counts int64), named FILTER_NUMBER. A number over nothing is
+        NaN; null where there is no text to measure. Null rows are null in all columns.
+
+    Raises:
+        SmolfastError: unknown rules or language; text that isn't UTF-8; a document of 4 GiB or more.
+    """
+    if words not in ("spacy", "unicode", "whitespace"):
+        raise SmolfastError(f"words {words!r} is unknown; use one of: spacy, unicode, whitespace")
+    if errors not in ("fail", "replace"):
+        raise SmolfastError(f"errors {errors!r} is unknown; use one of: fail, replace")
+    chosen = load_rules(rules, language)
+    language = language or chosen.language or "en"
+    source = importable(strings)
+    if isinstance(source, (list, tuple)) and errors == "replace":
+        source = without_surrogates(source)
+    code = "xx"
+    if words == "spacy":
+        code = tokenizer_of(language).code
+    judged = _native.judge(
+        source,
+        native_rules(chosen),
+        words=words,
+        language=code,
+        signals=signals,
+        threads=threads,
+        errors=errors,
+    )
+    columns = verdict_columns(judged["verdicts"], judged["reasons"])
+    if judged["texts"] is not None:
+        columns["text"] = pa.array(judged["texts"])
+    values = iter(judged["signals"])
+    for kind in chosen.filters if signals else ():
+        for name in signal_names(kind):
+            measured, numbers = next(values)
+            assert measured == name  # the native filters measure what ours say
+            columns[kind.column(name)] = _signal(numbers, name in kind.counts)
+    table = pa.table(columns)
+    described = {**describe(chosen), "words": words, "language": language}
+    return table.replace_schema_metadata({METADATA: json.dumps(described)})
+
+
+def describe(rules: Rules) -> dict[str, Any]:
+    """What a table of signals remembers: the filters' names and what of their parameters says what is measured."""
+    return {
+        "rules": f"{rules.name}@{rules.version}",
+        "filters": [{"name": kind.name, **kind.measures()} for kind in rules.filters],
+    }
+
+
+def signal_names(kind: Filter) -> list[str]:
+    """A filter's numbers, each once, in the order of its checks."""
+    return list(dict.fromkeys(check.signal for check in kind.checks()))
+
+
+def native_rules(rules: Rules) -> list[tuple[str, Mapping[str, Any]]]:
+    """The rules as the native module takes them."""
+    native: list[tuple[str, Mapping[str, Any]]] = []
+    for kind in rules.filters:
+        parameters = kind.parameters()
+        for key in ("stop_chars", "symbols_to_remove"):
+            if parameters.get(key) is not None:
+                parameters[key] = "".join(parameters[key])
+        native.append((kind.name, parameters))
+    return native
+
+
+def verdict_columns(verdicts: np.ndarray[Any, Any], reasons: list[str]) -> dict[str, pa.Array]:
+    """`keep` and `reason` of verdicts: -1 null, 0 kept, else 1 + the place in `reasons`, which may name one twice."""
+    names = list(dict.fromkeys(reasons))
+    places = np.array([0, *(names.index(reason) for reason in reasons)], np.int32)
+    indices = pa.array(places[np.maximum(verdicts, 0)], mask=verdicts <= 0)
+    return {
+        "keep": pa.array(verdicts == 0, mask=verdicts < 0),
+        "reason": pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())),
+    }
+
+
+def _signal(numbers: np.ndarray[Any, Any], is_count: bool) -> pa.Array:
+    missing = numbers < 0
+    if is_count:
+        return pa.array(np.where(missing, 0, numbers).astype(np.int64), mask=missing)
+    return pa.array(numbers, mask=missing)
