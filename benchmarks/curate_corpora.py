@@ -58,9 +58,9 @@ WANTED = {"en": 20_500}
 EACH = 5_100
 MUTATED = 100_000
 FOLDER = {"xx": "om"}
-SMALLEST, LARGEST = 200, 20_000  # characters of a document
+SMALLEST, LARGEST = 200, 6_000  # characters of a document
 LARGEST_FILE = 5_000_000  # bytes
-FROM_ONE_PACKAGE = 2_500  # so that kinds vary
+FROM_ONE_PACKAGE = 2_000  # so that kinds vary
 NO_LANGUAGE = {"manpages-dev", "manpages"}
 
 LETTERS = {"de": "[äöüßÄÖÜ]", "fr": "[éèàçêôûîù]", "ru": "[а-яё]", "pl": "[ąćęłńóśżź]", "cs": "[ěšřžčýáíéůú]", "sk": "[šžčýáíéľťňôäú]"}
@@ -83,7 +83,7 @@ def build_corpus(cache: Path, language: str) -> Path:
         if language == "en":
             found |= dict(sorted(python_texts(), key=by_hash)[:FROM_ONE_PACKAGE])
         found = {name: text for name, text in found.items() if language == "en" or in_alphabet(text, language)}
-        for most in (LARGEST, 8_000, 4_000, 2_000, 1_000, 700):
+        for most in (LARGEST, 4_000, 2_000, 1_000, 700):
             pieces = {name: text for whole in found.items() for name, text in cut(*whole, most)}
             if len(pieces) >= wanted:
                 break
@@ -149,7 +149,7 @@ def documents(deb: Path, language: str, most: int) -> dict[str, str]:
 def kind_of(name: str) -> str:
     if re.search(r"/man\d/[^/]+\.\d\w*$", name):
         return "roff"
-    if re.search(r"copyright$|changelog|\.svg|/source/|_sources/|NEWS", name):
+    if re.search(r"copyright$|changelog|\.svg|/source/|_sources/|/src/|NEWS", name):
         return ""
     suffix = name.rpartition(".")[2].lower()
     kinds = {"html": "html", "htm": "html", "utf8": "html", "page": "html", "xml": "", "mo": "mo", "qm": "qm",

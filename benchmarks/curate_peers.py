@@ -11,6 +11,7 @@ no result; `speed` runs datatrove as it is. FOLDER holds FineWeb-2's configs/*.y
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -86,17 +87,23 @@ def sequence(made: dict[str, Any], rules: str) -> list[Any]:
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
-def remember_words(language: str) -> Callable[[], None]:
-    """Words and sentences of the document at hand are kept; returns what forgets them."""
+def remember_words(language: str, piece: contextlib.ExitStack) -> Callable[[], None]:
+    """Words and sentences of the document at hand are kept; returns what forgets them.
+
+    spaCy's memory zone is opened for the whole piece instead of each line, after which it forgets every word's form.
+    """
     from datatrove.utils.word_tokenizers import load_word_tokenizer, strip_strings
 
+    load_word_tokenizer.cache_clear()
     tokenizer: Any = load_word_tokenizer(CODES.get(language, language))
+    spacy = tokenizer.tokenizer
+    piece.enter_context(spacy.memory_zone())
+    spacy.memory_zone = contextlib.nullcontext
     plain = tokenizer.word_tokenize
 
     def word_tokenize(text: str) -> list[str]:
         try:  # without the sentencizer, which changes no token
-            with tokenizer.tokenizer.memory_zone():
-                return strip_strings([token.text for token in tokenizer.tokenizer.tokenizer(text)])
+            return strip_strings([token.text for token in spacy.tokenizer(text)])
         except Exception:
             return plain(text)
 
@@ -184,23 +191,28 @@ def judge(made: dict[str, Any], text: str, code: str) -> dict[str, Any]:
 
 
 def decisions(language: str, source: Path, out: Path, configs: Path | None, piece: int) -> None:
+    from datatrove.utils.text import split_into_parts
+
     table = pq.read_table(source)
     out.mkdir(parents=True, exist_ok=True)
     languages = table["language"].to_pylist() if "language" in table.column_names else [language] * table.num_rows
-    made: dict[str, dict[str, Any]] = {}
-    forget = {"": remember_grams()}
+    forget_grams = remember_grams()
     for start in range(0, table.num_rows, piece):
         path = out / f"{start // piece:04}.parquet"
         if path.exists():
             continue
         ids, texts = (table[name].slice(start, piece).to_pylist() for name in ("id", "text"))
         rows, began = [], time.process_time()
-        for which, name, text in zip(languages[start : start + piece], ids, texts, strict=True):
-            if which not in made:
-                made[which], forget[which] = filters(which, configs), remember_words(which)
-            rows.append({"id": name, "language": which} | judge(made[which], text, CODES.get(which, which)))
-            forget[which]()
-            forget[""]()
+        with contextlib.ExitStack() as zones:
+            made: dict[str, dict[str, Any]] = {}
+            forget = {}
+            for which, name, text in zip(languages[start : start + piece], ids, texts, strict=True):
+                if which not in made:
+                    made[which], forget[which] = filters(which, configs), remember_words(which, zones)
+                rows.append({"id": name, "language": which} | judge(made[which], text, CODES.get(which, which)))
+                forget[which]()
+                forget_grams()
+            split_into_parts.cache_clear()
         fields = [(name, pa.large_string()) for name in ("id", "language", *COLUMNS)]
         unfinished = path.with_name(f"_{path.name}")
         pq.write_table(pa.Table.from_pylist(rows, pa.schema([*fields, ("tokens", pa.int64())])), unfinished, compression="zstd")
