@@ -12,12 +12,14 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
+#include "bindings/spacy_rules.h"
 #include "text/casing.h"
 #include "text/clean.h"
 #include "text/mojibake.h"
 #include "text/normalize.h"
 #include "text/redact.h"
 #include "text/simplify.h"
+#include "text/spacy_words.h"
 #include "text/transform.h"
 #include "text/unicode_words.h"
 #include "text/utf8.h"
@@ -93,6 +95,11 @@ py::list transform(const py::object& strings, const text::TransformFactory& fact
               std::to_string(text::first_invalid_byte(value)) + "; repair the column");
 }
 
+void check_length(std::size_t row, std::string_view value) {
+  if (value.size() < (std::size_t{1} << 32)) return;
+  throw Error("row " + std::to_string(row) + " is longer than 4 GiB, the most that word offsets can hold; split it");
+}
+
 // The words of a string as pairs of offsets.
 class WordLister final : public text::Transform {
  public:
@@ -108,9 +115,30 @@ class WordLister final : public text::Transform {
   std::array<text::Word, 1024> batch_;
 };
 
-// For each chunk the words of all rows as begin, end, begin, end, …, and where each row's words start.
-py::list words(const py::object& strings, int threads) {
+class SpacyWordLister final : public text::Transform {
+ public:
+  explicit SpacyWordLister(const text::SpacyRules& rules) : finder_(rules) {}
+  bool run(std::string_view text, text::Buffer& out) override {
+    words_.clear();
+    finder_.words(text, words_);
+    out.append(reinterpret_cast<const char*>(words_.data()), words_.size() * sizeof(text::Word));
+    return true;
+  }
+
+ private:
+  text::SpacyWords finder_;
+  std::vector<text::Word> words_;
+};
+
+// For each chunk the words of all rows as begin, end, begin, end, …, and where each row's words start. With a language
+// they are spaCy's.
+py::list words(const py::object& strings, const std::optional<std::string>& language, int threads) {
   const ImportedStrings imported(strings, "strings");
+  const text::SpacyRules* const rules = language ? &spacy_rules(*language) : nullptr;
+  const text::TransformFactory factory = [rules]() -> std::unique_ptr<text::Transform> {
+    if (rules != nullptr) return std::make_unique<SpacyWordLister>(*rules);
+    return std::make_unique<WordLister>();
+  };
   const text::TransformOptions options{
       .threads = threads, .known_valid = imported.decoded(), .always_build = true, .remedy = "repair the column"};
   std::vector<text::TransformedChunk> chunks;
@@ -120,13 +148,11 @@ py::list words(const py::object& strings, int threads) {
     int64_t base = 0;
     for (const arrow::StringColumn& column : imported.chunks()) {
       for (int64_t row = 0; row < column.size(); ++row) {
-        if (column[row].size() < (std::size_t{1} << 32)) continue;
-        throw Error("row " + std::to_string(base + row) +
-                    " is longer than 4 GiB, the most that word offsets can hold; split it");
+        check_length(static_cast<std::size_t>(base + row), column[row]);
       }
       base += column.size();
     }
-    chunks = text::transform_columns(imported.chunks(), [] { return std::make_unique<WordLister>(); }, options);
+    chunks = text::transform_columns(imported.chunks(), factory, options);
     for (const text::TransformedChunk& chunk : chunks) {
       std::vector<int64_t>& of_chunk = starts.emplace_back(static_cast<std::size_t>(chunk.rows) + 1);
       for (std::size_t row = 0; row < of_chunk.size() && chunk.changed; ++row) {
@@ -145,6 +171,33 @@ py::list words(const py::object& strings, int threads) {
     out.append(py::make_tuple(row_starts, py::array_t<uint32_t>(py::array::ShapeContainer{size}, data, owner)));
   }
   return out;
+}
+
+// How many sentences spaCy's sentencizer makes of each row; 0 for null.
+py::array_t<int64_t> count_sentences(const py::object& strings, const std::string& language, int threads) {
+  const ImportedStrings imported(strings, "strings");
+  const text::SpacyRules& rules = spacy_rules(language);
+  py::array_t<int64_t> counts(static_cast<py::ssize_t>(imported.size()));
+  int64_t* const out = counts.mutable_data();
+  {
+    const py::gil_scoped_release unlocked;
+    std::size_t base = 0;
+    for (const arrow::StringColumn& column : imported.chunks()) {
+      const std::vector<int64_t> starts = arrow::split_rows(column, int64_t{1} << 20);
+      parallel_for(starts.size() - 1, threads, [&](std::size_t task) {
+        text::SpacyWords finder(rules);
+        for (int64_t row = starts[task]; row < starts[task + 1]; ++row) {
+          const std::string_view value = column[row];
+          const std::size_t at = base + static_cast<std::size_t>(row);
+          if (!imported.decoded() && !text::is_valid_utf8(value)) throw_invalid(at, value);
+          check_length(at, value);
+          out[at] = static_cast<int64_t>(finder.count_sentences(value));
+        }
+      });
+      base += static_cast<std::size_t>(column.size());
+    }
+  }
+  return counts;
 }
 
 bool is_valid_utf8(const py::object& strings) {
@@ -260,7 +313,9 @@ void register_text(py::module_& m) {
         return transform(strings, [] { return std::make_unique<text::MojibakeFixer>(); }, threads, errors);
       },
       py::arg("strings"), py::arg("threads"), py::arg("errors"));
-  m.def("words", &words, py::arg("strings"), py::arg("threads"));
+  m.def("words", &words, py::arg("strings"), py::arg("language"), py::arg("threads"));
+  m.def("count_sentences", &count_sentences, py::arg("strings"), py::arg("language"), py::arg("threads"));
+  m.def("spacy_languages", &text::spacy_languages);
   m.def("is_normalized", &is_normalized, py::arg("strings"), py::arg("form"), py::arg("threads"));
 }
 

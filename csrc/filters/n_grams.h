@@ -12,7 +12,7 @@
 
 #include "filters/range_set.h"
 #include "text/buffer.h"
-#include "text/unicode_words.h"
+#include "text/word.h"
 
 namespace smolfast::filters {
 

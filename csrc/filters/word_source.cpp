@@ -1,36 +1,71 @@
 #include "filters/word_source.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
 #include "filters/characters.h"
+#include "text/buffer.h"
+#include "text/spacy_rules.h"
+#include "text/spacy_words.h"
+#include "text/unicode_words.h"
 #include "text/whitespace_words.h"
 
 namespace smolfast::filters {
 namespace {
 
-// For words that come with no sentences of their own: one ends with a terminal mark, and the marks and quotes behind
-// it.
-std::size_t count_marked_sentences(std::string_view text) {
-  const CharacterSet& stops = terminal_punctuation();
-  std::size_t sentences = 0;
-  bool open = false;
-  const char* const end = text.data() + text.size();
-  for (const char* at = text.data(); at < end;) {
-    const text::Decoded c = text::decode(at);
-    at += c.size;
-    if (stops.contains(c.code)) {
-      sentences += open;
-      open = false;
-    } else if (!is_space(c.code) && !symbols().contains(c.code)) {
-      open = true;
-    }
+// spaCy's words and sentences.
+class SpacySource final : public WordSource {
+ public:
+  explicit SpacySource(const text::SpacyRules& rules) : spacy_(rules) {
+    // An exception that holds a space may make one word of several.
+    spaced_ = std::any_of(rules.exceptions.begin(), rules.exceptions.end(),
+                          [](const auto& exception) { return exception.first.find(' ') != std::string_view::npos; });
   }
-  sentences += open;
-  return sentences == 0 ? 1 : sentences;
+
+  void words(std::string_view text, std::vector<text::Word>& words) override { spacy_.words(text, words); }
+  std::size_t count_sentences(std::string_view text) override {
+    const std::size_t sentences = spacy_.count_sentences(text);
+    return std::max<std::size_t>(sentences + has_blank_sentence(text, sentences), 1);
+  }
+  bool has_words_between_spaces() const override { return !spaced_; }
+
+ private:
+  // White space at the end, but for one space, is a token, and after a sentence's end a sentence: so it would go on
+  // with another word there.
+  bool has_blank_sentence(std::string_view text, std::size_t sentences) {
+    const std::string_view stripped = strip_right(text);
+    const std::string_view blank = text.substr(stripped.size());
+    if (stripped.empty() || blank.empty() || blank == " ") return false;
+    longer_.clear();
+    longer_.append(stripped);
+    longer_.append("  a");
+    return spacy_.count_sentences(longer_.view()) > sentences;
+  }
+
+  text::SpacyWords spacy_;
+  text::Buffer longer_;
+  bool spaced_;
+};
+
+const text::SpacyRules& find_rules(const std::string& language) {
+  const text::SpacyRules* const rules = text::find_spacy_rules(language);
+  if (rules == nullptr) {
+    throw Error("language '" + language + "' has no rules of spaCy's here; use words=\"unicode\"");
+  }
+  return *rules;
 }
 
-class UnicodeWords final : public WordSource {
+// Words that come with no sentences of their own take those of spaCy's rules for any language.
+class OtherWords : public WordSource {
+ public:
+  std::size_t count_sentences(std::string_view text) override { return any_.count_sentences(text); }
+
+ private:
+  SpacySource any_{find_rules("xx")};
+};
+
+class UnicodeWords final : public OtherWords {
  public:
   void words(std::string_view text, std::vector<text::Word>& words) override {
     text::WordScanner scanner(text);
@@ -38,14 +73,13 @@ class UnicodeWords final : public WordSource {
       words.insert(words.end(), batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(n));
     }
   }
-  std::size_t count_sentences(std::string_view text) override { return count_marked_sentences(text); }
   bool has_words_between_spaces() const override { return false; }
 
  private:
   std::array<text::Word, 1024> batch_;
 };
 
-class WhitespaceWords final : public WordSource {
+class WhitespaceWords final : public OtherWords {
  public:
   void words(std::string_view text, std::vector<text::Word>& words) override {
     text::SpacedPosition position;
@@ -63,7 +97,6 @@ class WhitespaceWords final : public WordSource {
       if (position.at >= text.size()) break;
     }
   }
-  std::size_t count_sentences(std::string_view text) override { return count_marked_sentences(text); }
   bool has_words_between_spaces() const override { return true; }
 
  private:
@@ -74,7 +107,7 @@ class WhitespaceWords final : public WordSource {
 }  // namespace
 
 std::unique_ptr<WordSource> make_word_source(const std::string& kind, const std::string& language) {
-  (void)language;
+  if (kind == "spacy") return std::make_unique<SpacySource>(find_rules(language));
   if (kind == "unicode") return std::make_unique<UnicodeWords>();
   if (kind == "whitespace") return std::make_unique<WhitespaceWords>();
   throw Error("words '" + kind + "' is unknown; use one of: spacy, unicode, whitespace");

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text/unicode_words.h"
+#include "text/word.h"
 
 namespace smolfast::filters {
 

@@ -6,13 +6,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace smolfast::text {
+#include "text/word.h"
 
-// A word as byte offsets into its text.
-struct Word {
-  uint32_t begin;
-  uint32_t end;
-};
+namespace smolfast::text {
 
 // Finds the words of one text in batches, so that a caller can hash them while they're in cache:
 //

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "text/block.h"
 #include "text/byte_classes.h"
+#include "text/spaces.h"
 
 namespace smolfast::text {
 namespace {
@@ -16,28 +17,6 @@ struct SpaceClasses {
   uint64_t leads;   // first bytes of what may be a longer space
 };
 using Scan = std::size_t (*)(std::string_view text, SpacedPosition& position, uint32_t* bounds, std::size_t capacity);
-
-// Bytes of the space that begins at `at`, or 0. Above ASCII, spaces (str.isspace) are U+0085, U+00A0, U+1680,
-// U+2000–200A, U+2028, U+2029, U+202F, U+205F and U+3000.
-int space_size(const char* at, const char* end) {
-  const auto byte = [&](int i) { return at + i < end ? static_cast<unsigned char>(at[i]) : 0u; };
-  switch (byte(0)) {
-    case 0xC2:
-      return byte(1) == 0x85 || byte(1) == 0xA0 ? 2 : 0;
-    case 0xE1:
-      return byte(1) == 0x9A && byte(2) == 0x80 ? 3 : 0;
-    case 0xE2:
-      if (byte(1) == 0x80) {
-        const unsigned last = byte(2);
-        return (last >= 0x80 && last <= 0x8A) || last == 0xA8 || last == 0xA9 || last == 0xAF ? 3 : 0;
-      }
-      return byte(1) == 0x81 && byte(2) == 0x9F ? 3 : 0;
-    case 0xE3:
-      return byte(1) == 0x80 && byte(2) == 0x80 ? 3 : 0;
-    default:
-      return 0;
-  }
-}
 
 // Of the first bytes C2, E1, E2 and E3, those before a second byte of a space, or at the block's end. `seconds` are
 // 80, 85, 9A and A0; `eighty_ones` follow E2 alone, or every hiragana would count.

@@ -232,7 +232,9 @@ def fix_mojibake(strings: Strings, *, threads: int = 0, errors: Errors = "fail")
     return _apply(lambda source: _native.fix_mojibake(source, threads, errors), strings, errors)
 
 
-def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.ChunkedArray:
+def words(
+    strings: Strings, *, rules: Literal["unicode", "spacy"] = "unicode", language: str = "en", threads: int = 0
+) -> pa.LargeListArray | pa.ChunkedArray:
     """The words of each string as pairs of byte offsets [begin, end) into its UTF-8 form; null for null.
 
     Word boundaries of UAX #29, of which only segments with a letter, number or alphabetic character are kept, and with
@@ -244,7 +246,7 @@ def words(strings: Strings, *, threads: int = 0) -> pa.LargeListArray | pa.Chunk
     source = importable(strings)
     chunks = source.chunks if isinstance(source, pa.ChunkedArray) else [source]
     out = []
-    for chunk, (starts, edges) in zip(chunks, _native.words(source, threads), strict=True):
+    for chunk, (starts, edges) in zip(chunks, _native.words(source, language if rules == "spacy" else None, threads), strict=True):
         pairs = pa.FixedSizeListArray.from_arrays(pa.array(edges), 2)
         nulls = [row is None for row in chunk] if isinstance(chunk, (list, tuple)) else chunk.is_null()
         out.append(pa.LargeListArray.from_arrays(pa.array(starts), pairs, mask=pa.array(nulls, pa.bool_())))

@@ -61,7 +61,7 @@ def decide(signals: pa.Table, rules: str | PathLike[str] | Rules, language: str 
             remove(removed, check.reason)
     if any(kind.checks() for kind in chosen.filters):
         verdicts[~seen] = -1
-    return pa.table(verdict_columns(verdicts, reasons or [""]))
+    return pa.table(verdict_columns(verdicts, reasons, chosen))
 
 
 def _measured_by(signals: pa.Table) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def judge(
         threads=threads,
         errors=errors,
     )
-    columns = verdict_columns(judged["verdicts"], judged["reasons"])
+    columns = verdict_columns(judged["verdicts"], judged["reasons"], chosen)
     if judged["texts"] is not None:
         columns["text"] = pa.array(judged["texts"])
     values = iter(judged["signals"])
@@ -112,15 +112,21 @@ def native_rules(rules: Rules) -> list[tuple[str, Mapping[str, Any]]]:
     return native
 
 
-def verdict_columns(verdicts: np.ndarray[Any, Any], reasons: list[str]) -> dict[str, pa.Array]:
+def verdict_columns(verdicts: np.ndarray[Any, Any], reasons: list[str], rules: Rules) -> dict[str, pa.Array]:
     """`keep` and `reason` of verdicts: -1 null, 0 kept, else 1 + the place in `reasons`, which may name one twice."""
-    names = list(dict.fromkeys(reasons))
+    names = reasons_of(rules)
     places = np.array([0, *(names.index(reason) for reason in reasons)], np.int32)
     indices = pa.array(places[np.maximum(verdicts, 0)], mask=verdicts <= 0)
     return {
         "keep": pa.array(verdicts == 0, mask=verdicts < 0),
         "reason": pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())),
     }
+
+
+def reasons_of(rules: Rules) -> list[str]:
+    """All reasons that the rules can give, each once."""
+    checks = [check for kind in rules.filters for check in kind.checks()]
+    return list(dict.fromkeys(reason for check in checks for reason in (check.undefined, check.reason) if reason))
 
 
 def _signal(numbers: np.ndarray[Any, Any], is_count: bool) -> pa.Array:

@@ -1,0 +1,33 @@
+// The tokens of one chunk, which is what stands between white space: spaCy's loop that takes prefixes and suffixes off
+// until an exception, a URL or nothing else is left, which is then cut at its infixes.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "text/spacy_rules.h"
+
+namespace smolfast::text {
+
+class ChunkCutter {
+ public:
+  explicit ChunkCutter(const SpacyRules& rules) : rules_(rules) {}
+
+  // Appends the ends of the chunk's tokens; each begins where the last one ends. Exceptions may be left out.
+  void cut(const char* begin, const char* end, bool with_exceptions, std::vector<const char*>& ends);
+  // Whether an affix is found in it, be it anywhere between.
+  bool has_affixes(std::string_view chunk);
+
+ private:
+  const char* next_infix(const char* begin, const char* end, const char*& at);
+  bool is_exception(const char* begin, const char* end) const;
+  bool is_whole(const char* begin, const char* end);
+  void cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends);
+
+  const SpacyRules& rules_;
+  bool with_exceptions_ = true;
+  WalkMemory prefixes_, suffixes_, infixes_, wholes_;
+  std::vector<const char*> suffix_ends_;
+};
+
+}  // namespace smolfast::text

@@ -1,0 +1,251 @@
+#include "text/spacy_rules.h"
+
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "text/spacy_chunk.h"
+#include "text/spacy_words.h"
+
+namespace smolfast::text {
+namespace {
+
+constexpr char kRuleEnd = '\x1E';
+constexpr char kTokenEnd = '\x1F';
+
+template <typename Value>
+std::vector<Value> expand_runs(const uint16_t* runs) {
+  std::vector<Value> out;
+  for (; runs[1] != 0; runs += 2) out.insert(out.end(), runs[1], static_cast<Value>(runs[0]));
+  return out;
+}
+
+}  // namespace
+
+SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter(std::size_t{1} << kFilterBits) {
+  std::vector<const SpacyAutomaton*> used = {&kSpacyAutomata[language.prefix], &kSpacyAutomata[language.suffix],
+                                             &kSpacyAutomata[language.infix]};
+  has_whole = language.whole >= 0;
+  if (has_whole) used.push_back(&kSpacyAutomata[language.whole]);
+  read_classes(used);
+  prefix = expand(*used[0]);
+  suffix = expand(*used[1]);
+  infix = expand(*used[2]);
+  if (has_whole) whole = expand(*used[3]);
+
+  std::vector<uint16_t> letters;
+  for (uint32_t c = 'A'; c <= 'z'; ++c) {
+    if (c <= 'Z' || c >= 'a') letters.push_back(static_cast<uint16_t>(classes(c)));
+  }
+  plain_ascii = never_cuts(letters);
+  for (uint32_t c = 0xC0; c < 0x480; ++c) {
+    if ((c < 0x180 || c >= 0x400) && c != 0xD7 && c != 0xF7) letters.push_back(static_cast<uint16_t>(classes(c)));
+  }
+  plain_pairs = never_cuts(letters);
+
+  if (language.shares) {
+    for (uint32_t i = 0; i < kSpacySharedCount; ++i) read_exceptions(kSpacyShared[i]);
+  }
+  for (uint32_t i = 0; i < language.exception_count; ++i) read_exceptions(language.exceptions[i]);
+  for (const auto& [chunk, exception] : exceptions) {
+    longest = std::max(longest, chunk.size());
+    mark(chunk, kException);
+  }
+  nodes.emplace_back();
+  for (const auto& [chunk, exception] : exceptions) add_sequence(chunk);
+  for (const auto& [token, node] : openings) {
+    longest = std::max(longest, token.size());
+    mark(token, kOpening);
+  }
+}
+
+// Classes of the tables that no automaton in use tells apart, nor a flag, become one.
+void SpacyRules::read_classes(const std::vector<const SpacyAutomaton*>& used) {
+  std::vector<std::vector<uint16_t>> columns;
+  for (const SpacyAutomaton* raw : used) columns.push_back(expand_runs<uint16_t>(raw->columns_of_classes));
+  std::map<std::vector<uint16_t>, uint16_t> numbers;
+  std::vector<uint16_t> number_of(kSpacyClasses);
+  for (uint32_t c = 0; c < kSpacyClasses; ++c) {
+    std::vector<uint16_t> key = {kSpacyFlags[c]};
+    for (const auto& column : columns) key.push_back(column[c]);
+    const auto [found, is_new] = numbers.try_emplace(std::move(key), static_cast<uint16_t>(numbers.size()));
+    number_of[c] = found->second;
+    if (is_new) {
+      classes.flags.push_back(kSpacyFlags[c]);
+      classes.members.push_back(static_cast<uint16_t>(c));
+    }
+  }
+  classes.count = static_cast<uint32_t>(numbers.size());
+  classes.near.resize(0x10000);
+  for (uint32_t i = 0; i < kSpacyStretchCount; ++i) {
+    const SpacyStretch stretch = {kSpacyStretches[i].first, number_of[kSpacyStretches[i].number]};
+    const uint32_t next = i + 1 < kSpacyStretchCount ? kSpacyStretches[i + 1].first : 0x110000;
+    for (uint32_t code = stretch.first; code < std::min(next, 0x10000u); ++code) classes.near[code] = stretch.number;
+    if (next > 0x10000) {
+      const uint32_t first = std::max(stretch.first, 0x10000u);
+      if (classes.far.empty() || classes.far.back().number != stretch.number) {
+        classes.far.push_back({first, stretch.number});
+      }
+    }
+  }
+}
+
+Automaton SpacyRules::expand(const SpacyAutomaton& raw) const {
+  Automaton out;
+  out.width = classes.count + 2;
+  out.context = raw.context;
+  out.accept.assign(raw.accept, raw.accept + raw.states);
+  const auto columns = expand_runs<uint16_t>(raw.columns_of_classes);
+  const auto next = expand_runs<uint16_t>(raw.next);
+  out.next.resize(std::size_t{raw.states} * out.width);
+  for (uint32_t state = 0; state < raw.states; ++state) {
+    const uint16_t* from = next.data() + std::size_t{state} * raw.columns;
+    uint16_t* to = out.next.data() + std::size_t{state} * out.width;
+    for (uint32_t c = 0; c < classes.count; ++c) to[c] = from[columns[classes.members[c]]];
+    to[classes.before()] = from[raw.before];
+    to[classes.after()] = from[raw.after];
+  }
+  // What a match may begin with, whatever stands before.
+  std::vector<uint32_t> states = {1};
+  for (uint32_t i = 0; i < out.context; ++i) {
+    std::vector<uint32_t> later;
+    for (const uint32_t state : states) {
+      for (uint32_t symbol = 0; symbol < out.width; ++symbol) later.push_back(out.step(state, symbol));
+    }
+    std::sort(later.begin(), later.end());
+    later.erase(std::unique(later.begin(), later.end()), later.end());
+    states = std::move(later);
+  }
+  out.opening.resize(classes.count);
+  for (uint32_t c = 0; c < classes.count; ++c) {
+    for (const uint32_t state : states) out.opening[c] |= out.step(state, c) != 0;
+  }
+  return out;
+}
+
+// Whether a chunk of these letters is one token, exceptions aside.
+bool SpacyRules::never_cuts(const std::vector<uint16_t>& letters) const {
+  for (const Automaton* automaton : {&prefix, &suffix, &infix}) {
+    std::vector<uint8_t> reached(automaton->accept.size());
+    std::vector<uint32_t> open = {1};
+    reached[1] = 1;
+    const auto visit = [&](uint32_t state) {
+      if (reached[state] == 0) {
+        reached[state] = 1;
+        open.push_back(state);
+      }
+    };
+    while (!open.empty()) {
+      const uint32_t state = open.back();
+      open.pop_back();
+      if (automaton->accept[state] >= 0) return false;
+      for (const uint16_t letter : letters) visit(automaton->step(state, letter));
+      visit(automaton->step(state, classes.before()));
+      visit(automaton->step(state, classes.after()));
+    }
+  }
+  return true;
+}
+
+void SpacyRules::read_exceptions(std::string_view literal) {
+  while (!literal.empty()) {
+    const std::size_t size = literal.find(kRuleEnd);
+    std::string chunk;
+    SpacyException exception;
+    for (const char c : literal.substr(0, size)) {
+      if (c == kTokenEnd) {
+        exception.ends.push_back(static_cast<uint8_t>(chunk.size()));
+      } else {
+        chunk += c;
+      }
+    }
+    exception.ends.push_back(static_cast<uint8_t>(chunk.size()));
+    owned_.push_back(std::move(chunk));
+    exceptions[owned_.back()] = std::move(exception);
+    literal.remove_prefix(size + 1);
+  }
+}
+
+void SpacyRules::mark(std::string_view token, uint8_t kind) {
+  char head[8] = {};
+  std::memcpy(head, token.data(), std::min<std::size_t>(token.size(), 8));
+  filter[filter_place(load_eight(head), token.size())] |= kind;
+}
+
+// An exception that has affixes is looked for again among the tokens of the whole text, as the tokens that the affixes
+// alone make of it.
+void SpacyRules::add_sequence(std::string_view chunk) {
+  const char* const begin = chunk.data();
+  const char* const end = begin + chunk.size();
+  if (chunk.find_first_not_of(" \t\n") == std::string_view::npos || chunk == "\u00A0") return;
+  std::vector<std::string> tokens;
+  ChunkCutter cutter(*this);
+  std::vector<const char*> ends;
+  for (const char* at = begin; at < end;) {
+    const char* const stop = std::find(at, end, ' ');
+    ends.clear();
+    cutter.cut(at, stop, false, ends);
+    for (const char* token_end : ends) {
+      tokens.emplace_back(at, token_end);
+      at = token_end;
+    }
+    at = stop == end ? end : stop + 1;
+  }
+  if (!cutter.has_affixes(chunk) && chunk.find(' ') == std::string_view::npos) return;
+  longest_sequence = std::max(longest_sequence, tokens.size());
+  uint32_t node = 0;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    uint32_t next = follow(node, tokens[i]);
+    if (next == 0) {
+      next = static_cast<uint32_t>(nodes.size());
+      nodes.emplace_back();
+      if (i == 0) {
+        owned_.push_back(tokens[i]);
+        openings[owned_.back()] = next;
+      } else {
+        nodes[node].following.emplace_back(tokens[i], next);
+      }
+    }
+    node = next;
+  }
+  nodes[node].ends = true;
+}
+
+uint32_t SpacyRules::follow(uint32_t node, std::string_view token) const {
+  if (node == 0) {
+    const auto found = openings.find(token);
+    return found == openings.end() ? 0 : found->second;
+  }
+  for (const auto& [text, next] : nodes[node].following) {
+    if (text == token) return next;
+  }
+  return 0;
+}
+
+namespace {
+
+struct Made {
+  std::once_flag once;
+  std::unique_ptr<const SpacyRules> rules;
+};
+
+}  // namespace
+
+const SpacyRules* find_spacy_rules(std::string_view language) {
+  static std::vector<Made> made(kSpacyLanguageCount);
+  for (uint32_t i = 0; i < kSpacyLanguageCount; ++i) {
+    if (kSpacyLanguages[i].name != language) continue;
+    std::call_once(made[i].once, [i] { made[i].rules = std::make_unique<const SpacyRules>(kSpacyLanguages[i]); });
+    return made[i].rules.get();
+  }
+  return nullptr;
+}
+
+std::vector<std::string_view> spacy_languages() {
+  std::vector<std::string_view> names;
+  for (uint32_t i = 0; i < kSpacyLanguageCount; ++i) names.push_back(kSpacyLanguages[i].name);
+  return names;
+}
+
+}  // namespace smolfast::text
