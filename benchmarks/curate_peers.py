@@ -87,18 +87,16 @@ def sequence(made: dict[str, Any], rules: str) -> list[Any]:
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
-def remember_words(language: str, piece: contextlib.ExitStack) -> Callable[[], None]:
-    """Words and sentences of the document at hand are kept; returns what forgets them.
+def remember_words(language: str) -> tuple[Callable[[], None], Callable[[], Any]]:
+    """Words and sentences of the document at hand are kept; returns what forgets them, and a zone for many documents.
 
-    spaCy's memory zone is opened for the whole piece instead of each line, after which it forgets every word's form.
+    spaCy forgets every word's form at the end of a memory zone; datatrove opens one for each line.
     """
     from datatrove.utils.word_tokenizers import load_word_tokenizer, strip_strings
 
-    load_word_tokenizer.cache_clear()
     tokenizer: Any = load_word_tokenizer(CODES.get(language, language))
     spacy = tokenizer.tokenizer
-    piece.enter_context(spacy.memory_zone())
-    spacy.memory_zone = contextlib.nullcontext
+    zone, spacy.memory_zone = spacy.memory_zone, contextlib.nullcontext
     plain = tokenizer.word_tokenize
 
     def word_tokenize(text: str) -> list[str]:
@@ -114,7 +112,7 @@ def remember_words(language: str, piece: contextlib.ExitStack) -> Callable[[], N
         words.cache_clear()
         spans.cache_clear()
 
-    return forget
+    return forget, zone
 
 
 def remember_grams() -> Callable[[], None]:
@@ -197,18 +195,21 @@ def decisions(language: str, source: Path, out: Path, configs: Path | None, piec
     out.mkdir(parents=True, exist_ok=True)
     languages = table["language"].to_pylist() if "language" in table.column_names else [language] * table.num_rows
     forget_grams = remember_grams()
+    made: dict[str, dict[str, Any]] = {}
+    forget, zones = {}, {}
+    for which in sorted(set(languages)):
+        made[which] = filters(which, configs)
+        forget[which], zones[which] = remember_words(which)
     for start in range(0, table.num_rows, piece):
         path = out / f"{start // piece:04}.parquet"
         if path.exists():
             continue
         ids, texts = (table[name].slice(start, piece).to_pylist() for name in ("id", "text"))
         rows, began = [], time.process_time()
-        with contextlib.ExitStack() as zones:
-            made: dict[str, dict[str, Any]] = {}
-            forget = {}
+        with contextlib.ExitStack() as opened:
+            for zone in zones.values():
+                opened.enter_context(zone())
             for which, name, text in zip(languages[start : start + piece], ids, texts, strict=True):
-                if which not in made:
-                    made[which], forget[which] = filters(which, configs), remember_words(which, zones)
                 rows.append({"id": name, "language": which} | judge(made[which], text, CODES.get(which, which)))
                 forget[which]()
                 forget_grams()
