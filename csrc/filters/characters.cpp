@@ -2,7 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace smolfast::filters {
 namespace {
@@ -49,6 +54,26 @@ constexpr auto kMayBreak = [] {
     may[static_cast<std::size_t>(byte)] = true;
   return may;
 }();
+
+// The next byte from `at` on that may end a line, or `end`.
+const char* find_break(const char* at, const char* end) {
+#if defined(__SSE2__)
+  const auto between = [](__m128i x, char low, char span) {
+    const __m128i offset = _mm_sub_epi8(x, _mm_set1_epi8(low));
+    return _mm_cmpeq_epi8(_mm_min_epu8(offset, _mm_set1_epi8(span)), offset);
+  };
+  for (; end - at >= 16; at += 16) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i leads =
+        _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('\xC2')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\xE2')));
+    const __m128i controls = _mm_or_si128(between(x, 0x0A, 3), between(x, 0x1C, 2));
+    const int mask = _mm_movemask_epi8(_mm_or_si128(leads, controls));
+    if (mask != 0) return at + std::countr_zero(static_cast<unsigned>(mask));
+  }
+#endif
+  while (at < end && !kMayBreak[static_cast<uint8_t>(*at)]) ++at;
+  return at;
+}
 
 // The bytes of the line break at `at`, or 0.
 std::size_t break_size(const char* at, const char* end) {
@@ -156,9 +181,7 @@ bool LineSplitter::next(std::string_view& line) {
   if (left_.empty()) return false;
   const char* const begin = left_.data();
   const char* const end = begin + left_.size();
-  for (const char* at = begin; at < end; ++at) {
-    if (!kMayBreak[static_cast<uint8_t>(*at)]) [[likely]]
-      continue;
+  for (const char* at = begin; (at = find_break(at, end)) < end; ++at) {
     const std::size_t size = break_size(at, end);
     if (size == 0) continue;
     line = left_.substr(0, static_cast<std::size_t>(at - begin));

@@ -61,6 +61,15 @@ std::size_t count_ellipses(std::string_view text) {
   return count;
 }
 
+// The same as count_characters, faster for one word of a text.
+std::size_t count_word(std::string_view word, const char* text_end) {
+  if (word.size() > 8 || text_end - word.data() < 8) return count_characters(word);
+  const uint64_t bytes = load64(word.data()) & (~uint64_t{0} >> (64 - 8 * word.size()));
+  // A continuation's highest bits are 1 and 0.
+  const uint64_t continuations = bytes & ~(bytes << 1) & 0x8080808080808080;
+  return word.size() - ((continuations >> 7) * 0x0101010101010101 >> 56);
+}
+
 bool has_letter(std::string_view word) {
   const char* const end = word.data() + word.size();
   for (const char* at = word.data(); at < end;) {
@@ -152,6 +161,8 @@ class GopherQuality final : public Filter {
   void measure_words(Document& document) {
     const std::vector<text::Word>& words = document.words();
     solid_ = solid_characters_ = lettered_ = 0;
+    const char* const end = document.text().data() + document.text().size();
+    const bool ascii = document.characters() == document.text().size();
     for (std::size_t i = 0; i < words.size(); ++i) {
       const std::string_view word = document.word(i);
       const auto letter = static_cast<uint8_t>((word.front() | 0x20) - 'a');
@@ -163,7 +174,7 @@ class GopherQuality final : public Filter {
         if (symbols_.holds_all(word)) continue;
         ++solid_;
       }
-      solid_characters_ += count_characters(word);
+      solid_characters_ += ascii ? word.size() : count_word(word, end);
     }
   }
 

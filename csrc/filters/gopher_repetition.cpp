@@ -1,6 +1,4 @@
 // Gopher's repetition filter (Rae et al. 2021, table A1), with datatrove 0.10's decisions.
-#include <algorithm>
-
 #include "filters/filter.h"
 
 namespace smolfast::filters {
@@ -23,9 +21,7 @@ Repeated sum_repeated(const std::vector<Stretch>& stretches) {
 
 class GopherRepetition final : public Filter {
  public:
-  explicit GopherRepetition(const GopherRepetitionRules& rules) : rules_(rules) {
-    for (const NGramLimit& gram : rules_.dup_n_grams) least_ = std::min(least_, gram.n);
-  }
+  explicit GopherRepetition(const GopherRepetitionRules& rules) : rules_(rules) {}
 
   std::vector<std::string> reasons() const override {
     std::vector<std::string> names{"empty", "dup_para_frac", "dup_para_char_frac", "dup_line_frac",
@@ -64,20 +60,28 @@ class GopherRepetition final : public Filter {
       check_stretches(3, document.lines(), off_or(rules_.dup_line_frac), off_or(rules_.dup_line_char_frac));
       if (verdict.over()) return;
     }
+    NGrams& grams = document.n_grams();
+    // What can't be above its limit isn't counted exactly.
+    const auto may_pass = [&](std::size_t bound, double limit) {
+      return !verdict.wants_signals() && divide(bound, characters) <= limit;
+    };
     std::size_t signal = 5;
     for (const NGramLimit& gram : rules_.top_n_grams) {
       // No n-gram, no check: also where the limit is below 0.
-      if (document.words().size() >= gram.n) {
-        check(signal, divide(document.n_grams().top(gram.n), characters), gram.limit);
-        if (verdict.over()) return;
-      } else {
+      if (document.words().size() < gram.n) {
         verdict.record(signal, kUnmeasured);
+      } else if (!may_pass(grams.top_bound(gram.n), gram.limit)) {
+        check(signal, divide(grams.top(gram.n), characters), gram.limit);
+        if (verdict.over()) return;
       }
       ++signal;
     }
     for (const NGramLimit& gram : rules_.dup_n_grams) {
-      check(signal++, divide(document.n_grams().duplicated(gram.n, least_), characters), gram.limit);
-      if (verdict.over()) return;
+      if (!may_pass(grams.duplicated_bound(gram.n), gram.limit)) {
+        check(signal, divide(grams.duplicated(gram.n), characters), gram.limit);
+        if (verdict.over()) return;
+      }
+      ++signal;
     }
   }
 
@@ -95,7 +99,6 @@ class GopherRepetition final : public Filter {
   }
 
   const GopherRepetitionRules rules_;
-  std::size_t least_ = NGrams::kMostWords;
 };
 
 }  // namespace

@@ -9,11 +9,28 @@
 namespace smolfast::filters {
 namespace {
 
-// Bytes at the begin of an n-gram that stand for it when it is first looked for.
-constexpr std::size_t kWindow = 16;
+// Bytes at the begin of an n-gram by which it is first looked for: about as many as n words mostly have.
+std::size_t window_bytes(std::size_t n) {
+  return std::max<std::size_t>(n / 2, 1) * 8;
+}
+constexpr std::size_t kMostWindow = NGrams::kMostWords / 2 * 8;
+
+uint64_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
+  uint64_t hash = bytes == 8 ? fold(load64(at) ^ seed.a, seed.b) : fold(load64(at) ^ seed.a, load64(at + 8) ^ seed.b);
+  for (std::size_t i = 16; i < bytes; i += 8) hash = fold(load64(at + i) ^ hash, seed.b);
+  return hash;
+}
 
 uint64_t join(uint64_t gram, uint64_t word) {
   return fold(gram ^ 0x9E3779B97F4A7C15u, word ^ 0xD6E8FEB86659FD93u);
+}
+
+const RangeSet::Entry* find_most(const RangeSet& seen) {
+  const RangeSet::Entry* most = nullptr;
+  for (const RangeSet::Entry& entry : seen.entries()) {
+    if (most == nullptr || entry.count > most->count) most = &entry;
+  }
+  return most;
 }
 
 }  // namespace
@@ -21,22 +38,27 @@ uint64_t join(uint64_t gram, uint64_t word) {
 void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) {
   const HashSeed seed = draw_hash_seed();
   repeated_n_ = 0;
-  places_least_ = 0;
-  spaced_ = false;
+  places_n_ = 0;
   squeezed_.clear();
-  char* out = squeezed_.room(text.size() + kWindow);
+  char* out = squeezed_.room(text.size() + kMostWindow);
   const char* const begin = out;
+  const char* const whole_loads = text.size() < 16 ? text.data() : text.data() + text.size() - 16;
   offsets_.resize(words.size() + 1);
   hashes_.resize(words.size());
   for (std::size_t i = 0; i < words.size(); ++i) {
-    const std::string_view word = text.substr(words[i].begin, words[i].end - words[i].begin);
+    const char* const from = text.data() + words[i].begin;
+    const std::size_t size = words[i].end - words[i].begin;
     offsets_[i] = static_cast<uint32_t>(out - begin);
-    hashes_[i] = hash_bytes(word, seed);
-    std::memcpy(out, word.data(), word.size());
-    out += word.size();
+    if (size <= 16 && from < whole_loads) [[likely]] {
+      std::memcpy(out, from, 16);
+    } else {
+      std::memcpy(out, from, size);
+    }
+    hashes_[i] = hash_bytes({out, size}, seed);
+    out += size;
   }
   offsets_[words.size()] = static_cast<uint32_t>(out - begin);
-  std::memset(out, 0, kWindow);
+  std::memset(out, 0, kMostWindow);
   squeezed_.commit(out);
   spaced_ = std::memchr(squeezed_.data(), ' ', squeezed_.size()) != nullptr;
 }
@@ -44,55 +66,72 @@ void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) 
 bool NGrams::same_words(std::size_t a, std::size_t b, std::size_t n) const {
   // The bytes are known to be equal: so are the words if they end at the same places.
   for (std::size_t i = 1; i < n; ++i) {
-    if (offsets_[a + i] - offsets_[a] != offsets_[b + i] - offsets_[b]) return false;
+    if (bytes_of(a, i) != bytes_of(b, i)) return false;
   }
   return true;
 }
 
-// Counts hash(0) to hash(places - 1), to two.
-template <typename Hash>
-void NGrams::count_hashes(std::size_t places, Hash&& hash) {
+// Of hashes that occur once, one in twelve shares its slot: in slots for three times as many it was one in four.
+void NGrams::count_grams(std::size_t grams) {
   std::size_t slots = 64;
-  while (slots < 4 * places) slots *= 2;
+  while (slots < 8 * grams) slots *= 2;
   counts_.assign(slots, 0);
   const std::size_t mask = slots - 1;
-  for (std::size_t i = 0; i < places; ++i) {
-    uint8_t& count = counts_[hash(i) & mask];
-    count = static_cast<uint8_t>(count + (count < 2));
+  for (std::size_t i = 0; i < grams; ++i) {
+    uint16_t& count = counts_[grams_[i] & mask];
+    count = static_cast<uint16_t>(count + (count < kMostCounted));
   }
+}
+
+// What starts an n-gram that occurs twice starts a shorter one that does.
+void NGrams::find_repeated(std::size_t n) {
+  if (repeated_n_ == 0 || repeated_n_ > n) {
+    repeated_.resize(size());
+    std::iota(repeated_.begin(), repeated_.end(), 0);
+    grams_ = hashes_;
+    repeated_n_ = 0;
+  }
+  while (repeated_n_ < n) {
+    ++repeated_n_;
+    if (repeated_n_ > 1) {
+      std::size_t kept = 0;
+      for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + repeated_n_ <= size(); ++i) {
+        grams_[kept] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
+        repeated_[kept++] = repeated_[i];
+      }
+      repeated_.resize(kept);
+    }
+    if (repeated_n_ == 1 && n > 1) continue;  // almost all words are repeated
+    count_grams(repeated_.size());
+    // If all occur once, the first is the top one.
+    top_bound_ = size() < repeated_n_ ? 0 : bytes_of(0, repeated_n_) + repeated_n_ - 1;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < repeated_.size(); ++i) {
+      const uint64_t hash = grams_[i];
+      const uint32_t first = repeated_[i];
+      const std::size_t count = counted(hash);
+      grams_[kept] = hash;
+      repeated_[kept] = first;
+      if (count < 2) continue;
+      ++kept;
+      const std::size_t most = count == kMostCounted ? repeated_.size() : count;
+      top_bound_ = std::max(top_bound_, most * (bytes_of(first, repeated_n_) + repeated_n_ - 1));
+    }
+    repeated_.resize(kept);
+  }
+}
+
+std::size_t NGrams::top_bound(std::size_t n) {
+  if (size() < n) return 0;
+  if (spaced_) return top_joined(n);
+  find_repeated(n);
+  return top_bound_;
 }
 
 std::size_t NGrams::top(std::size_t n) {
   if (size() < n) return 0;
   if (spaced_) return top_joined(n);
-  if (repeated_n_ == 0 || repeated_n_ > n) {
-    repeated_.resize(size());
-    std::iota(repeated_.begin(), repeated_.end(), 0);
-    grams_ = hashes_;
-    repeated_n_ = 1;
-  }
-  // What starts an n-gram that occurs twice starts a shorter one that does.
-  while (repeated_n_ < n) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < repeated_.size(); ++i) {
-      const std::size_t last = repeated_[i] + repeated_n_;
-      if (last >= size()) break;
-      grams_[kept] = join(grams_[i], hashes_[last]);
-      repeated_[kept++] = repeated_[i];
-    }
-    repeated_.resize(kept);
-    ++repeated_n_;
-    count_hashes(repeated_.size(), [&](std::size_t i) { return grams_[i]; });
-    kept = 0;
-    for (std::size_t i = 0; i < repeated_.size(); ++i) {
-      const uint64_t hash = grams_[i];
-      grams_[kept] = hash;
-      repeated_[kept] = repeated_[i];
-      kept += is_repeated(hash);
-    }
-    repeated_.resize(kept);
-  }
-  const RangeSet::Entry* most = nullptr;
+  find_repeated(n);
   seen_.reset(repeated_.size());
   for (std::size_t i = 0; i < repeated_.size(); ++i) {
     const std::size_t first = repeated_[i];
@@ -101,10 +140,7 @@ std::size_t NGrams::top(std::size_t n) {
                 [&](const RangeSet::Entry& entry) { return same_words(entry.tag, first, n); })
           .count;
   }
-  for (const RangeSet::Entry& entry : seen_.entries()) {
-    if (most == nullptr || entry.count > most->count) most = &entry;
-  }
-  // All occur once: the first.
+  const RangeSet::Entry* const most = find_most(seen_);
   if (most == nullptr || most->count < 2) return count_characters(gram(0, n)) + n - 1;
   return (count_characters(most->bytes) + n - 1) * most->count;
 }
@@ -125,49 +161,79 @@ std::size_t NGrams::top_joined(std::size_t n) {
     const std::string_view bytes(joined_.data() + joined_offsets_[i], joined_offsets_[i + n] - joined_offsets_[i] - 1);
     ++seen_.find(bytes, hash_bytes(bytes, seed)).count;
   }
-  const RangeSet::Entry* most = nullptr;
-  for (const RangeSet::Entry& entry : seen_.entries()) {
-    if (most == nullptr || entry.count > most->count) most = &entry;
-  }
+  const RangeSet::Entry* const most = find_most(seen_);
   return count_characters(most->bytes) * most->count;
 }
 
-// Equal n-grams, however their words are cut, have equal first bytes: those of kWindow bytes or more an equal window.
-// Those that may be shorter are kept all.
-void NGrams::find_places(std::size_t least) {
+// Equal n-grams, however their words are cut, are of equal size and begin with equal windows, where they are as long as
+// one. So a place stays if its window is there twice or if its n-gram may be shorter, and what isn't a place for n
+// words is none for more.
+void NGrams::find_places(std::size_t n) {
   const HashSeed seed = draw_hash_seed();
-  places_least_ = least;
-  places_.clear();
-  if (size() < least) return;
-  const std::size_t last = size() - least;
-  const auto window = [&](std::size_t i) {
-    const char* const at = squeezed_.data() + offsets_[i];
-    return fold(load64(at) ^ seed.a, load64(at + 8) ^ seed.b);
-  };
-  count_hashes(last + 1, window);
-  places_.resize(last + 1);
+  if (places_n_ > n) places_n_ = 0;
+  const bool all = places_n_ == 0;
+  const std::size_t window = window_bytes(n);
+  const std::size_t last_window = all ? 0 : window_bytes(places_n_);
+  places_n_ = n;
+  if (all) {
+    places_.resize(size() < n ? 0 : size() - n + 1);
+    std::iota(places_.begin(), places_.end(), 0);
+  }
+  while (!places_.empty() && places_.back() + n > size()) places_.pop_back();
+  if (window == last_window) return;
+  grams_.resize(std::max(grams_.size(), places_.size()));
+  repeated_n_ = 0;  // grams_ isn't of n-grams any more
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    grams_[i] = hash_window(squeezed_.data() + offsets_[places_[i]], window, seed);
+  }
+  count_grams(places_.size());
   std::size_t kept = 0;
-  for (std::size_t i = 0; i <= last; ++i) {
-    places_[kept] = static_cast<uint32_t>(i);
-    kept += is_repeated(window(i)) || offsets_[i + least] - offsets_[i] < kWindow;
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    const uint32_t place = places_[i];
+    places_[kept] = place;
+    kept += counted(grams_[i]) > 1 || bytes_of(place, n) < window;
   }
   places_.resize(kept);
 }
 
-std::size_t NGrams::duplicated(std::size_t n, std::size_t least) {
+std::size_t NGrams::duplicated_bound(std::size_t n) {
+  find_places(n);
+  // The bytes of all n-grams at places, each byte once: those that are counted don't overlap.
+  std::size_t bytes = 0;
+  std::size_t end = 0;
+  for (const uint32_t place : places_) {
+    bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
+    end = offsets_[place + n];
+  }
+  return bytes;
+}
+
+std::size_t NGrams::duplicated(std::size_t n) {
   const HashSeed seed = draw_hash_seed();
-  if (places_least_ != least) find_places(least);
-  seen_.reset(places_.size());
+  find_places(n);
+  // A slot is the upper half of a hash, and a place + 1.
+  std::size_t slots = 64;
+  while (slots < 2 * places_.size()) slots *= 2;
+  slots_.assign(slots, 0);
   std::size_t characters = 0;
   std::size_t next = 0;
   for (const uint32_t place : places_) {
     if (place < next) continue;
-    if (place + n > size()) break;
     const std::string_view bytes = gram(place, n);
-    RangeSet::Entry& entry = seen_.find(bytes, hash_bytes(bytes, seed));
-    if (entry.count++ == 0) continue;
-    characters += count_characters(bytes);
-    next = place + n;
+    const uint64_t hash = hash_bytes(bytes, seed);
+    const uint64_t upper = hash >> 32 << 32;
+    for (std::size_t slot = hash & (slots - 1);; slot = (slot + 1) & (slots - 1)) {
+      const uint64_t held = slots_[slot];
+      if (held == 0) {
+        slots_[slot] = upper | (place + 1);
+        break;
+      }
+      if ((held >> 32 << 32) == upper && gram(static_cast<uint32_t>(held) - 1, n) == bytes) {
+        characters += count_characters(bytes);
+        next = place + n;
+        break;
+      }
+    }
   }
   return characters;
 }

@@ -1,8 +1,9 @@
 // Repeated n-grams of words, as Gopher's repetition filter counts them.
 //
-// Only places that may be repeated are looked at: a small table counts hashes without a look at the bytes, and where a
-// count stays at 1, nothing equal can be anywhere. The rest goes through tables that compare bytes, so the numbers are
-// exact. In ordinary text that is one place in eight.
+// Only places that may be repeated are looked at. A small table counts hashes without a look at the bytes: where a
+// count stays at 1, nothing equal can be anywhere. From the counts follows a bound, and in ordinary text the bound is
+// enough. Only where it isn't are n-grams counted exactly, in a table that compares bytes, so that no collision of
+// hashes changes a number.
 #pragma once
 
 #include <cstddef>
@@ -26,36 +27,47 @@ class NGrams {
   // The characters of the n-gram that occurs most often (of the first seen among several), joined by spaces, times its
   // count; 0 if there are fewer than n words.
   std::size_t top(std::size_t n);
-  // The characters of n-grams, joined by nothing, that equal one before. After such a one the next n words are passed
-  // over. `least` is the smallest n that will be asked for.
-  std::size_t duplicated(std::size_t n, std::size_t least);
+  // No less than that, and found faster.
+  std::size_t top_bound(std::size_t n);
 
-  // All words, joined by nothing.
-  std::string_view squeezed() const { return squeezed_.view(); }
+  // The characters of n-grams, joined by nothing, that equal one before. After such a one the next n words are passed
+  // over.
+  std::size_t duplicated(std::size_t n);
+  // No less than that, and found faster.
+  std::size_t duplicated_bound(std::size_t n);
 
  private:
   std::size_t size() const { return offsets_.size() - 1; }
+  std::size_t bytes_of(std::size_t first, std::size_t n) const { return offsets_[first + n] - offsets_[first]; }
   std::string_view gram(std::size_t first, std::size_t n) const {
-    return {squeezed_.data() + offsets_[first], offsets_[first + n] - offsets_[first]};
+    return {squeezed_.data() + offsets_[first], bytes_of(first, n)};
   }
   bool same_words(std::size_t a, std::size_t b, std::size_t n) const;
   std::size_t top_joined(std::size_t n);
-  void find_places(std::size_t least);
-  template <typename Hash>
-  void count_hashes(std::size_t places, Hash&& hash);
-  bool is_repeated(uint64_t hash) const { return counts_[hash & (counts_.size() - 1)] > 1; }
+  void find_repeated(std::size_t n);
+  void find_places(std::size_t n);
+  // Counts the first hashes of grams_, to kMostCounted.
+  void count_grams(std::size_t grams);
+  std::size_t counted(uint64_t hash) const { return counts_[hash & (counts_.size() - 1)]; }
 
-  text::Buffer squeezed_;
+  static constexpr std::size_t kMostCounted = 0xFFFF;
+
+  text::Buffer squeezed_;          // all words, joined by nothing
   std::vector<uint32_t> offsets_;  // of words in squeezed_, and its end
   std::vector<uint64_t> hashes_;   // of words
   bool spaced_ = false;            // a word holds a space
   RangeSet seen_;
-  std::vector<uint8_t> counts_;
-  std::vector<uint32_t> repeated_;  // where words begin that may be an n-gram that occurs twice, for repeated_n_
-  std::vector<uint64_t> grams_;     // the hashes of those n-grams
+  std::vector<uint16_t> counts_;
+  // Where words begin that may be an n-gram of repeated_n_ words that occurs twice, those n-grams' hashes, and the
+  // bound of the top one.
+  std::vector<uint32_t> repeated_;
+  std::vector<uint64_t> grams_;
   std::size_t repeated_n_ = 0;
-  std::vector<uint32_t> places_;  // where n-grams of places_least_ words or more may be joined to something seen twice
-  std::size_t places_least_ = 0;
+  std::size_t top_bound_ = 0;
+  // Where n-grams of places_n_ words or more may be joined to something that is there twice.
+  std::vector<uint32_t> places_;
+  std::size_t places_n_ = 0;
+  std::vector<uint64_t> slots_;
   text::Buffer joined_;
   std::vector<uint32_t> joined_offsets_;
 };

@@ -9,7 +9,8 @@ namespace {
 
 Stretch measure(const char* begin, const char* end) {
   const std::string_view bytes(begin, static_cast<std::size_t>(end - begin));
-  return {bytes, count_characters(bytes), strip_left(bytes).empty(), false};
+  const bool solid = begin != end && static_cast<uint8_t>(*begin - '!') <= '~' - '!';
+  return {bytes, count_characters(bytes), !solid && strip_left(bytes).empty(), false};
 }
 
 }  // namespace

@@ -229,8 +229,10 @@ _FILTERS: dict[type[Filter], Any] = {
 
 # Documents made of few words and odd separators, so that every check is met from both sides.
 _TEXT = """
-the be to of and that have with a I Frank ab c abc bc d über naïve lorem ipsum javascript JavaScript { [1] [12] [edit] [
-[٣] terms of use privacy policy cookies use Use coo\u212aies uses … ... - • # ## . , ! ? ۔ 。 日本 語 😀 12 3.5 x xx yy |
+the be to of and that have with a I Frank ab c abc bc d über naïve lorem ipsum javascript JavaScript { [1] [12] [edit]
+[
+[٣] terms of use privacy policy cookies use Use coo\u212aies uses … ... - • # ## . , ! ? ۔ 。 日本 語 😀 12 3.5 x xx yy
+|
 |-| « \u0301 \x00 K\u0130 Σας
 """
 _WORDS = [*_TEXT.split(), "[citation needed]"]

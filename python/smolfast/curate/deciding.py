@@ -71,23 +71,23 @@ def _measured_by(signals: pa.Table) -> dict[str, Any]:
 
 def _check_measures(measured: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
     """Each wanted filter was measured alike, in this order, on the same text."""
-    left = iter(measured)
-    rewriters = ("c4_quality", "symbol_lines")
+    left = list(measured)
     for filter_ in wanted:
-        for other in left:
-            if other["name"] == filter_["name"]:
-                break
-            if other["name"] in rewriters:
-                raise SmolfastError(
-                    f"rules: without {other['name']}, filters after it see another text; judge the texts anew"
-                )
-        else:
+        name = filter_["name"]
+        if name not in [other["name"] for other in left]:
             raise SmolfastError(
-                f"rules: filter {filter_['name']} wasn't measured, or stood elsewhere; judge the texts with these rules"
+                f"rules: filter {name} wasn't measured, or stood elsewhere; judge the texts with these rules"
             )
+        while left[0]["name"] != name:
+            if left[0]["name"] in ("c4_quality", "symbol_lines"):
+                raise SmolfastError(
+                    f"rules: without {left[0]['name']}, filters after it see another text; judge the texts anew"
+                )
+            del left[0]
+        other = left.pop(0)
         for key, value in filter_.items():
             if other[key] != value:
                 raise SmolfastError(
-                    f"rules: {filter_['name']} was measured with {key} = {json.dumps(other[key], ensure_ascii=False)}, "
+                    f"rules: {name} was measured with {key} = {json.dumps(other[key], ensure_ascii=False)}, "
                     "and it says what is measured; judge the texts anew to change it"
                 )

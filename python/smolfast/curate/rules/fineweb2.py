@@ -57,7 +57,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         SmolfastError: a line of another form.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        # A backslash at the end of a line, in quotes, goes on with the next one's first character.
+        lines = re.sub(r"\\\n *", "", path.read_text("utf-8")).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SmolfastError(f"{path}: can't be read ({error}); give a file of FineWeb-2's configs/") from error
     config: dict[str, Any] = {}
