@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
+#include "bindings/spacy_rules.h"
 #include "dedup/clusters.h"
 #include "dedup/digests.h"
 #include "dedup/lines.h"
@@ -74,7 +75,8 @@ dedup::TokenKind parse_tokens(const std::string& name) {
   if (name == "unicode") return dedup::TokenKind::kUnicode;
   if (name == "whitespace") return dedup::TokenKind::kWhitespace;
   if (name == "char") return dedup::TokenKind::kChar;
-  throw Error("tokens '" + name + "' is unknown; use unicode, whitespace or char");
+  if (name == "spacy") return dedup::TokenKind::kSpacy;
+  throw Error("tokens '" + name + "' is unknown; use unicode, whitespace, char or spacy");
 }
 
 dedup::Digest parse_digest(const std::string& name) {
@@ -84,14 +86,15 @@ dedup::Digest parse_digest(const std::string& name) {
   throw Error("hash '" + name + "' is unknown; use sha1, xxh32 or xxh64");
 }
 
-std::unique_ptr<MinHasher> make_hasher(uint32_t size, int ngram, const std::string& tokens, const std::string& scheme,
-                                       const std::string& digest, bool simplify, uint64_t seed, std::vector<uint64_t> a,
-                                       std::vector<uint64_t> b) {
+std::unique_ptr<MinHasher> make_hasher(uint32_t size, int ngram, const std::string& tokens, const std::string& language,
+                                       const std::string& scheme, const std::string& digest, bool simplify,
+                                       uint64_t seed, std::vector<uint64_t> a, std::vector<uint64_t> b) {
   MinHashConfig config;
   config.simplify = simplify;
   config.size = size;
   config.ngram = ngram;
   config.tokens = parse_tokens(tokens);
+  if (config.tokens == dedup::TokenKind::kSpacy) config.rules = &spacy_rules(language);
   config.scheme = parse_scheme(scheme);
   config.digest = parse_digest(digest);
   config.seed = seed;
@@ -459,8 +462,8 @@ class DocumentSets {
 
 void register_dedup(py::module_& m) {
   py::class_<MinHasher>(m, "MinHasher")
-      .def(py::init(&make_hasher), py::arg("num_perm"), py::arg("ngram"), py::arg("tokens"), py::arg("scheme"),
-           py::arg("hash"), py::arg("simplify"), py::arg("seed"), py::arg("a"), py::arg("b"))
+      .def(py::init(&make_hasher), py::arg("num_perm"), py::arg("ngram"), py::arg("tokens"), py::arg("language"),
+           py::arg("scheme"), py::arg("hash"), py::arg("simplify"), py::arg("seed"), py::arg("a"), py::arg("b"))
       .def("sign", &sign, py::arg("strings"), py::arg("threads"))
       .def("shingles", &shingles, py::arg("strings"), py::arg("threads"));
   py::class_<Stored>(m, "Pairs").def("jaccard", &jaccard, py::arg("a"), py::arg("b"), py::arg("threads"));

@@ -109,17 +109,37 @@ py::array_t<T> to_array(std::vector<T>&& values) {
   return py::array_t<T>(py::array::ShapeContainer{size}, data, owner);
 }
 
+// Words as smolfast.curate hands them over: one chunk, and an end a row.
+void check_tokens(const ImportedStrings& tokens, const std::optional<py::array_t<int64_t, py::array::c_style>>& ends,
+                  int64_t rows) {
+  bool fits = tokens.chunks().size() == 1 && ends && ends->size() == rows;
+  int64_t last = 0;
+  for (int64_t row = 0; fits && row < rows; ++row) {
+    fits = ends->data()[row] >= last;
+    last = ends->data()[row];
+  }
+  if (!fits || last > tokens.size()) throw Error("tokens: not one chunk with an end for each row; give both anew");
+}
+
 py::dict judge(const py::object& strings, const std::vector<std::pair<std::string, py::dict>>& rules,
-               const std::string& words, const std::string& language, bool signals, int threads,
+               const std::string& words, const std::string& language, const py::object& tokens,
+               const std::optional<py::array_t<int64_t, py::array::c_style>>& token_ends, bool signals, int threads,
                const std::string& errors) {
   filters::Rules parsed;
   for (const auto& [name, of] : rules) parsed.push_back(parse_filter(name, of));
   const ImportedStrings imported(strings, "strings");
+  std::optional<ImportedStrings> given;
+  if (!tokens.is_none()) {
+    given.emplace(tokens, "tokens");
+    check_tokens(*given, token_ends, imported.size());
+  }
   const filters::JudgeOptions options{
       .threads = threads,
       .signals = signals,
       .invalid = errors == "replace" ? text::InvalidUtf8::kReplace : text::InvalidUtf8::kFail,
       .known_valid = imported.decoded(),
+      .tokens = given ? &given->chunks().front() : nullptr,
+      .token_ends = given ? token_ends->data() : nullptr,
   };
   filters::JudgedColumns judged;
   {
@@ -144,7 +164,7 @@ py::dict judge(const py::object& strings, const std::vector<std::pair<std::strin
 
 void register_filters(py::module_& m) {
   m.def("judge", &judge, py::arg("strings"), py::arg("rules"), py::kw_only(), py::arg("words"), py::arg("language"),
-        py::arg("signals"), py::arg("threads"), py::arg("errors"));
+        py::arg("tokens"), py::arg("token_ends"), py::arg("signals"), py::arg("threads"), py::arg("errors"));
 }
 
 }  // namespace smolfast::bindings

@@ -12,8 +12,12 @@ inline const text::SpacyRules& spacy_rules(const std::string& language) {
   const text::SpacyRules* const rules = text::find_spacy_rules(language);
   if (rules != nullptr) return *rules;
   std::string all;
-  for (const std::string_view name : text::spacy_languages()) all += (all.empty() ? "" : ", ") + std::string(name);
-  throw Error("language '" + language + "' has no rules of spaCy here; use xx, which knows no language, or one of: " + all);
+  for (const std::string_view name : text::spacy_languages()) {
+    if (!all.empty()) all += ", ";
+    all += name;
+  }
+  throw Error("language '" + language +
+              "' has no rules of spaCy here; use xx, which knows no language, or one of: " + all);
 }
 
 }  // namespace smolfast::bindings

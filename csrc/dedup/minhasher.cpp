@@ -49,6 +49,7 @@ MinHasher::MinHasher(MinHashConfig config) : config_(std::move(config)), secret_
     throw Error("ngram = " + std::to_string(config_.ngram) + ": expected 1 to " + std::to_string(kMaxNgram) +
                 " tokens per shingle");
   }
+  if (config_.tokens == TokenKind::kSpacy && config_.rules == nullptr) throw Error("spaCy's tokens need a language");
   if (config_.size < 1 || config_.size > kMaxSize) {
     throw Error("num_perm = " + std::to_string(config_.size) + ": expected 1 to " + std::to_string(kMaxSize));
   }
@@ -77,6 +78,11 @@ std::string_view MinHasher::prepared(std::string_view text, Workspace& workspace
   return workspace.simplified.view();
 }
 
+TokenStream MinHasher::tokens(std::string_view text, Workspace& workspace) const {
+  if (config_.tokens == TokenKind::kSpacy) return TokenStream(workspace.spacy.find(*config_.rules, text));
+  return TokenStream(config_.tokens, text);
+}
+
 // Native shingles: take(hashes, count) for each batch, which lies behind the first workspace.kept of
 // workspace.shingles; take may keep it by adding to that.
 template <typename Take>
@@ -89,7 +95,7 @@ void MinHasher::hashed_shingles(std::string_view text, Workspace& workspace, Tak
   uint64_t* words = workspace.words.data();
   std::size_t held = 0;  // words in the buffer
   std::size_t total = 0;
-  TokenStream stream(config_.tokens, text);
+  TokenStream stream = tokens(text, workspace);
   TokenBatch& batch = workspace.batch;
   const auto give = [&](std::size_t count, int ngram) {
     const std::size_t whole = whole_vectors(count);
@@ -121,7 +127,7 @@ void MinHasher::digested_shingles(std::string_view text, Workspace& workspace, T
   joined.clear();
   starts.clear();
   const std::size_t gap = config_.tokens == TokenKind::kChar ? 0 : 1;
-  TokenStream stream(config_.tokens, text);
+  TokenStream stream = tokens(text, workspace);
   TokenBatch& batch = workspace.batch;
   while (stream.next(batch)) {
     for (std::size_t i = 0; i < batch.size; ++i) {
@@ -132,15 +138,15 @@ void MinHasher::digested_shingles(std::string_view text, Workspace& workspace, T
   }
   if (starts.empty()) return;
   starts.push_back(joined.size());
-  const std::size_t tokens = starts.size() - 1;
+  const std::size_t total = starts.size() - 1;
   auto ngram = static_cast<std::size_t>(config_.ngram);
-  if (tokens < ngram) {
+  if (total < ngram) {
     if (config_.scheme == Scheme::kDatatrove) return;
-    ngram = tokens;
+    ngram = total;
   }
   constexpr std::size_t kBlock = 1024;
   workspace.shingles.resize(kBlock);
-  const std::size_t count = tokens - ngram + 1;
+  const std::size_t count = total - ngram + 1;
   for (std::size_t first = 0; first < count; first += kBlock) {
     const std::size_t n = std::min(kBlock, count - first);
     for (std::size_t i = 0; i < n; ++i) {

@@ -24,8 +24,9 @@ enum class Digest : uint8_t { kSha1, kXxh32, kXxh64 };
 struct MinHashConfig {
   Scheme scheme = Scheme::kFast;
   TokenKind tokens = TokenKind::kUnicode;
-  Digest digest = Digest::kSha1;  // of the two schemes made to agree with others
-  bool simplify = false;          // text/simplify.h, with its defaults, before the tokens
+  const text::SpacyRules* rules = nullptr;  // of kSpacy
+  Digest digest = Digest::kSha1;            // of the two schemes made to agree with others
+  bool simplify = false;                    // text/simplify.h, with its defaults, before the tokens
   int ngram = 5;
   uint32_t size = 112;  // hashes a signature
   uint64_t seed = 1;
@@ -53,6 +54,7 @@ class MinHasher {
   std::vector<uint64_t> shingles(std::string_view text, Workspace& workspace) const;
 
  private:
+  TokenStream tokens(std::string_view text, Workspace& workspace) const;
   std::string_view prepared(std::string_view text, Workspace& workspace) const;
   template <typename Take>
   void hashed_shingles(std::string_view text, Workspace& workspace, Take&& take) const;
@@ -83,6 +85,7 @@ class Workspace {
   std::vector<char> joined;            // tokens with one space between
   std::vector<std::size_t> starts;
   TokenBatch batch;
+  SpacyTokens spacy;
 };
 
 }  // namespace smolfast::dedup

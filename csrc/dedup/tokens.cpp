@@ -1,5 +1,6 @@
 #include "dedup/tokens.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 
@@ -7,11 +8,31 @@
 
 namespace smolfast::dedup {
 
-TokenStream::TokenStream(TokenKind kind, std::string_view text) : kind_(kind), text_(text) {
-  if (text.size() > kMaxBytes) {
-    throw Error("a document has " + std::to_string(text.size()) +
-                " bytes; documents may have up to 4 GiB: split it into several");
+namespace {
+
+void check_size(std::string_view text) {
+  if (text.size() <= TokenStream::kMaxBytes) return;
+  throw Error("a document has " + std::to_string(text.size()) +
+              " bytes; documents may have up to 4 GiB: split it into several");
+}
+
+}  // namespace
+
+std::span<const text::Word> SpacyTokens::find(const text::SpacyRules& rules, std::string_view text) {
+  check_size(text);
+  if (rules_ != &rules) {
+    finder_.emplace(rules);
+    rules_ = &rules;
   }
+  words_.clear();
+  finder_->words(text, words_);
+  return words_;
+}
+
+TokenStream::TokenStream(std::span<const text::Word> tokens) : kind_(TokenKind::kSpacy), found_(tokens) {}
+
+TokenStream::TokenStream(TokenKind kind, std::string_view text) : kind_(kind), text_(text) {
+  check_size(text);
   if (kind == TokenKind::kUnicode) words_.emplace(text);
 }
 
@@ -19,6 +40,10 @@ bool TokenStream::next(TokenBatch& batch) {
   batch.size = 0;
   if (kind_ == TokenKind::kUnicode) {
     batch.size = words_->next(batch.tokens, TokenBatch::kCapacity);
+  } else if (kind_ == TokenKind::kSpacy) {
+    batch.size = std::min(found_.size(), TokenBatch::kCapacity);
+    std::copy_n(found_.begin(), batch.size, batch.tokens);
+    found_ = found_.subspan(batch.size);
   } else if (kind_ == TokenKind::kChar) {
     next_chars(batch);
   } else if (spaced_.at < text_.size()) {

@@ -4,8 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
+#include <vector>
 
+#include "text/spacy_words.h"
 #include "text/unicode_words.h"
 #include "text/whitespace_words.h"
 
@@ -15,6 +18,7 @@ enum class TokenKind : uint8_t {
   kUnicode,     // words, by text/unicode_words.h
   kWhitespace,  // what Python's str.split() gives
   kChar,        // code points
+  kSpacy,       // those of spaCy for a language, by text/spacy_words.h
 };
 
 // A batch of tokens as byte ranges of the document.
@@ -26,12 +30,26 @@ struct TokenBatch {
   text::Word tokens[kCapacity + kSlack];
 };
 
+// Finds spaCy's tokens of whole documents. It is made anew only when the language changes.
+class SpacyTokens {
+ public:
+  std::span<const text::Word> find(const text::SpacyRules& rules, std::string_view text);
+
+ private:
+  const text::SpacyRules* rules_ = nullptr;
+  std::optional<text::SpacyWords> finder_;
+  std::vector<text::Word> words_;
+};
+
 // Gives a document's tokens batch by batch. The text must be UTF-8.
 class TokenStream {
  public:
   static constexpr std::size_t kMaxBytes = 0xFFFFFF00u;  // offsets are 32 bits
 
+  // Of any kind but kSpacy.
   TokenStream(TokenKind kind, std::string_view text);
+  // Of tokens that are found already.
+  explicit TokenStream(std::span<const text::Word> tokens);
   // Fills the batch with the next tokens, about kCapacity of them; false when none are left.
   bool next(TokenBatch& batch);
 
@@ -47,6 +65,7 @@ class TokenStream {
   text::SpacedPosition spaced_;
   uint32_t open_ = kNone;  // where a token that reaches spaced_.at began
   std::size_t at_ = 0;     // bytes read by code points
+  std::span<const text::Word> found_;
 };
 
 }  // namespace smolfast::dedup

@@ -47,6 +47,19 @@ struct Task {
   std::vector<std::size_t> ends;
 };
 
+// A row's words, joined by nothing.
+void read_tokens(const JudgeOptions& options, std::size_t row, text::Buffer& joined, Judge::GivenWords& given) {
+  joined.clear();
+  joined.room(0);
+  given.words.clear();
+  for (int64_t i = row == 0 ? 0 : options.token_ends[row - 1]; i < options.token_ends[row]; ++i) {
+    const auto begin = static_cast<uint32_t>(joined.size());
+    joined.append((*options.tokens)[i]);
+    given.words.push_back({begin, static_cast<uint32_t>(joined.size())});
+  }
+  given.text = joined.view();
+}
+
 }  // namespace
 
 JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
@@ -79,6 +92,8 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
     std::unique_ptr<Judge> judge = judges.take();
     std::vector<double> signals(judged.signals.size());
     text::Buffer repaired;
+    text::Buffer token_text;
+    Judge::GivenWords given;
     for (int64_t row = task.begin; row < task.end; ++row) {
       if (!task.column->is_null(row)) {
         const auto at = static_cast<std::size_t>(task.base + row);
@@ -96,7 +111,9 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
           text::append_repaired(text, repaired);
           text = repaired.view();
         }
-        judged.verdicts[at] = judge->judge(text, options.signals ? signals.data() : nullptr);
+        if (options.tokens != nullptr) read_tokens(options, at, token_text, given);
+        judged.verdicts[at] = judge->judge(text, options.signals ? signals.data() : nullptr,
+                                           options.tokens != nullptr ? &given : nullptr);
         for (std::size_t i = 0; i < judged.measured.size(); ++i) judged.measured[i][at] = signals[i];
         if (judged.rewrites) task.texts.append(judge->text());
       }

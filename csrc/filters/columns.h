@@ -29,6 +29,9 @@ struct JudgeOptions {
   bool signals = false;
   text::InvalidUtf8 invalid = text::InvalidUtf8::kFail;
   bool known_valid = false;
+  // The rows' words, where they come from elsewhere: of all rows, and how many there are up to each row's end.
+  const arrow::StringColumn* tokens = nullptr;
+  const int64_t* token_ends = nullptr;
 };
 
 // The result doesn't depend on the threads. Throws Error for a row that isn't UTF-8 (unless it is to be repaired) or is

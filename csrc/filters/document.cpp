@@ -6,8 +6,15 @@ namespace smolfast::filters {
 
 void Document::reset(std::string_view text) {
   text_ = text;
+  word_text_ = text;
   characters_.reset();
   has_lines_ = has_paragraphs_ = has_words_ = has_n_grams_ = false;
+}
+
+void Document::give_words(std::string_view text, const std::vector<text::Word>& words) {
+  word_text_ = text;
+  words_ = words;
+  has_words_ = true;
 }
 
 text::Buffer& Document::draft() {
@@ -72,7 +79,8 @@ std::size_t Document::least_words() {
 
 NGrams& Document::n_grams() {
   if (!has_n_grams_) {
-    n_grams_.reset(text_, words());
+    words();
+    n_grams_.reset(word_text_, words_);
     has_n_grams_ = true;
   }
   return n_grams_;

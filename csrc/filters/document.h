@@ -21,6 +21,8 @@ class Document {
 
   // Takes a text, which must outlive its measures.
   void reset(std::string_view text);
+  // Says what the text's words are, in a text of their own.
+  void give_words(std::string_view text, const std::vector<text::Word>& words);
   // Takes what a filter made of it (Document::draft), if it's another. At most two filters do so.
   void take_draft(bool stripped);
   // Where a filter writes the next text; empty.
@@ -36,12 +38,15 @@ class Document {
   NGrams& n_grams();
   // No more than there are words; found faster.
   std::size_t least_words();
-  std::string_view word(std::size_t i) const { return text_.substr(words_[i].begin, words_[i].end - words_[i].begin); }
+  std::string_view word(std::size_t i) const {
+    return word_text_.substr(words_[i].begin, words_[i].end - words_[i].begin);
+  }
   WordSource& source() { return source_; }
 
  private:
   WordSource& source_;
   std::string_view text_;
+  std::string_view word_text_;  // what words_ are ranges of
   text::Buffer drafts_[2];
   int drafted_ = 0;
   std::optional<std::size_t> characters_;

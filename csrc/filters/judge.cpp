@@ -35,8 +35,9 @@ bool Judge::rewrites() const {
   return std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.filter->rewrites(); });
 }
 
-int Judge::judge(std::string_view text, double* signals) {
+int Judge::judge(std::string_view text, double* signals, const GivenWords* given) {
   document_.reset(text.data() == nullptr ? std::string_view("") : text);
+  if (given != nullptr) document_.give_words(given->text, given->words);
   if (signals != nullptr) std::fill_n(signals, signals_.size(), kUnmeasured);
   int decided = kKept;
   for (const Step& step : steps_) {

@@ -30,7 +30,13 @@ class Judge {
   // kKept, or 1 + the place of the reason. The text is valid UTF-8 of less than 4 GiB. Without `signals`, filters don't
   // see what an earlier one removed; with it, all numbers are measured, and where there is no text to measure
   // kUnmeasured is written.
-  int judge(std::string_view text, double* signals);
+  int judge(std::string_view text, double* signals) { return judge(text, signals, nullptr); }
+  // The same with the text's words from elsewhere; filters that need those of a rewritten text, or sentences, throw.
+  struct GivenWords {
+    std::string_view text;
+    std::vector<text::Word> words;
+  };
+  int judge(std::string_view text, double* signals, const GivenWords* given);
   // The last document's text as the filter that removed it saw it, or as all left it.
   std::string_view text() const { return text_; }
 

@@ -104,10 +104,23 @@ class WhitespaceWords final : public OtherWords {
   std::array<uint32_t, 1024> bounds_;
 };
 
+// For words that Judge::judge is given.
+class GivenWords final : public WordSource {
+ public:
+  void words(std::string_view, std::vector<text::Word>&) override {
+    throw Error("the words of a rewritten text aren't given; put the filter that rewrites last");
+  }
+  std::size_t count_sentences(std::string_view) override {
+    throw Error("sentences aren't given with words; set min_num_sentences to -1");
+  }
+  bool has_words_between_spaces() const override { return false; }
+};
+
 }  // namespace
 
 std::unique_ptr<WordSource> make_word_source(const std::string& kind, const std::string& language) {
   if (kind == "spacy") return std::make_unique<SpacySource>(find_rules(language));
+  if (kind == "given") return std::make_unique<GivenWords>();
   if (kind == "unicode") return std::make_unique<UnicodeWords>();
   if (kind == "whitespace") return std::make_unique<WhitespaceWords>();
   throw Error("words '" + kind + "' is unknown; use one of: spacy, unicode, whitespace");

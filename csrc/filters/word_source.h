@@ -23,8 +23,8 @@ class WordSource {
   virtual bool has_words_between_spaces() const = 0;
 };
 
-// "spacy" (by the rules of `language`, a code of spaCy's), "unicode" or "whitespace". Throws Error for a language that
-// has no such rules.
+// "spacy" (by the rules of `language`, a code of spaCy's), "unicode" or "whitespace"; "given" for words from elsewhere.
+// Throws Error for a language that has no such rules.
 std::unique_ptr<WordSource> make_word_source(const std::string& kind, const std::string& language);
 
 }  // namespace smolfast::filters

@@ -48,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
   MinHashConfig config;
   config.scheme = static_cast<Scheme>(data[0] & 3);
-  config.tokens = static_cast<TokenKind>((data[0] >> 2 & 3) % 3);
+  config.tokens = static_cast<TokenKind>(data[0] >> 2 & 3);
+  config.rules = text::find_spacy_rules("en");
   config.simplify = (data[0] >> 4 & 1) != 0;
   config.digest = static_cast<Digest>((data[0] >> 5) % 3);
   config.ngram = 1 + data[1] % 7;

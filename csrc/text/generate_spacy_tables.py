@@ -14,16 +14,18 @@ import unicodedata
 from pathlib import Path
 
 import spacy
-from regex_automata import EVERY, Dfa, Nfa, Ranges, backward, cuts_of, forward, matched_by, runs, segments_of
+from regex_automata import EVERY, Dfa, Nfa, Ranges, backward, cuts_of, forward, has_empty, matched_by, runs, segments_of
 from spacy.lang.char_classes import ALPHA_LOWER
 from spacy.lang.tokenizer_exceptions import BASE_EXCEPTIONS, URL_MATCH
 from spacy.pipeline import Sentencizer
 from spacy.tokenizer import Tokenizer
 
-LANGUAGES = """
-    af am ar az bg bn bo ca cs da de dsb el en es et eu fa fi fo fr ga grc gu he hi hr hsb hu hy is it kmr kn ky la lb
-    lg lij lt lv mk ml mr nb ne nl nn pl pt ro ru sa si sk sq sr sv ta te ti tl tn tr tt uk ur xx yo
-""".split()
+LANGUAGES = [
+    "af", "am", "ar", "az", "bg", "bn", "bo", "ca", "cs", "da", "de", "dsb", "en", "es", "et", "eu", "fa", "fi",
+    "fo", "fr", "ga", "grc", "gu", "he", "hi", "hr", "hsb", "hu", "hy", "is", "it", "kmr", "kn", "ky", "la", "lb",
+    "lg", "lij", "lt", "lv", "mk", "ml", "mr", "nb", "ne", "nl", "nn", "pl", "pt", "ro", "ru", "sa", "si", "sk",
+    "sq", "sr", "sv", "ta", "te", "ti", "tl", "tn", "tr", "tt", "uk", "ur", "xx", "yo",
+]  # fmt: skip
 PIECE, RULE = "\x1f", "\x1e"
 NOTICE = """\
 // Written by generate_spacy_tables.py from spaCy {version} (https://github.com/explosion/spaCy), Unicode {unicode}.
@@ -131,7 +133,9 @@ def rule_text(chunk: str, pieces: list[dict]) -> str:
     for orth in orths:
         assert PIECE not in orth and RULE not in orth
         # Else it would have to be stripped. (A chunk that ends in a space is never found whole.)
-        assert orth.strip() == orth or chunk[-1] == " " or not orth.strip(), f"{orth!r} of {chunk!r} has space around it"
+        assert orth.strip() == orth or chunk[-1] == " " or not orth.strip(), (
+            f"{orth!r} of {chunk!r} has space around it"
+        )
     return PIECE.join(orths) + RULE
 
 
@@ -151,7 +155,7 @@ def check(language: str, tokenizer: Tokenizer) -> None:
 
 
 def main() -> None:
-    automata: dict[tuple[str, str], tuple[Nfa, int, int] | None] = {}
+    automata: dict[tuple[str, str], tuple[Nfa, int, int]] = {}
     tokenizers = {}
     for language in LANGUAGES:
         tokenizer = tokenizers[language] = spacy.blank(language).tokenizer
@@ -165,15 +169,19 @@ def main() -> None:
                 continue
             if kind == "suffix_search":
                 automata[key] = (*backward(compiled.pattern, 0), 0)
+            elif kind != "infix_finditer":
+                automata[key] = forward(compiled.pattern, 0)
             else:
-                automata[key] = forward(compiled.pattern, 0, context=0 if kind == "infix_finditer" else None)
+                automata[key] = forward(compiled.pattern, 0, context=True)
+                if has_empty(compiled.pattern):
+                    automata["infix_again", compiled.pattern] = forward(compiled.pattern, 0, context=True, empty=False)
     flags = flag_sets()
     sets = [s[1] for nfa, _, _ in automata.values() for s in nfa.states if s[0] == "char"]
     cuts = cuts_of([*sets, *flags.values()])
     numbers: dict[str, int] = {}
     out = Writer()
     built: dict[tuple[str, str], Dfa] = {
-        key: Dfa(nfa, start, cuts, ordered=key[0] in ("prefix_search", "infix_finditer"))
+        key: Dfa(nfa, start, cuts, ordered=key[0] in ("prefix_search", "infix_finditer", "infix_again"))
         for key, (nfa, start, _) in automata.items()
     }
     flag_bits = segments_of(list(flags.values()), cuts)
@@ -209,6 +217,8 @@ def main() -> None:
         for kind in ("prefix_search", "suffix_search", "infix_finditer", "token_match"):
             function = getattr(tokenizer, kind)
             which.append("-1" if function is None else str(numbers[kind, function.__self__.pattern]))
+        again = ("infix_again", tokenizer.infix_finditer.__self__.pattern)
+        which.insert(3, str(numbers[again]) if again in numbers else which[2])
         languages.append(f'{{"{language}",{",".join(which)},{str(whole).lower()},{name},{len(own)}}}')
     version = spacy.__version__
     text = [NOTICE.format(version=version, unicode=unicodedata.unidata_version), *out.parts]

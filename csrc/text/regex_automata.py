@@ -222,23 +222,35 @@ def split_alternative(seq) -> tuple[list, list, list]:
     return before, nodes, after
 
 
-def forward(pattern: str, flags: int, *, context: int | None = None) -> tuple[Nfa, int, int]:
-    """For matches from a place on. With `context` None assertions before the body may only be `^`, which is dropped;
-    else the automaton is started that many symbols before. Returns the states, the first, and the context used."""
+def has_empty(pattern: str) -> bool:
+    """Whether the pattern may match an empty string."""
+    return sre.parse(pattern).getwidth()[0] == 0
+
+
+def forward(pattern: str, flags: int, *, context: bool = False, empty: bool = True) -> tuple[Nfa, int, int]:
+    """For matches from a place on: the states, the first, and how many symbols before that place it begins to read at.
+
+    Without `context` that is none, and assertions before the body may only be `^`, which is dropped. Unless `empty`,
+    alternatives that match nothing are left out.
+    """
     nfa = Nfa()
     parsed = sre.parse(pattern, flags)
     flags = parsed.state.flags
     starts = []
     parts = [split_alternative(a) for a in alternatives(parsed)]
+    if not empty:
+        parts = [part for part in parts if part[1]]
     size = 0
     for before, _, _ in parts:
         need = 0
         for node in before:
             if node_name(node) == "AT":
-                need = max(need, 1 if context is not None else 0)
+                need = max(need, int(context))
                 continue
             inner = list(node[1][1])
-            need = max(need, width([n for n in inner if node_name(n) != "AT"]) + sum(node_name(n) == "AT" for n in inner))
+            need = max(
+                need, width([n for n in inner if node_name(n) != "AT"]) + sum(node_name(n) == "AT" for n in inner)
+            )
         size = max(size, need)
     for before, body, after in parts:
         asserts = [n for n in after if node_name(n) != "AT"]
@@ -257,7 +269,7 @@ def forward(pattern: str, flags: int, *, context: int | None = None) -> tuple[Nf
                 raise Unsupported("a negative lookahead of more than one character")
             tail = nfa.char(complement(charset(node_name(inner[0]), inner[0][1], flags)), nfa.add("match", 1), eos=True)
         at = nfa.sequence(body, tail, flags, False)
-        if context is not None:
+        if context:
             anything = ((0, LAST),)
             if len(before) > 1:
                 raise Unsupported("two assertions before")
@@ -311,7 +323,9 @@ def backward(pattern: str, flags: int) -> tuple[Nfa, int]:
             else:
                 if len(inner) != 1:
                     raise Unsupported("a negative lookbehind of more than one character")
-                tail = nfa.char(complement(charset(node_name(inner[0]), inner[0][1], flags)), nfa.add("match", 1), bos=True)
+                tail = nfa.char(
+                    complement(charset(node_name(inner[0]), inner[0][1], flags)), nfa.add("match", 1), bos=True
+                )
         starts.append(nfa.sequence(body, tail, flags, True))
     return nfa, nfa.add("split", starts)
 

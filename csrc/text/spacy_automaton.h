@@ -15,10 +15,10 @@ namespace smolfast::text {
 class SpacyClasses {
  public:
   uint32_t count = 0;
-  std::vector<uint16_t> near;          // by code point, below U+10000
-  std::vector<SpacyStretch> far;       // from U+10000 on
-  std::vector<uint8_t> flags;          // by class
-  std::vector<uint16_t> members;       // by class: one of the tables' classes in it
+  std::vector<uint16_t> near;     // by code point, below U+10000
+  std::vector<SpacyStretch> far;  // from U+10000 on
+  std::vector<uint8_t> flags;     // by class
+  std::vector<uint16_t> members;  // by class: one of the tables' classes in it
   uint32_t before() const { return count; }
   uint32_t after() const { return count + 1; }
 
@@ -40,22 +40,46 @@ struct Automaton {
   uint32_t step(uint32_t state, uint32_t symbol) const { return next[state * width + symbol]; }
 };
 
-// Where the last walk of an automaton went, so that a walk from nearby needn't go there again: without it a text could
-// be made that takes time with its length squared.
+// Where walks of an automaton over one chunk went, so that a walk from nearby needn't go there again: without it a text
+// could be made that takes time with its length squared.
 struct WalkMemory {
   const char* from = nullptr;  // where it began
   const char* dead = nullptr;  // where it could go no further, short of the stretch's end
   const char* match = nullptr;
-  uint32_t state = 0;  // that it stayed in longest,
-  const char* low = nullptr;
-  const char* high = nullptr;  // between these
-  static constexpr std::ptrdiff_t kWorthwhile = 16;
 
-  void keep(uint32_t stayed, const char* a, const char* b) {
-    if (b - a < kWorthwhile) return;
-    state = stayed;
-    low = a;
-    high = b;
+  // Stretches all through which it stayed in one state, the latest of each state.
+  struct Stay {
+    uint32_t state = 0;
+    const char* low = nullptr;
+    const char* high = nullptr;
+  };
+  static constexpr std::ptrdiff_t kWorthwhile = 16;
+  static constexpr std::size_t kStays = 4;
+  std::array<Stay, kStays> stays;
+  std::size_t next = 0;
+
+  void keep(uint32_t state, const char* low, const char* high) {
+    if (high - low < kWorthwhile) return;
+    for (Stay& stay : stays) {
+      if (stay.state == state) {
+        stay = {state, low, high};
+        return;
+      }
+    }
+    stays[next++ % kStays] = {state, low, high};
+  }
+  // Where one can go at once from `at`, forward or back; `at` if nowhere.
+  const char* ahead(uint32_t state, const char* at) const {
+    for (const Stay& stay : stays) {
+      if (stay.state == state && at >= stay.low && at < stay.high) return stay.high;
+    }
+    return at;
+  }
+  const char* behind(uint32_t state, const char* at) const {
+    for (const Stay& stay : stays) {
+      if (stay.state == state && at <= stay.high && at > stay.low) return stay.low;
+    }
+    return at;
   }
 };
 
@@ -71,12 +95,13 @@ const char* walk_forward(const Automaton& automaton, const SpacyClasses& classes
   const char* dead = nullptr;
   for (;;) {
     if (at == end) {
+      memory.keep(state, stay, at);
       state = automaton.step(state, classes.after());
       if (automaton.accept[state] >= 0) match = end;
       break;
     }
-    if (state == memory.state && at >= memory.low && at < memory.high && memory.high <= end) {
-      at = memory.high;
+    if (memory.next != 0 && memory.ahead(state, at) != at) {
+      at = std::min(memory.ahead(state, at), end);
       const int8_t beyond = automaton.accept[state];
       if (beyond >= 0) match = beyond == 0 ? at : previous(at);
       if (kAny && match != nullptr) break;
@@ -101,7 +126,6 @@ const char* walk_forward(const Automaton& automaton, const SpacyClasses& classes
       if (kAny) break;
     }
   }
-  if (at == end) memory.keep(state, stay, at);
   if (whole) {
     memory.from = from;
     memory.dead = dead;
@@ -125,15 +149,16 @@ inline const char* walk_backward(const Automaton& automaton, const SpacyClasses&
   };
   for (;;) {
     if (at == begin) {
+      memory.keep(state, at, stay);
       state = automaton.step(state, classes.before());
       passed[2] = passed[1];
       passed[1] = passed[0];
       take(automaton.accept[state]);
       break;
     }
-    if (state == memory.state && at <= memory.high && at > memory.low && memory.low >= begin) {
+    if (memory.next != 0 && memory.behind(state, at) != at) {
       const char* const high = at;
-      at = memory.low;
+      at = std::max(memory.behind(state, at), begin);
       passed[0] = at;
       for (int i = 1; i < 3; ++i) {
         passed[i] = passed[i - 1];

@@ -3,36 +3,30 @@
 #include "text/spacy_url.h"
 
 namespace smolfast::text {
-namespace {
 
-std::string_view view(const char* begin, const char* end) {
-  return {begin, static_cast<std::size_t>(end - begin)};
-}
-
-}  // namespace
-
-bool ChunkCutter::is_exception(const char* begin, const char* end) const {
-  return with_exceptions_ && rules_.find(view(begin, end)) != nullptr;
+const SpacyException* ChunkCutter::exception(const char* begin, const char* end) const {
+  if (text_end_ == nullptr) return nullptr;
+  return rules_.find({begin, static_cast<std::size_t>(end - begin)}, text_end_);
 }
 
 bool ChunkCutter::is_whole(const char* begin, const char* end) {
   return rules_.has_whole && walk_forward<true>(rules_.whole, rules_.classes, 1, begin, end, wholes_) != nullptr;
 }
 
-void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, std::vector<const char*>& ends) {
-  with_exceptions_ = with_exceptions;
-  prefixes_ = suffixes_ = infixes_ = wholes_ = WalkMemory{};
+void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, std::vector<const char*>& ends) {
+  text_end_ = text_end;
+  prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
   suffix_ends_.clear();
-  while (begin < end && !is_whole(begin, end) && !is_exception(begin, end)) {
+  while (begin < end && !is_whole(begin, end) && exception(begin, end) == nullptr) {
     const char* inner = walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_);
     if (inner == nullptr) inner = begin;
-    if (inner != begin && inner != end && is_exception(inner, end)) {
+    if (inner != begin && inner != end && exception(inner, end) != nullptr) {
       ends.push_back(inner);
       begin = inner;
       break;
     }
     const char* const suffix = inner == end ? end : walk_backward(rules_.suffix, rules_.classes, inner, end, suffixes_);
-    if (suffix != end && suffix != begin && is_exception(begin, suffix)) {
+    if (suffix != end && suffix != begin && exception(begin, suffix) != nullptr) {
       suffix_ends_.push_back(end);
       end = suffix;
       break;
@@ -44,9 +38,8 @@ void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, 
     end = suffix;
   }
   if (begin < end) {
-    const SpacyException* const exception = with_exceptions ? rules_.find(view(begin, end)) : nullptr;
-    if (exception != nullptr) {
-      for (const uint8_t token_end : exception->ends) ends.push_back(begin + token_end);
+    if (const SpacyException* const rule = exception(begin, end)) {
+      for (const uint8_t token_end : rule->ends) ends.push_back(begin + token_end);
     } else if (is_whole(begin, end) || is_spacy_url(rules_.classes, begin, end)) {
       ends.push_back(end);
     } else {
@@ -56,10 +49,11 @@ void ChunkCutter::cut(const char* begin, const char* end, bool with_exceptions, 
   for (auto it = suffix_ends_.rbegin(); it != suffix_ends_.rend(); ++it) ends.push_back(*it);
 }
 
-// The end of the first infix from `at` on, which moves to its begin; nullptr if there is none.
-const char* ChunkCutter::next_infix(const char* begin, const char* end, const char*& at) {
-  const Automaton& infix = rules_.infix;
-  for (; at < end; at += decode(at).size) {
+// The end of the first infix from `at` on, which moves to its begin; nullptr if there is none. After an empty one, as
+// Python's finditer has it, only another that isn't may begin at the same place.
+const char* ChunkCutter::next_infix(const char* begin, const char* end, bool after_empty, const char*& at) {
+  for (; at < end; at += decode(at).size, after_empty = false) {
+    const Automaton& infix = after_empty ? rules_.infix_again : rules_.infix;
     if (infix.opening[rules_.classes(decode(at).code)] == 0) continue;
     // What stands before, the farthest first.
     const char* before[kSpacyMaxContext + 1];
@@ -71,7 +65,8 @@ const char* ChunkCutter::next_infix(const char* begin, const char* end, const ch
       state = infix.step(state, outside ? rules_.classes.before() : rules_.classes(decode(before[i]).code));
     }
     if (state == 0) continue;
-    const char* const match = walk_forward<false>(infix, rules_.classes, state, at, end, infixes_);
+    WalkMemory& memory = after_empty ? infixes_again_ : infixes_;
+    const char* const match = walk_forward<false>(infix, rules_.classes, state, at, end, memory);
     if (match != nullptr) return match;
   }
   return nullptr;
@@ -80,11 +75,13 @@ const char* ChunkCutter::next_infix(const char* begin, const char* end, const ch
 void ChunkCutter::cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends) {
   const char* token = begin;
   const char* at = begin;
-  while (const char* const match = next_infix(begin, end, at)) {
+  bool after_empty = false;
+  while (const char* const match = next_infix(begin, end, after_empty, at)) {
+    after_empty = match == at;
     // One at the begin stays with what follows it.
     if (at != begin) {
       if (at != token) ends.push_back(at);
-      ends.push_back(match);
+      if (match != at) ends.push_back(match);
       token = match;
     }
     at = match;
@@ -99,7 +96,7 @@ bool ChunkCutter::has_affixes(std::string_view chunk) {
   const char* at = begin;
   return walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_) != nullptr ||
          walk_backward(rules_.suffix, rules_.classes, begin, end, suffixes_) != end ||
-         next_infix(begin, end, at) != nullptr;
+         next_infix(begin, end, false, at) != nullptr;
 }
 
 }  // namespace smolfast::text

@@ -13,20 +13,21 @@ class ChunkCutter {
  public:
   explicit ChunkCutter(const SpacyRules& rules) : rules_(rules) {}
 
-  // Appends the ends of the chunk's tokens; each begins where the last one ends. Exceptions may be left out.
-  void cut(const char* begin, const char* end, bool with_exceptions, std::vector<const char*>& ends);
+  // Appends the ends of the chunk's tokens; each begins where the last one ends. The text may be read up to its end; if
+  // that is nullptr, exceptions are left out.
+  void cut(const char* begin, const char* end, const char* text_end, std::vector<const char*>& ends);
   // Whether an affix is found in it, be it anywhere between.
   bool has_affixes(std::string_view chunk);
 
  private:
-  const char* next_infix(const char* begin, const char* end, const char*& at);
-  bool is_exception(const char* begin, const char* end) const;
+  const char* next_infix(const char* begin, const char* end, bool after_empty, const char*& at);
+  const SpacyException* exception(const char* begin, const char* end) const;
   bool is_whole(const char* begin, const char* end);
   void cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends);
 
   const SpacyRules& rules_;
-  bool with_exceptions_ = true;
-  WalkMemory prefixes_, suffixes_, infixes_, wholes_;
+  const char* text_end_ = nullptr;
+  WalkMemory prefixes_, suffixes_, infixes_, infixes_again_, wholes_;
   std::vector<const char*> suffix_ends_;
 };
 

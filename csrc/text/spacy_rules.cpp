@@ -23,16 +23,17 @@ std::vector<Value> expand_runs(const uint16_t* runs) {
 
 }  // namespace
 
-SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter(std::size_t{1} << kFilterBits) {
+SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter_(std::size_t{1} << kFilterBits) {
   std::vector<const SpacyAutomaton*> used = {&kSpacyAutomata[language.prefix], &kSpacyAutomata[language.suffix],
-                                             &kSpacyAutomata[language.infix]};
+                                             &kSpacyAutomata[language.infix], &kSpacyAutomata[language.infix_again]};
   has_whole = language.whole >= 0;
   if (has_whole) used.push_back(&kSpacyAutomata[language.whole]);
   read_classes(used);
   prefix = expand(*used[0]);
   suffix = expand(*used[1]);
   infix = expand(*used[2]);
-  if (has_whole) whole = expand(*used[3]);
+  infix_again = expand(*used[3]);
+  if (has_whole) whole = expand(*used[4]);
 
   std::vector<uint16_t> letters;
   for (uint32_t c = 'A'; c <= 'z'; ++c) {
@@ -43,20 +44,20 @@ SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), fil
     if ((c < 0x180 || c >= 0x400) && c != 0xD7 && c != 0xF7) letters.push_back(static_cast<uint16_t>(classes(c)));
   }
   plain_pairs = never_cuts(letters);
+  std::sort(letters.begin(), letters.end());
+  letters.erase(std::unique(letters.begin(), letters.end()), letters.end());
+  if (plain_pairs) find_closing(letters);
 
   if (language.shares) {
     for (uint32_t i = 0; i < kSpacySharedCount; ++i) read_exceptions(kSpacyShared[i]);
   }
   for (uint32_t i = 0; i < language.exception_count; ++i) read_exceptions(language.exceptions[i]);
-  for (const auto& [chunk, exception] : exceptions) {
-    longest = std::max(longest, chunk.size());
-    mark(chunk, kException);
-  }
+  for (const auto& [chunk, exception] : exceptions) mark(chunk, kException);
   nodes.emplace_back();
   for (const auto& [chunk, exception] : exceptions) add_sequence(chunk);
   for (const auto& [token, node] : openings) {
-    longest = std::max(longest, token.size());
-    mark(token, kOpening);
+    mark(token, nodes[node].ends ? kOpening | kAlone : kOpening);
+    for (const auto& [second, next] : nodes[node].following) mark(second, kSecond);
   }
 }
 
@@ -148,6 +149,60 @@ bool SpacyRules::never_cuts(const std::vector<uint16_t>& letters) const {
   return true;
 }
 
+// Reads back from a chunk's end: the byte, then letters. It must be found as a suffix of one byte, whatever the
+// letters, and neither a prefix nor a whole may reach it.
+void SpacyRules::find_closing(const std::vector<uint16_t>& letters) {
+  const auto reach = [&](const Automaton& automaton, std::vector<uint32_t> states, bool outside) {
+    std::vector<uint8_t> reached(automaton.accept.size());
+    for (const uint32_t state : states) reached[state] = 1;
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      const uint32_t state = states[i];
+      const auto visit = [&](uint32_t next) {
+        if (reached[next] == 0) {
+          reached[next] = 1;
+          states.push_back(next);
+        }
+      };
+      for (const uint16_t letter : letters) visit(automaton.step(state, letter));
+      if (outside) visit(automaton.step(state, classes.before()));
+    }
+    return states;
+  };
+  const auto accepts = [](const Automaton& automaton, uint32_t state) { return automaton.accept[state] >= 0; };
+  const std::vector<uint32_t> prefixes = reach(prefix, {1}, false);
+  const std::vector<uint32_t> wholes = has_whole ? reach(whole, {1}, false) : std::vector<uint32_t>{};
+  const auto reached_by = [&](const Automaton& automaton, const std::vector<uint32_t>& states, uint32_t symbol) {
+    return std::any_of(states.begin(), states.end(), [&](uint32_t state) {
+      const uint32_t next = automaton.step(state, symbol);
+      return accepts(automaton, next) || accepts(automaton, automaton.step(next, classes.after()));
+    });
+  };
+  closed.assign(classes.count, 1);
+  for (const char byte : {',', '.', ':', ';', '!', '?', ')'}) {
+    const uint32_t symbol = classes(static_cast<unsigned char>(byte));
+    if (reached_by(prefix, prefixes, symbol) || reached_by(whole, wholes, symbol)) continue;
+    const uint32_t last = suffix.step(1, symbol);
+    bool always = true;
+    bool only_one = true;
+    std::vector<uint8_t> after(classes.count);
+    for (const uint16_t letter : letters) {
+      const uint32_t state = suffix.step(last, letter);
+      after[letter] = suffix.accept[last] == 0 || suffix.accept[state] == 1;
+      always = always && after[letter] != 0;
+      // Longer suffixes: whatever is accepted must end with this byte alone.
+      for (const uint32_t further : reach(suffix, {state}, true)) {
+        if (further != state && accepts(suffix, further)) only_one = only_one && after[letter] == 0;
+      }
+      if (suffix.accept[state] == 0) only_one = false;
+    }
+    if (!only_one) continue;
+    closing[static_cast<std::size_t>(byte)] = always ? kAlways : kAfterSome;
+    if (!always) {
+      for (uint32_t c = 0; c < classes.count; ++c) closed[c] &= after[c];
+    }
+  }
+}
+
 void SpacyRules::read_exceptions(std::string_view literal) {
   while (!literal.empty()) {
     const std::size_t size = literal.find(kRuleEnd);
@@ -168,9 +223,8 @@ void SpacyRules::read_exceptions(std::string_view literal) {
 }
 
 void SpacyRules::mark(std::string_view token, uint8_t kind) {
-  char head[8] = {};
-  std::memcpy(head, token.data(), std::min<std::size_t>(token.size(), 8));
-  filter[filter_place(load_eight(head), token.size())] |= kind;
+  longest = std::max(longest, token.size());
+  filter_[filter_place(head_of(token.data(), token.size(), token.data() + token.size()), token.size())] |= kind;
 }
 
 // An exception that has affixes is looked for again among the tokens of the whole text, as the tokens that the affixes
@@ -185,7 +239,7 @@ void SpacyRules::add_sequence(std::string_view chunk) {
   for (const char* at = begin; at < end;) {
     const char* const stop = std::find(at, end, ' ');
     ends.clear();
-    cutter.cut(at, stop, false, ends);
+    cutter.cut(at, stop, nullptr, ends);
     for (const char* token_end : ends) {
       tokens.emplace_back(at, token_end);
       at = token_end;

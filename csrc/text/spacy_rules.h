@@ -2,7 +2,9 @@
 // tokens that make an exception.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -23,29 +25,17 @@ struct SpacyException {
 struct SpacyRules {
   explicit SpacyRules(const SpacyLanguage& language);
 
-  static constexpr std::size_t kFilterBits = 14;
-  static constexpr uint8_t kException = 1;  // may be an exception
-  static constexpr uint8_t kOpening = 2;    // may be the first token of a sequence
-
-  // What a token may be, by its first eight bytes and its size. `end` bounds what may be read.
-  uint8_t kinds(const char* begin, std::size_t size, const char* end) const {
+  // What a token may be; those that share its first eight bytes and its size are not told apart.
+  static constexpr uint8_t kException = 1;  // an exception
+  static constexpr uint8_t kOpening = 2;    // the first token of a sequence
+  static constexpr uint8_t kSecond = 4;     // the second one
+  static constexpr uint8_t kAlone = 8;      // a sequence by itself
+  uint8_t kinds(const char* begin, std::size_t size, const char* text_end) const {
     if (size > longest) return 0;
-    uint64_t head = 0;
-    if (end - begin >= 8) {
-      head = load_eight(begin);
-      if (size < 8) head &= (uint64_t{1} << (8 * size)) - 1;
-    } else {
-      char padded[8] = {};
-      std::memcpy(padded, begin, std::min<std::size_t>(size, 8));
-      head = load_eight(padded);
-    }
-    return filter[filter_place(head, size)];
+    return filter_[filter_place(head_of(begin, size, text_end), size)];
   }
-  static std::size_t filter_place(uint64_t head, std::size_t size) {
-    return (head ^ size) * 0x9E3779B97F4A7C15u >> (64 - kFilterBits);
-  }
-  const SpacyException* find(std::string_view chunk) const {
-    if (chunk.size() > longest) return nullptr;
+  const SpacyException* find(std::string_view chunk, const char* text_end) const {
+    if ((kinds(chunk.data(), chunk.size(), text_end) & kException) == 0) return nullptr;
     const auto found = exceptions.find(chunk);
     return found == exceptions.end() ? nullptr : &found->second;
   }
@@ -54,13 +44,17 @@ struct SpacyRules {
 
   std::string_view name;
   SpacyClasses classes;
-  Automaton prefix, suffix, infix, whole;
+  Automaton prefix, suffix, infix, infix_again, whole;
   bool has_whole = false;
-  // Letters that no affix begins with, ends with or is found between, of ASCII and of those that plain_letters() marks.
+  // Whether a chunk of letters is one token, exceptions aside: of ASCII's, and of all that ChunkClasses calls plain.
   bool plain_ascii = false;
   bool plain_pairs = false;
-  std::size_t longest = 0;  // bytes of an exception
-  std::vector<uint8_t> filter;
+  // Whether the byte is a token of its own behind plain letters, which are then left: always, or if the class of the
+  // last letter is one of `closed`.
+  enum Closing : uint8_t { kNever, kAlways, kAfterSome };
+  std::array<Closing, 128> closing{};
+  std::vector<uint8_t> closed;
+  std::size_t longest = 0;  // bytes of what the filter may know
   std::unordered_map<std::string_view, SpacyException> exceptions;
   // A sequence's nodes: what follows each, and whether a sequence may end there.
   struct Node {
@@ -75,10 +69,26 @@ struct SpacyRules {
   void read_classes(const std::vector<const SpacyAutomaton*>& used);
   Automaton expand(const SpacyAutomaton& raw) const;
   bool never_cuts(const std::vector<uint16_t>& letters) const;
+  void find_closing(const std::vector<uint16_t>& letters);
   void read_exceptions(std::string_view literal);
   void add_sequence(std::string_view chunk);
   void mark(std::string_view token, uint8_t kind);
 
+  static constexpr int kFilterBits = 14;
+  static std::size_t filter_place(uint64_t head, std::size_t size) {
+    return (head ^ size) * 0x9E3779B97F4A7C15u >> (64 - kFilterBits);
+  }
+  static uint64_t head_of(const char* begin, std::size_t size, const char* text_end) {
+    if (text_end - begin >= 8) {
+      const uint64_t head = load_eight(begin);
+      return size < 8 ? head & ((uint64_t{1} << (8 * size)) - 1) : head;
+    }
+    char padded[8] = {};
+    std::memcpy(padded, begin, std::min<std::size_t>(size, 8));
+    return load_eight(padded);
+  }
+
+  std::vector<uint8_t> filter_;
   std::deque<std::string> owned_;
 };
 

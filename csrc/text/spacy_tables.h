@@ -19,11 +19,11 @@ inline constexpr uint16_t kSpacyMaxContext = 3;
 struct SpacyAutomaton {
   uint16_t states;
   uint16_t columns;
-  uint16_t before;          // the column of a string's begin
-  uint16_t after;           // and of its end
-  uint16_t context;         // how many symbols before a match it begins to read at, up to kSpacyMaxContext
-  const int8_t* accept;     // by state: how many symbols after a match it has read, or -1 where none ends
-  const uint16_t* next;     // state by state, as pairs of value and count up to 0, 0
+  uint16_t before;                     // the column of a string's begin
+  uint16_t after;                      // and of its end
+  uint16_t context;                    // how many symbols before a match it begins to read at, up to kSpacyMaxContext
+  const int8_t* accept;                // by state: how many symbols after a match it has read, or -1 where none ends
+  const uint16_t* next;                // state by state, as pairs of value and count up to 0, 0
   const uint16_t* columns_of_classes;  // likewise
 };
 
@@ -33,17 +33,18 @@ struct SpacyLanguage {
   int16_t prefix;
   int16_t suffix;
   int16_t infix;
-  int16_t whole;  // strings that are one token
-  bool shares;    // has kSpacyShared too
+  int16_t infix_again;  // without empty matches, where the last one was empty
+  int16_t whole;        // strings that are one token
+  bool shares;          // has kSpacyShared too
   const std::string_view* exceptions;
   uint32_t exception_count;
 };
 
 // Of a class, in kSpacyFlags.
-inline constexpr uint8_t kSpacyWord = 1;       // \w
-inline constexpr uint8_t kSpacyDigit = 2;      // \d
-inline constexpr uint8_t kSpacyLower = 4;      // a lower-case or uncased letter, as spaCy lists them
-inline constexpr uint8_t kSpacyHost = 8;       // may begin or end a label of a host's name
+inline constexpr uint8_t kSpacyWord = 1;   // \w
+inline constexpr uint8_t kSpacyDigit = 2;  // \d
+inline constexpr uint8_t kSpacyLower = 4;  // a lower-case or uncased letter, as spaCy lists them
+inline constexpr uint8_t kSpacyHost = 8;   // may begin or end a label of a host's name
 inline constexpr uint8_t kSpacyPunctuation = 16;
 inline constexpr uint8_t kSpacyFinal = 32;  // ends sentences
 

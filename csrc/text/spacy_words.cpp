@@ -15,31 +15,49 @@ namespace {
 // How chunks were cut before, each at a place of its own by its hash.
 class ChunkCache {
  public:
-  static constexpr std::size_t kBytes = 40;
+  static constexpr std::size_t kWords = 5;  // of eight bytes
+  static constexpr std::size_t kBytes = 8 * kWords;
   static constexpr std::size_t kTokens = 12;
   struct Entry {
-    uint32_t size;      // of the chunk; 0: none
-    uint16_t openings;  // a bit a token: it may begin a sequence
+    uint16_t size;  // of the chunk; 0: none
     uint16_t count;
     uint8_t ends[kTokens];
-    char chunk[kBytes];
+    uint64_t kinds;  // of the tokens, four bits each
+    uint64_t chunk[kWords];
   };
 
   ChunkCache() : entries_(std::size_t{1} << kPlaces) {}
-  Entry& place(const char* begin, std::size_t size) {
+  // Where the chunk is or would be; `words` becomes its bytes, zeros behind them. Up to `text_end` may be read.
+  Entry& place(const char* begin, std::size_t size, const char* text_end, uint64_t* words) {
+    char copy[kBytes];
+    if (static_cast<std::size_t>(text_end - begin) < kBytes) {
+      std::memcpy(copy, begin, size);
+      begin = copy;
+    }
     uint64_t hash = size;
     std::size_t i = 0;
-    for (; i + 8 <= size; i += 8) hash = mix(hash ^ load_eight(begin + i));
-    char tail[8] = {};
-    std::memcpy(tail, begin + i, size - i);
-    return entries_[mix(hash ^ load_eight(tail)) >> (64 - kPlaces)];
+    for (; 8 * i + 8 <= size; ++i) {
+      words[i] = load_eight(begin + 8 * i);
+      hash = mix(hash ^ words[i]);
+    }
+    if (size % 8 != 0) {
+      words[i] = load_eight(begin + 8 * i) & ((uint64_t{1} << (size % 8 * 8)) - 1);
+      hash = mix(hash ^ words[i]);
+    }
+    return entries_[hash >> (64 - kPlaces)];
+  }
+  static bool holds(const Entry& entry, std::size_t size, const uint64_t* words) {
+    if (entry.size != size) return false;
+    uint64_t difference = 0;
+    for (std::size_t i = 0; 8 * i < size; ++i) difference |= entry.chunk[i] ^ words[i];
+    return difference == 0;
   }
 
  private:
-  static constexpr int kPlaces = 12;
+  static constexpr int kPlaces = 13;
   static uint64_t mix(uint64_t x) {
     x *= 0x9E3779B97F4A7C15u;
-    return x ^ x >> 32;
+    return x ^ x >> 29;
   }
   std::vector<Entry> entries_;
 };
@@ -59,17 +77,20 @@ struct SpacyWords::State {
   ChunkCutter cutter;
   ChunkCache cache;
   std::vector<const char*> ends;
-  std::vector<uint32_t> openings;  // numbers of tokens that may begin a sequence
+  std::vector<uint32_t> openings;  // numbers of tokens that may begin a sequence, and whose next one may go on with it
+  std::size_t opening = 0;         // the number after the last token that may begin one
   std::vector<Found> found;
   std::vector<Word> rewritten;
   std::vector<Word> words;  // for sentences
 
   std::string_view text;
+  const char* text_end = nullptr;
   std::size_t first = 0;  // words in `out` before this text's
 
   void scan(std::vector<Word>& out);
-  void add(const char* begin, const char* end, std::vector<Word>& out);
+  void add(const char* begin, const char* end, uint8_t kinds, std::vector<Word>& out);
   void add_plain(const char* begin, const char* end, std::vector<Word>& out);
+  bool add_closed(const char* begin, const char* end, std::vector<Word>& out);
   void add_odd(const char* begin, const char* end, std::vector<Word>& out);
   void find_sequences(const std::vector<Word>& out);
   void apply_sequences(std::vector<Word>& out);
@@ -86,6 +107,8 @@ SpacyWords& SpacyWords::operator=(SpacyWords&&) noexcept = default;
 void SpacyWords::words(std::string_view text, std::vector<Word>& out) {
   State& state = *state_;
   state.text = text;
+  state.text_end = text.data() + text.size();
+  state.opening = 0;
   state.first = out.size();
   state.openings.clear();
   state.scan(out);
@@ -135,9 +158,11 @@ void SpacyWords::State::scan(std::vector<Word>& out) {
         }
         break;
       }
-      if ((odd & covered) == 0) {
+      const uint64_t strange = odd & covered;
+      if (strange == 0) {
         add_plain(at + begin, at + stop, out);
-      } else {
+      } else if (!plain || strange != uint64_t{1} << (stop - 1) || stop - begin == 1 ||
+                 !add_closed(at + begin, at + stop, out)) {
         add_odd(at + begin, at + stop, out);
       }
       word &= ~covered;
@@ -146,57 +171,77 @@ void SpacyWords::State::scan(std::vector<Word>& out) {
   }
 }
 
-void SpacyWords::State::add(const char* begin, const char* end, std::vector<Word>& out) {
-  out.push_back({static_cast<uint32_t>(begin - text.data()), static_cast<uint32_t>(end - text.data())});
+inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t kinds, std::vector<Word>& out) {
+  const Word word = {static_cast<uint32_t>(begin - text.data()), static_cast<uint32_t>(end - text.data())};
+  if ((kinds & ~SpacyRules::kException) != 0) {
+    const auto number = static_cast<uint32_t>(out.size());
+    const bool follows = (kinds & SpacyRules::kSecond) != 0 && opening == number && number > first;
+    if (follows && adjacent(out.back(), word) && (openings.empty() || openings.back() != number - 1)) {
+      openings.push_back(number - 1);
+    }
+    if ((kinds & SpacyRules::kAlone) != 0) openings.push_back(number);
+    if ((kinds & SpacyRules::kOpening) != 0) opening = number + 1;
+  }
+  out.push_back(word);
 }
 
-void SpacyWords::State::add_plain(const char* begin, const char* end, std::vector<Word>& out) {
-  const uint8_t kinds = rules.kinds(begin, static_cast<std::size_t>(end - begin), text.data() + text.size());
-  if (kinds != 0) [[unlikely]] {
-    if ((kinds & SpacyRules::kException) != 0) {
-      const auto* exception = rules.find({begin, static_cast<std::size_t>(end - begin)});
-      if (exception != nullptr) return add_odd(begin, end, out);
-    }
-    if ((kinds & SpacyRules::kOpening) != 0) openings.push_back(static_cast<uint32_t>(out.size()));
+inline void SpacyWords::State::add_plain(const char* begin, const char* end, std::vector<Word>& out) {
+  const uint8_t kinds = rules.kinds(begin, static_cast<std::size_t>(end - begin), text_end);
+  if ((kinds & SpacyRules::kException) != 0) [[unlikely]] {
+    add_odd(begin, end, out);
+  } else {
+    add(begin, end, kinds, out);
   }
-  add(begin, end, out);
+}
+
+// Plain letters and one byte behind them that is a suffix; false if it isn't so simple.
+inline bool SpacyWords::State::add_closed(const char* begin, const char* end, std::vector<Word>& out) {
+  const char* const last = end - 1;
+  const auto byte = static_cast<unsigned char>(*last);
+  if (byte >= 0x80 || rules.closing[byte] == SpacyRules::kNever) return false;
+  if (rules.closing[byte] == SpacyRules::kAfterSome && rules.closed[rules.classes(decode(previous(last)).code)] == 0) {
+    return false;
+  }
+  const auto size = static_cast<std::size_t>(last - begin);
+  const uint8_t kinds = rules.kinds(begin, size, text_end);
+  if (((kinds | rules.kinds(begin, size + 1, text_end)) & SpacyRules::kException) != 0) return false;
+  add(begin, last, kinds, out);
+  add(last, end, rules.kinds(last, 1, text_end), out);
+  return true;
 }
 
 void SpacyWords::State::add_odd(const char* begin, const char* end, std::vector<Word>& out) {
   const auto size = static_cast<std::size_t>(end - begin);
   ChunkCache::Entry* entry = nullptr;
+  uint64_t chunk[ChunkCache::kWords];
   if (size <= ChunkCache::kBytes) {
-    entry = &cache.place(begin, size);
-    if (entry->size == size && std::memcmp(entry->chunk, begin, size) == 0) {
+    entry = &cache.place(begin, size, text_end, chunk);
+    if (ChunkCache::holds(*entry, size, chunk)) {
       const char* token = begin;
       for (int i = 0; i < entry->count; ++i) {
-        if ((entry->openings >> i & 1) != 0) openings.push_back(static_cast<uint32_t>(out.size()));
         const char* const token_end = begin + entry->ends[i];
-        add(token, token_end, out);
+        add(token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15), out);
         token = token_end;
       }
       return;
     }
   }
   ends.clear();
-  cutter.cut(begin, end, true, ends);
-  uint16_t marks = 0;
+  cutter.cut(begin, end, text_end, ends);
+  uint64_t all_kinds = 0;
   const char* token = begin;
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    const auto token_size = static_cast<std::size_t>(ends[i] - token);
-    if ((rules.kinds(token, token_size, text.data() + text.size()) & SpacyRules::kOpening) != 0) {
-      openings.push_back(static_cast<uint32_t>(out.size()));
-      if (i < ChunkCache::kTokens) marks |= static_cast<uint16_t>(1u << i);
-    }
-    add(token, ends[i], out);
+    const uint8_t kinds = rules.kinds(token, static_cast<std::size_t>(ends[i] - token), text_end);
+    if (i < ChunkCache::kTokens) all_kinds |= uint64_t{kinds} << 4 * i;
+    add(token, ends[i], kinds, out);
     token = ends[i];
   }
   if (entry == nullptr || ends.size() > ChunkCache::kTokens) return;
-  entry->size = static_cast<uint32_t>(size);
+  entry->size = static_cast<uint16_t>(size);
   entry->count = static_cast<uint16_t>(ends.size());
-  entry->openings = marks;
+  entry->kinds = all_kinds;
   for (std::size_t i = 0; i < ends.size(); ++i) entry->ends[i] = static_cast<uint8_t>(ends[i] - begin);
-  std::memcpy(entry->chunk, begin, size);
+  std::memcpy(entry->chunk, chunk, (size + 7) / 8 * 8);
 }
 
 void SpacyWords::State::find_sequences(const std::vector<Word>& out) {
@@ -241,7 +286,7 @@ void SpacyWords::State::apply_sequences(std::vector<Word>& out) {
   std::size_t copied = first;
   for (const Found& one : taken) {
     const uint32_t begin = out[one.first].begin;
-    const SpacyException* exception = rules.find(text.substr(begin, out[one.last - 1].end - begin));
+    const SpacyException* exception = rules.find(text.substr(begin, out[one.last - 1].end - begin), text_end);
     if (exception == nullptr) continue;
     rewritten.insert(rewritten.end(), out.begin() + static_cast<std::ptrdiff_t>(copied),
                      out.begin() + static_cast<std::ptrdiff_t>(one.first));

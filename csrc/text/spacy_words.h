@@ -1,5 +1,6 @@
-// The tokens of spaCy's rule-based tokenizers, as datatrove 0.10.1 takes them: those of `spacy.blank(language)`, stripped
-// as Python's str.strip does, empty ones dropped. Rules and exceptions are spaCy's (MIT licence; see spacy_tables.cpp).
+// The tokens of spaCy's rule-based tokenizers, as datatrove 0.10.1 takes them: those of `spacy.blank(language)`,
+// stripped as Python's str.strip does, empty ones dropped. Rules and exceptions are spaCy's (MIT licence; see
+// spacy_tables.cpp).
 #pragma once
 
 #include <cstddef>

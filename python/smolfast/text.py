@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from smolfast import _native
-from smolfast._native import unicode_version
+from smolfast._native import spacy_languages, unicode_version
 from smolfast.errors import SmolfastError
 from smolfast.strings import Strings, importable, without_surrogates
 
@@ -28,6 +28,7 @@ __all__ = [
     "Cleaned",
     "casefold",
     "clean",
+    "count_sentences",
     "fix_mojibake",
     "is_normalized",
     "lower",
@@ -35,6 +36,7 @@ __all__ = [
     "redact",
     "release_memory",
     "simplify",
+    "spacy_languages",
     "unicode_version",
     "words",
 ]
@@ -237,22 +239,39 @@ def words(
 ) -> pa.LargeListArray | pa.ChunkedArray:
     """The words of each string as pairs of byte offsets [begin, end) into its UTF-8 form; null for null.
 
-    Word boundaries of UAX #29, of which only segments with a letter, number or alphabetic character are kept, and with
-    Han, kana, Thai, Lao, Khmer and other scripts that write no spaces split per character (which keeps its marks).
+    By rules="unicode", word boundaries of UAX #29, of which only segments with a letter, number or alphabetic character
+    are kept, and with Han, kana, Thai, Lao, Khmer and other scripts that write no spaces split per character (which
+    keeps its marks). By rules="spacy", the tokens of spaCy 3.8's `blank(language)`, with punctuation, as datatrove
+    0.10.1 takes them: stripped, and without those of white space alone. `spacy_languages` lists the languages.
     The type is large_list<fixed_size_list<uint32>[2]>. `smolfast.dedup` takes its shingles from the same words.
 
-    Raises `SmolfastError` for text that isn't UTF-8: offsets count the bytes given, so nothing can be replaced.
+    Raises `SmolfastError` for rules or a language that there isn't, and for text that isn't UTF-8: offsets count the
+    bytes given, so nothing can be replaced.
     """
+    if rules not in ("unicode", "spacy"):
+        raise SmolfastError(f"rules = {rules!r}: choose one of unicode, spacy")
     source = importable(strings)
     chunks = source.chunks if isinstance(source, pa.ChunkedArray) else [source]
     out = []
-    for chunk, (starts, edges) in zip(chunks, _native.words(source, language if rules == "spacy" else None, threads), strict=True):
+    found = _native.words(source, language if rules == "spacy" else None, threads)
+    for chunk, (starts, edges) in zip(chunks, found, strict=True):
         pairs = pa.FixedSizeListArray.from_arrays(pa.array(edges), 2)
         nulls = [row is None for row in chunk] if isinstance(chunk, (list, tuple)) else chunk.is_null()
         out.append(pa.LargeListArray.from_arrays(pa.array(starts), pairs, mask=pa.array(nulls, pa.bool_())))
     if isinstance(source, pa.ChunkedArray):
         return pa.chunked_array(out, type=pa.large_list(pa.list_(pa.uint32(), 2)))
     return out[0]
+
+
+def count_sentences(strings: Strings, *, language: str = "en", threads: int = 0) -> pa.Int64Array:
+    """How many sentences each string has by spaCy's sentencizer, empty ones not counted; null for null.
+
+    A sentence ends after a token that is one of its marks, such as the full stop, and the punctuation behind it. The
+    tokens are those of `words` with rules="spacy". Raises `SmolfastError` as `words` does.
+    """
+    source = importable(strings)
+    nulls = [row is None for row in source] if isinstance(source, (list, tuple)) else source.is_null()
+    return pa.array(_native.count_sentences(source, language, threads), mask=np.asarray(nulls, bool))
 
 
 def release_memory() -> None:

@@ -46,7 +46,7 @@ def test_the_first_page_has_every_command_once_in_its_group(capsys: pytest.Captu
         ("dedup a -o b --treshold=0.7", "there is no option --treshold=0.7; did you mean --threshold?"),
         ("dedup index ad", "there is no command 'ad'; did you mean add?; see smolfast dedup index --help"),
         ("dedup explain a b -o c", "'b' is one argument too many; see smolfast dedup explain --help"),
-        ("dedup a -o b --tokens words", "argument --tokens: 'words' is not one of unicode, whitespace, char;"),
+        ("dedup a -o b --tokens words", "argument --tokens: 'words' is not one of unicode, whitespace, char, spacy;"),
         ("--verison", "smolfast: error: there is no option --verison; did you mean --version?"),
         ("dedup --simplyfy", "there is no option --simplyfy; did you mean --simplify?; see smolfast dedup --help"),
         ("dedup --simpl", "the following arguments are required: IN, -o/--output; see smolfast dedup --help"),

@@ -9,7 +9,18 @@ import pyarrow as pa
 import pytest
 
 from smolfast import SmolfastError, _native
-from smolfast.curate import C4BadWords, C4Paragraphs, FineWebQuality, GopherQuality, Rules, decide, judge, load_rules
+from smolfast.curate import (
+    C4BadWords,
+    C4Paragraphs,
+    C4Quality,
+    FineWebQuality,
+    GopherQuality,
+    GopherRepetition,
+    Rules,
+    decide,
+    judge,
+    load_rules,
+)
 
 WORDS = ["river", "stone", "the", "house", "of", "light", "and", "water", "to", "bring", "a", "story", "with", "that"]
 
@@ -158,3 +169,34 @@ def test_time_grows_with_the_text(kind: str) -> None:
 
     # Sixteen times the text: quadratic work would take 256 times as long.
     assert seconds(1_600_000) < 60 * max(seconds(100_000), 0.002)
+
+
+def test_words_of_a_function() -> None:
+    rules = load_rules("gopher@0.10")
+    given = judge(pa.chunked_array([PAGES[:20], [None, ""], PAGES[20:]]), rules, words=str.split, signals=True)
+    expected = judge([*PAGES[:20], None, "", *PAGES[20:]], rules, words="whitespace", signals=True)
+    kept = pa.array([bool(text) for text in [*PAGES[:20], None, "", *PAGES[20:]]])
+    assert given.filter(kept).combine_chunks().columns == expected.filter(kept).combine_chunks().columns
+    assert given["reason"].to_pylist() == expected["reason"].to_pylist()
+
+
+def test_words_that_hold_spaces() -> None:
+    """Joined by spaces, "a b" and "c" are "a" and "b c"; joined by nothing they aren't."""
+    words = {"one": ["a b", "c", "x", "a", "b c", "y", "z", "w"]}
+    rules = Rules("own", "1", (GopherRepetition(0, 0, 0, 0, ((2, 0.5),), ((2, 9.0),)),))
+    table = judge(["one"], rules, words=lambda text: words[text], signals=True)
+    assert table["gopher_repetition_top_2_gram"].to_pylist() == [10 / 3]
+    assert table["gopher_repetition_duplicated_2_n_grams"].to_pylist() == [0]
+
+
+def test_what_given_words_can_do_without() -> None:
+    with pytest.raises(SmolfastError, match=r"c4_quality counts sentences.*set min_num_sentences to -1"):
+        judge(["a"], words=str.split)
+    c4 = C4Quality(min_num_sentences=-1)
+    with pytest.raises(SmolfastError, match="fineweb_quality would need the words of what c4_quality rewrote"):
+        judge(["a"], Rules("own", "1", (c4, FineWebQuality())), words=str.split)
+    assert judge(["a b c."], Rules("own", "1", (c4,)), words=str.split)["keep"].to_pylist() == [True]
+    with pytest.raises(SmolfastError, match=r"language 'tha' has words of a library .*words=\"unicode\""):
+        judge(["a"], "gopher@0.10", "tha")
+    # Sentences of another kind, and words as for any language.
+    assert judge(["a b"], "gopher@0.10", "bod_Tibt", words="unicode").num_rows == 1

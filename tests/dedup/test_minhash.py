@@ -295,7 +295,7 @@ def test_seeds_give_unrelated_signatures() -> None:
     [
         ({"num_perm": 0}, "num_perm = 0: expected 1 to 65536"),
         ({"ngram": 65}, "ngram = 65: expected 1 to 64"),
-        ({"tokens": "word"}, "choose one of unicode, whitespace, char"),
+        ({"tokens": "word"}, "choose one of unicode, whitespace, char, spacy"),
         ({"scheme": "rho"}, "choose one of fast, classic, datasketch, datatrove"),
         ({"hash": "sha1"}, "has a hash of its own"),
         ({"scheme": "datatrove", "hash": "md5"}, "choose one of xxhash64, sha1"),

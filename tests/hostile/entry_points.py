@@ -40,6 +40,8 @@ ENTRY_POINTS: dict[str, Callable[[Column], Any]] = {
     "text.redact": lambda c: _listed(text.redact(c)),
     "text.fix_mojibake": lambda c: _listed(text.fix_mojibake(c)),
     "text.words": lambda c: _listed(text.words(c)),
+    "text.words (spacy)": lambda c: _listed(text.words(c, rules="spacy")),
+    "text.count_sentences": lambda c: _listed(text.count_sentences(c)),
     **{
         f"MinHasher.signatures ({scheme})": lambda c, hasher=hasher: _listed(hasher.signatures(c))
         for scheme, hasher in _HASHERS.items()

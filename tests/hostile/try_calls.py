@@ -50,7 +50,7 @@ def cheap(name: str) -> Callable[[], Any]:
     def stored_wrong() -> Any:
         return _native.StoredHashes(keys).jaccard(np.array([9], np.uint32), np.array([0], np.uint32), 1)
 
-    hasher = _native.MinHasher(16, 2, "unicode", "fast", "sha1", True, 1, [], [])
+    hasher = _native.MinHasher(16, 2, "unicode", "", "fast", "sha1", True, 1, [], [])
     flags = np.zeros(9, np.uint8)
     calls: dict[str, Callable[[], Any]] = {
         "_native.normalize": lambda: [pa.array(part) for part in _native.normalize(rows, "NFC", False, 1, "fail")],
@@ -64,7 +64,9 @@ def cheap(name: str) -> Callable[[], Any]:
         "_native.drop_lines": lambda: pa.array(_native.drop_lines(rows, 1, flags)),
         "_native.MinHasher.sign": lambda: hasher.sign(rows, 1).tolist(),
         "_native.MinHasher.shingles": lambda: [part.tolist() for part in hasher.shingles(rows, 1)],
-        "_native.MinHasher": lambda: str(type(_native.MinHasher(4, 2, "char", "classic", "sha1", False, 1, [], []))),
+        "_native.MinHasher": lambda: str(
+            type(_native.MinHasher(4, 2, "char", "", "classic", "sha1", False, 1, [], []))
+        ),
         "_native.band_keys": lambda: _native.band_keys(signatures, 2, 4, 1).tolist(),
         "_native.digest": lambda: _native.digest("sha1", b"text"),
         "_native.DocumentSets": unite,

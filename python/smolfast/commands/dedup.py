@@ -75,6 +75,7 @@ def _add_compared(group: Any, index_required: bool) -> None:
     group.add_argument("--index", type=output_path, required=index_required, metavar="INDEX", help=index_help)
     group.add_argument("--simplify", action="store_true", help="compare lower-case text without punctuation or marks")
     group.add_argument("--tokens", choices=TOKENS, default="unicode", help="what a token is (default: unicode)")
+    group.add_argument("--language", metavar="CODE", help="language of the tokens spacy (default: en)")
     group.add_argument(
         "--ngram", type=int, default=5, metavar="N", help="compare runs of so many tokens, called shingles (default: 5)"
     )
@@ -182,6 +183,7 @@ def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping
             hash=arguments.hash,
             seed=arguments.seed,
             simplify=arguments.simplify,
+            language=arguments.language,
             exact=arguments.exact,
             lines=arguments.lines,
             types=dict(arguments.column_type),

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from smolfast import _native
-from smolfast.curate.languages import tokenizer_of
 from smolfast.curate.rules import Filter, Rules, load_rules
+from smolfast.curate.words import Words, source_of
 from smolfast.errors import SmolfastError
 from smolfast.strings import Strings, importable, without_surrogates
 
-Words: TypeAlias = Literal["spacy", "unicode", "whitespace"]
 METADATA = b"smolfast.curate"
 
 
@@ -38,7 +37,8 @@ def judge(
         language: the text's language, "en", "sk", "slk_Latn", …, which says how words are cut. None: the rules' own, or
             "en".
         words: "spacy": the tokenizer that datatrove gives the language. "unicode": words of `smolfast.text`, for every
-            language; decisions near a threshold may differ. "whitespace": what stands between white space.
+            language; decisions near a threshold may differ. "whitespace": what stands between white space. Or a
+            function from a text to its words; rules that count sentences can't have that.
         signals: measure every number of every filter, also of documents that are removed. Takes longer.
         threads: 0 for as many as there are CPUs. The result doesn't depend on it.
         errors: what is done about bytes that aren't UTF-8, as in `smolfast.text`.
@@ -52,8 +52,6 @@ def judge(
     Raises:
         SmolfastError: unknown rules or language; text that isn't UTF-8; a document of 4 GiB or more.
     """
-    if words not in ("spacy", "unicode", "whitespace"):
-        raise SmolfastError(f"words {words!r} is unknown; use one of: spacy, unicode, whitespace")
     if errors not in ("fail", "replace"):
         raise SmolfastError(f"errors {errors!r} is unknown; use one of: fail, replace")
     chosen = load_rules(rules, language)
@@ -61,14 +59,14 @@ def judge(
     source = importable(strings)
     if isinstance(source, (list, tuple)) and errors == "replace":
         source = without_surrogates(source)
-    code = "xx"
-    if words == "spacy":
-        code = tokenizer_of(language).code
+    cut = source_of(words, language, chosen, source)
     judged = _native.judge(
         source,
         native_rules(chosen),
-        words=words,
-        language=code,
+        words=cut.kind,
+        language=cut.language,
+        tokens=cut.tokens,
+        token_ends=cut.ends,
         signals=signals,
         threads=threads,
         errors=errors,
@@ -83,7 +81,7 @@ def judge(
             assert measured == name  # the native filters measure what ours say
             columns[kind.column(name)] = _signal(numbers, name in kind.counts)
     table = pa.table(columns)
-    described = {**describe(chosen), "words": words, "language": language}
+    described = {**describe(chosen), "words": words if isinstance(words, str) else "given", "language": language}
     return table.replace_schema_metadata({METADATA: json.dumps(described)})
 
 

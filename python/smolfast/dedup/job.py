@@ -74,6 +74,7 @@ def deduplicate(
     hash: str | None = None,
     seed: int = 1,
     simplify: bool = False,
+    language: str | None = None,
     exact: Exact = "text",
     lines: int | None = None,
     types: Mapping[str, str] | None = None,
@@ -116,7 +117,7 @@ def deduplicate(
 
     Args:
         inputs: files, folders or URLs, as `smolfast.io.find_sources` takes them.
-        num_perm, ngram, tokens, scheme, hash, seed, simplify: as for MinHasher.
+        num_perm, ngram, tokens, scheme, hash, seed, simplify, language: as for MinHasher.
         bands, rows: bands × rows ≤ num_perm; 14 and 8 by default, or chosen for `threshold`.
         threshold: the Jaccard similarity from which on documents count as near-duplicates. Without one it is the
             banding's own, (1 / bands)^(1 / rows): 0.72 for 14 × 8.
@@ -150,7 +151,7 @@ def deduplicate(
             Earlier output stays as it was.
     """
     rules = Rules.checked(
-        MinHasher(num_perm, ngram, tokens, scheme, hash, seed, simplify=simplify),
+        MinHasher(num_perm, ngram, tokens, scheme, hash, seed, simplify=simplify, language=language),
         bands,
         rows,
         threshold,

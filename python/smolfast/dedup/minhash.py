@@ -11,11 +11,11 @@ from smolfast import _native
 from smolfast.errors import SmolfastError
 from smolfast.strings import importable
 
-Tokens = Literal["unicode", "whitespace", "char"]
+Tokens = Literal["unicode", "whitespace", "char", "spacy"]
 Scheme = Literal["fast", "classic", "datasketch", "datatrove"]
 
 SCHEMES: tuple[str, ...] = ("fast", "classic", "datasketch", "datatrove")
-TOKENS: tuple[str, ...] = ("unicode", "whitespace", "char")
+TOKENS: tuple[str, ...] = ("unicode", "whitespace", "char", "spacy")
 
 VERSION = 2
 """Rises when some scheme's signatures change, which makes stored ones useless."""
@@ -36,17 +36,19 @@ class MinHasher:
     Args:
         num_perm: hash values per signature (K).
         ngram: tokens per shingle, 1 to 64.
-        tokens: "unicode" for words, "whitespace" for what `str.split()` gives, "char" for code points.
+        tokens: "unicode" for words, "whitespace" for what `str.split()` gives, "char" for code points, "spacy" for the
+            tokens of spaCy's rules for a language (`smolfast.text.words` with rules="spacy").
         scheme: "fast" is Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup, FOCS 2017, arXiv 1704.04370),
             unbiased, with a lower error than classic MinHash and time independent of K for all but short documents;
             "classic" is one affine permutation per value (Broder 1997); "datasketch" gives the `hashvalues` of
             datasketch 2.0's MinHash(num_perm, seed) updated with the shingles; "datatrove" the values of datatrove's
-            64-bit MinHash where its tokenizer cuts the same words (not its default, spaCy's for English).
+            64-bit MinHash, with tokens="spacy" of its default tokenizer.
             The last two hash the tokens joined by one space (code points by nothing), in UTF-8.
         hash: the shingle's digest under "datasketch" ("sha1_hash32", the default, or "xxh32") and "datatrove"
             ("xxhash64", the default, or "sha1"). The other schemes have none.
         simplify: compare what `smolfast.text.simplify` makes of the text: lower case, no punctuation, numbers as 0, no
             marks on letters; FineWeb's rule.
+        language: of tokens="spacy": one of `smolfast.text.spacy_languages()`, "en" by default.
         seed: 0 to 2⁶⁴ − 1 (2³² − 1 under the last two schemes). Signatures of different seeds can't be compared.
 
     Raises:
@@ -63,6 +65,7 @@ class MinHasher:
         seed: int = 1,
         *,
         simplify: bool = False,
+        language: str | None = None,
     ) -> None:
         _check_choice("scheme", scheme, SCHEMES)
         _check_choice("tokens", tokens, TOKENS)
@@ -70,6 +73,8 @@ class MinHasher:
             if not least <= value <= most:
                 raise SmolfastError(f"{name} = {value}: expected {least} to {most}")
         compatible = _HASHES.get(scheme)
+        if language is not None and tokens != "spacy":
+            raise SmolfastError(f"tokens = {tokens!r} know no language; leave out language, or use tokens = 'spacy'")
         most_seed = (1 << 32) - 1 if compatible else (1 << 64) - 1
         if not 0 <= seed <= most_seed:
             raise SmolfastError(f"seed = {seed}: expected 0 to {most_seed} under scheme {scheme!r}")
@@ -84,12 +89,15 @@ class MinHasher:
         self.num_perm = num_perm
         self.ngram = ngram
         self.tokens = tokens
+        self.language = (language or "en") if tokens == "spacy" else None
         self.scheme = scheme
         self.hash = hash
         self.seed = seed
         self.simplify = simplify
         a, b = _permutations(scheme, num_perm, seed)
-        self._native = _native.MinHasher(num_perm, ngram, tokens, scheme, digest, simplify, seed, a, b)
+        self._native = _native.MinHasher(
+            num_perm, ngram, tokens, self.language or "", scheme, digest, simplify, seed, a, b
+        )
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -107,6 +115,7 @@ class MinHasher:
             "seed": self.seed,
             "simplify": self.simplify,
             "version": VERSION,
+            **({} if self.language is None else {"language": self.language}),
         }
 
     def signatures(self, strings: object, *, threads: int = 0) -> npt.NDArray[Any]:
