@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 BAD_WORDS = ["stinkword", "smelly phrase", "a.b", "c++", "deprecated", "obsolete", "veraltet", "obsolète", "устарел", "przestarza\u0142e",
              "zastaral\u00fd", "\u00e4", "x*", "warning", "(c)", "na\u00efve"]  # fmt: skip
+BREAKS_LONG_ZONES = "IS_ALPHA"  # spaCy raises where it meets this word a second time in a zone
 CODES = {"en": "en", "de": "deu_Latn", "fr": "fra_Latn", "ru": "rus_Cyrl", "pl": "pol_Latn", "cs": "ces_Latn", "sk": "slk_Latn",
          "xx": "gaz_Latn"}  # fmt: skip
 ALONE = ["gopher_repetition", "gopher_quality", "c4", "c4_any_end", "c4_paragraphs", "c4_bad_words", "fineweb_quality",
@@ -97,15 +98,18 @@ def remember_words(language: str) -> tuple[Callable[[], None], Callable[[], Any]
     tokenizer: Any = load_word_tokenizer(CODES.get(language, language))
     spacy = tokenizer.tokenizer
     zone, spacy.memory_zone = spacy.memory_zone, contextlib.nullcontext
-    plain = tokenizer.word_tokenize
+    plain, span_tokenize = load_word_tokenizer.__wrapped__(CODES.get(language, language)), tokenizer.span_tokenize
 
     def word_tokenize(text: str) -> list[str]:
-        try:  # without the sentencizer, which changes no token
-            return strip_strings([token.text for token in spacy.tokenizer(text)])
-        except Exception:
-            return plain(text)
+        if BREAKS_LONG_ZONES in text:
+            return plain.word_tokenize(text)
+        # Without the sentencizer, which changes no token.
+        return strip_strings([token.text for token in spacy.tokenizer(text)])
 
-    words, spans = functools.lru_cache(None)(word_tokenize), functools.lru_cache(None)(tokenizer.span_tokenize)
+    def spans_of(text: str) -> list[tuple[int, int]]:
+        return plain.span_tokenize(text) if BREAKS_LONG_ZONES in text else span_tokenize(text)
+
+    words, spans = functools.lru_cache(None)(word_tokenize), functools.lru_cache(None)(spans_of)
     tokenizer.word_tokenize, tokenizer.span_tokenize = words, spans
 
     def forget() -> None:
