@@ -63,7 +63,9 @@ def contender(name: str, column: pa.Array, rules: str, language: str, threads: i
     loaded = curate.load_rules(RULES[rules], code if rules == "fineweb-2" else None)
     if name.startswith(FLOOR_WORDS):
         # The check that needs words and nothing else.
-        only = curate.Rules("words", "1", (curate.FineWebQuality(line_punct_thr=-1, short_line_thr=999, char_duplicates_ratio=999),))
+        only = curate.Rules(
+            "words", "1", (curate.FineWebQuality(line_punct_thr=-1, short_line_thr=999, char_duplicates_ratio=999),)
+        )
         return lambda: curate.judge(column, only, code, threads=threads)
     if name.startswith(FLOOR_HASH):
         hasher = MinHasher(16, 1, scheme="fast", tokens="whitespace")
@@ -90,7 +92,9 @@ def text_bytes(column: pa.Array | pa.ChunkedArray) -> int:
 
 
 def measured(command: list[Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env={**os.environ, **(environment or {})})
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env={**os.environ, **(environment or {})}
+    )
     if done.returncode:
         raise RuntimeError((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -135,12 +139,26 @@ def speed(case: str, path: Path, rules: str, language: str, options: argparse.Na
         spreads = {kind: Spread.of(run[kind] for run in found) for kind in ("wall", "cpu")}
         facts = {key: first[key] for key in ("documents", "kept", "seen_by_the_last") if key in first}
         peak = max(run["peak_rss"] for run in found) if "peak_rss" in first else None
-        rows.append(Row(rules, case, name, role, bytes=first["bytes"], threads=threads, rounds=len(found), peak_bytes=peak,
-                        facts=facts, **spreads))  # fmt: skip
+        rows.append(
+            Row(
+                rules,
+                case,
+                name,
+                role,
+                bytes=first["bytes"],
+                threads=threads,
+                rounds=len(found),
+                peak_bytes=peak,
+                facts=facts,
+                **spreads,
+            )
+        )
         cpu, wall = spreads["cpu"], spreads["wall"]
         low, middle, high = (first["bytes"] / s / 1e6 for s in (cpu.most, cpu.median, cpu.least))
-        print(f"{name:28} {middle:8.2f} ({low:.2f}–{high:.2f}){'':6} {first['bytes'] / wall.median / 1e6:8.2f} "
-              f"{first['documents'] / wall.median:12,.0f} {(peak or 0) / 1e6:8.0f} MB")  # fmt: skip
+        print(
+            f"{name:28} {middle:8.2f} ({low:.2f}–{high:.2f}){'':6} {first['bytes'] / wall.median / 1e6:8.2f} "
+            f"{first['documents'] / wall.median:12,.0f} {(peak or 0) / 1e6:8.0f} MB"
+        )
     of = {row.name: row.cpu.median for row in rows if row.cpu}
     if OURS in of and PEER in of:
         print(f"{'':28} ours {of[PEER] / of[OURS]:,.0f} × datatrove (CPU time)")
@@ -154,9 +172,14 @@ def speeds(options: argparse.Namespace) -> list[Row]:
     rows = []
     cases = {"as they come": corpus.slice(0, options.documents)}
     if decided is not None:
-        last = [name for name, removed_by in zip(*(decided[c].to_pylist() for c in ("id", "fineweb_filter")), strict=True)
-                if removed_by in (None, "fineweb_quality")]  # fmt: skip
-        cases["seen by all four filters"] = corpus.filter(pa.compute.is_in(corpus["id"], pa.array(last))).slice(0, options.documents)
+        last = [
+            name
+            for name, removed_by in zip(*(decided[c].to_pylist() for c in ("id", "fineweb_filter")), strict=True)
+            if removed_by in (None, "fineweb_quality")
+        ]
+        cases["seen by all four filters"] = corpus.filter(pa.compute.is_in(corpus["id"], pa.array(last))).slice(
+            0, options.documents
+        )
     with tempfile.TemporaryDirectory() as folder:
         for case, table in cases.items():
             path = Path(folder) / f"{case}.parquet"
@@ -206,7 +229,12 @@ def decisions(options: argparse.Namespace) -> list[Row]:
             for difference in differences:
                 print(f"    {difference}")
             said = reasons(decided, name) if name in decided.column_names else {}
-            facts = {"documents": count, "differ": len(differences), "differences": [str(d) for d in differences[:50]], "theirs": said}
+            facts = {
+                "documents": count,
+                "differ": len(differences),
+                "differences": [str(d) for d in differences[:50]],
+                "theirs": said,
+            }
             rows.append(Row("decisions", corpus, name, "ours", facts=facts))
     return rows
 
@@ -224,13 +252,23 @@ def words(options: argparse.Namespace) -> list[Row]:
             rules = rules_of(sequence, language)
             if rules is None:
                 continue
-            judged = [curate.judge(table["text"], rules, CODES[language], words=kind) for kind in ("spacy", "unicode", "whitespace")]  # type: ignore[arg-type]
+            judged = [
+                curate.judge(table["text"], rules, CODES[language], words=kind)
+                for kind in ("spacy", "unicode", "whitespace")
+            ]  # type: ignore[arg-type]
             keeps, why = ([each[column].to_pylist() for each in judged] for column in ("keep", "reason"))
             facts: dict[str, Any] = {"documents": table.num_rows, "kept": sum(keeps[0])}
             for i, kind in ((1, "unicode"), (2, "whitespace")):
-                facts[f"{kind}_keep_differs"] = sum(a != b for a, b in zip(keeps[0], keeps[i], strict=True)) / table.num_rows
-                facts[f"{kind}_reason_differs"] = sum(a != b for a, b in zip(why[0], why[i], strict=True)) / table.num_rows
-            print(f"{language:3} {sequence:9} " + ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in facts.items()))
+                facts[f"{kind}_keep_differs"] = (
+                    sum(a != b for a, b in zip(keeps[0], keeps[i], strict=True)) / table.num_rows
+                )
+                facts[f"{kind}_reason_differs"] = (
+                    sum(a != b for a, b in zip(why[0], why[i], strict=True)) / table.num_rows
+                )
+            print(
+                f"{language:3} {sequence:9} "
+                + ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in facts.items())
+            )
             rows.append(Row("words", f"{language}, {sequence}", OURS, "ours", facts=facts))
     return rows
 
@@ -256,18 +294,37 @@ def growth(options: argparse.Namespace) -> list[Row]:
                 cpu, wall = (Spread.of(run[kind] for run in runs) for kind in ("cpu", "wall"))
                 peak = max(run["peak_rss"] for run in runs)
                 facts = {"documents": size, "us_per_document": cpu.median / size * 1e6}
-                rows.append(Row("growth", f"{size}", name, "ours", bytes=runs[0]["bytes"], threads=runs[0]["threads"], rounds=3, wall=wall,
-                                cpu=cpu, peak_bytes=peak, facts=facts))  # fmt: skip
-                print(f"{name:8} {size:10,} documents: {facts['us_per_document']:7.2f} µs CPU each, peak {peak / 1e6:,.0f} MB", flush=True)
+                rows.append(
+                    Row(
+                        "growth",
+                        f"{size}",
+                        name,
+                        "ours",
+                        bytes=runs[0]["bytes"],
+                        threads=runs[0]["threads"],
+                        rounds=3,
+                        wall=wall,
+                        cpu=cpu,
+                        peak_bytes=peak,
+                        facts=facts,
+                    )
+                )
+                each = facts["us_per_document"]
+                print(f"{name:8} {size:10,} documents: {each:7.2f} µs CPU each, peak {peak / 1e6:,.0f} MB", flush=True)
     return rows
 
 
 def write_many(path: Path, texts: list[str], size: int, block: int = 10_000) -> None:
-    with pq.ParquetWriter(path, pa.schema([("id", pa.string()), ("text", pa.large_string())]), compression="zstd", use_dictionary=False) as writer:
+    with pq.ParquetWriter(
+        path, pa.schema([("id", pa.string()), ("text", pa.large_string())]), compression="zstd", use_dictionary=False
+    ) as writer:
         for first in range(0, size, block):
             numbers = range(first, min(first + block, size))
             table = pa.table(
-                {"id": [f"document-{i}" for i in numbers], "text": pa.array([f"{texts[i % len(texts)]} {i}." for i in numbers], pa.large_string())}
+                {
+                    "id": [f"document-{i}" for i in numbers],
+                    "text": pa.array([f"{texts[i % len(texts)]} {i}." for i in numbers], pa.large_string()),
+                }
             )
             writer.write_table(table)
 
@@ -286,13 +343,31 @@ def grow(name: str, path: Path, rules: str) -> dict[str, Any]:
     else:
         threads = 2
         with tempfile.TemporaryDirectory(dir=path.parent) as out:
-            command = [sys.executable, "-m", "smolfast", "curate", path, "-o", f"{out}/curated", "--rules", RULES[rules], "--threads", "2"]
+            command = [
+                sys.executable,
+                "-m",
+                "smolfast",
+                "curate",
+                path,
+                "-o",
+                f"{out}/curated",
+                "--rules",
+                RULES[rules],
+                "--threads",
+                "2",
+            ]
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(done.stderr.strip() or f"exit status {done.returncode}")
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss
-    return {"cpu": cpu, "wall": time.perf_counter() - start[2], "peak_rss": peak * 1024, "bytes": size or None, "threads": threads}
+    return {
+        "cpu": cpu,
+        "wall": time.perf_counter() - start[2],
+        "peak_rss": peak * 1024,
+        "bytes": size or None,
+        "threads": threads,
+    }
 
 
 def worst(options: argparse.Namespace) -> list[Row]:
@@ -323,11 +398,18 @@ def worst(options: argparse.Namespace) -> list[Row]:
                 found[name][i].append(once(part))
     base = statistics.median(found["ordinary text"][1])
     rows = []
-    print(f"\nworst documents, {size:,} bytes, {options.rules}, all signals\n{'':34} ns/byte  × ordinary   a quarter of it")
+    print(f"\nworst documents, {size:,} bytes, {options.rules}, all signals")
+    print(f"{'':34} ns/byte  × ordinary   a quarter of it")
     for name, (small, large) in sorted(found.items(), key=lambda item: -statistics.median(item[1][1])):
         per_byte = Spread.of(large)
-        facts = {"ns_per_byte": per_byte.median * 1e9, "times_ordinary": per_byte.median / base, "ns_per_byte_quarter": statistics.median(small) * 1e9}
-        print(f"{name:34} {facts['ns_per_byte']:7.1f} {facts['times_ordinary']:9.2f} {facts['ns_per_byte_quarter']:14.1f}")
+        facts = {
+            "ns_per_byte": per_byte.median * 1e9,
+            "times_ordinary": per_byte.median / base,
+            "ns_per_byte_quarter": statistics.median(small) * 1e9,
+        }
+        print(
+            f"{name:34} {facts['ns_per_byte']:7.1f} {facts['times_ordinary']:9.2f} {facts['ns_per_byte_quarter']:14.1f}"
+        )
         cpu = Spread(per_byte.median * size, per_byte.least * size, per_byte.most * size)
         rows.append(Row("worst", name, OURS, "ours", bytes=size, threads=1, rounds=len(large), cpu=cpu, facts=facts))
     return rows
@@ -338,8 +420,6 @@ def worst(options: argparse.Namespace) -> list[Row]:
 
 def quick(options: argparse.Namespace) -> list[Row]:
     """3 MB of Python's sources: ours, floors, datatrove where it is installed; the worst documents of 200 kB."""
-    if importlib.util.find_spec("datatrove") and importlib.util.find_spec("spacy"):
-        options.peer = options.peer or sys.executable
     with tempfile.TemporaryDirectory() as folder:
         corpus = offline_corpus(Path(folder), 0.3 if options.peer else 3.0)
         rows = speed("Python's sources", corpus, "fineweb", "en", options)
@@ -353,7 +433,9 @@ def main() -> None:
     parser.add_argument("--peer", metavar="PYTHON", help="the interpreter of datatrove's environment")
     parser.add_argument("--configs", type=Path, metavar="DIR", help="FineWeb-2's configs/")
     parser.add_argument("--rules", choices=list(RULES), default="fineweb", help="of the parts growth and worst")
-    parser.add_argument("--documents", type=int, default=1_000, metavar="N", help="how many datatrove and ours are timed on (1,000)")
+    parser.add_argument(
+        "--documents", type=int, default=1_000, metavar="N", help="how many datatrove and ours are timed on (1,000)"
+    )
     parser.add_argument("--sizes", type=int, action="append", metavar="N", help="of the part growth (10⁴, 10⁵ and 10⁶)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="3 MB of Python's sources, three rounds; no download")
@@ -370,6 +452,8 @@ def main() -> None:
         print(json.dumps(grow(name, Path(path), rules)))
         return
     options.cache = options.cache.expanduser()
+    if not options.peer and importlib.util.find_spec("datatrove") and importlib.util.find_spec("spacy"):
+        options.peer = sys.executable
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {sorted(unknown)[0]!r}; choose from {', '.join(PARTS)}")
@@ -388,7 +472,9 @@ def main() -> None:
 
 
 def peer_versions(peer: str) -> dict[str, str]:
-    script = "import importlib.metadata as m, json; print(json.dumps({p: m.version(p) for p in ('datatrove', 'spacy')}))"
+    script = (
+        "import importlib.metadata as m, json; print(json.dumps({p: m.version(p) for p in ('datatrove', 'spacy')}))"
+    )
     return measured([peer, "-c", script])
 
 

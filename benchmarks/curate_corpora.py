@@ -1,6 +1,6 @@
 """Real documents in eight languages and mutated ones, for benchmarks of the filters.
 
-The texts are Debian's documentation and translations (`apt-get download`; nothing is installed and nothing unpacked) and
+The texts are Debian's documentation and translations (`apt-get download`; nothing is installed) and
 this machine's Python sources. Made once into a folder as LANGUAGE.parquet (id, text) and mutated.parquet (id, language,
 text):
 
@@ -33,25 +33,26 @@ from curate_mutations import mutated
 from real_text import _plain_roff, python_sources
 
 PACKAGES = {
-    "en": "python3.11-doc linux-doc-6.1 debian-handbook gnome-user-docs perl-doc rust-doc libreoffice-help-en-us manpages "
-    "manpages-dev aptitude-doc-en installation-guide-amd64 openjdk-17-doc qtbase5-doc-html sqlite3-doc debian-policy "
-    "developers-reference nodejs-doc erlang-doc python-scipy-doc cppreference-doc-en-html git-doc gnumeric-doc maxima-doc "
-    "ghc-doc libboost1.74-doc python-django-doc lilypond-doc-html postgresql-doc-15 libstdc++-12-doc octave-doc "
-    "debian-reference-en",
-    "de": "libreoffice-help-de manpages-de debian-handbook installation-guide-amd64 lilypond-doc-html-de debian-faq-de "
-    "debian-reference-de gnome-user-docs fortunes-de",
-    "fr": "libreoffice-help-fr manpages-fr debian-handbook installation-guide-amd64 lilypond-doc-html-fr debian-faq-fr "
-    "debian-reference-fr aptitude-doc-fr gnome-user-docs",
-    "ru": "libreoffice-help-ru manpages-ru debian-handbook installation-guide-amd64 debian-faq-ru aptitude-doc-ru "
-    "gnome-user-docs fortunes-ru",
+    "en": "python3.11-doc linux-doc-6.1 debian-handbook gnome-user-docs perl-doc rust-doc libreoffice-help-en- "
+    "us manpages manpages-dev aptitude-doc-en installation-guide-amd64 openjdk-17-doc qtbase5-doc-html "
+    "sqlite3-doc debian-policy developers-reference nodejs-doc erlang-doc python-scipy-doc cppreference- "
+    "doc-en-html git-doc gnumeric-doc maxima-doc ghc-doc libboost1.74-doc python-django-doc lilypond-doc- "
+    "html postgresql-doc-15 libstdc++-12-doc octave-doc debian-reference-en",
+    "de": "libreoffice-help-de manpages-de debian-handbook installation-guide-amd64 lilypond-doc-html-de "
+    "debian-faq-de debian-reference-de gnome-user-docs fortunes-de",
+    "fr": "libreoffice-help-fr manpages-fr debian-handbook installation-guide-amd64 lilypond-doc-html-fr "
+    "debian-faq-fr debian-reference-fr aptitude-doc-fr gnome-user-docs",
+    "ru": "libreoffice-help-ru manpages-ru debian-handbook installation-guide-amd64 debian-faq-ru aptitude-doc- "
+    "ru gnome-user-docs fortunes-ru",
     "pl": "libreoffice-help-pl manpages-pl debian-handbook gnome-user-docs fortunes-pl libreoffice-l10n-pl",
-    "cs": "libreoffice-help-cs manpages-cs debian-handbook installation-guide-amd64 aptitude-doc-cs lilypond-doc-html-cs "
-    "gnome-user-docs fortunes-cs libreoffice-l10n-cs speech-dispatcher-doc-cs",
-    "sk": "libreoffice-l10n-sk stellarium-data vlc-l10n gramps lyx-common cinnamon-l10n audacity-data kdevelop-l10n skrooge-common "
-    "gcompris-qt-data libgtk-3-common kile-l10n plasma-desktop-data calligra-data gnome-control-center-data "
-    "konversation-data wesnoth-1.16-data kstars-data digikam-data gimp-data krita-l10n calibre "
-    "vim-runtime inkscape fortunes-cs phpmyadmin kmymoney-common evolution-common kdenlive-data aptitude-common "
-    "freeciv-data gnucash-common tellico-data synaptic apt dpkg aptitude wordpress-l10n mediawiki",
+    "cs": "libreoffice-help-cs manpages-cs debian-handbook installation-guide-amd64 aptitude-doc-cs lilypond- "
+    "doc-html-cs gnome-user-docs fortunes-cs libreoffice-l10n-cs speech-dispatcher-doc-cs",
+    "sk": "libreoffice-l10n-sk stellarium-data vlc-l10n gramps lyx-common cinnamon-l10n audacity-data "
+    "kdevelop-l10n skrooge-common gcompris-qt-data libgtk-3-common kile-l10n plasma-desktop-data "
+    "calligra-data gnome-control-center-data konversation-data wesnoth-1.16-data kstars-data digikam-data "
+    "gimp-data krita-l10n calibre vim-runtime inkscape fortunes-cs phpmyadmin kmymoney-common evolution- "
+    "common kdenlive-data aptitude-common freeciv-data gnucash-common tellico-data synaptic apt dpkg "
+    "aptitude wordpress-l10n mediawiki",
     "xx": "libreoffice-help-om libreoffice-l10n-om",
 }  # xx: Oromo, whose words are spaCy's xx
 WANTED = {"en": 20_500}
@@ -63,9 +64,18 @@ LARGEST_FILE = 5_000_000  # bytes
 FROM_ONE_PACKAGE = 2_000  # so that kinds vary
 NO_LANGUAGE = {"manpages-dev", "manpages"}
 
-LETTERS = {"de": "[äöüßÄÖÜ]", "fr": "[éèàçêôûîù]", "ru": "[а-яё]", "pl": "[ąćęłńóśżź]", "cs": "[ěšřžčýáíéůú]", "sk": "[šžčýáíéľťňôäú]"}
+LETTERS = {
+    "de": "[äöüßÄÖÜ]",
+    "fr": "[éèàçêôûîù]",
+    "ru": "[а-яё]",
+    "pl": "[ąćęłńóśżź]",
+    "cs": "[ěšřžčýáíéůú]",
+    "sk": "[šžčýáíéľťňôäú]",
+}
 OWN_LETTERS = {language: re.compile(letters) for language, letters in LETTERS.items()}
-BLOCKS = r"p|div|li|h\d|tr|dt|dd|table|ul|ol|dl|pre|br|hr|blockquote|section|article|note|steps|item|title|caption|option"
+BLOCKS = (
+    r"p|div|li|h\d|tr|dt|dd|table|ul|ol|dl|pre|br|hr|blockquote|section|article|note|steps|item|title|caption|option"
+)
 LANGUAGE = re.compile(
     r"[/._-](ar|bg|ca|cs|da|de|el|en|eo|es|et|eu|fa|fi|fr|gl|he|hi|hr|hu|id|it|ja|ko|lt|lv|nb|nl|om|pl|pt|ro|ru|sk|sl|sr"
     r"|sv|th|tr|uk|vi|zh|C)(?:[_-][A-Z]{2})?(?:[@.][\w-]+)?(?=[/.])"
@@ -128,13 +138,16 @@ def fetched(folder: Path, package: str) -> Path:
 def documents(deb: Path, language: str, most: int) -> dict[str, str]:
     """Up to `most` of the package's documents in a language, chosen by hash. Equal texts are kept once."""
     folder, raw = FOLDER.get(language, language), []
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./").removesuffix(".gz")
-                if member.isfile() and member.size < LARGEST_FILE and kind_of(name) and in_language(name, folder):
-                    data = archive.extractfile(member).read()  # type: ignore[union-attr]
-                    raw.append((name, gzip.decompress(data) if member.name.endswith(".gz") else data))
+    unpack = ["dpkg-deb", "--fsys-tarfile", deb]
+    with (
+        subprocess.Popen(unpack, stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+    ):
+        for member in archive:
+            name = member.name.removeprefix("./").removesuffix(".gz")
+            if member.isfile() and member.size < LARGEST_FILE and kind_of(name) and in_language(name, folder):
+                data = archive.extractfile(member).read()  # type: ignore[union-attr]
+                raw.append((name, gzip.decompress(data) if member.name.endswith(".gz") else data))
     seen, found = set(), {}
     for name, data in sorted(raw, key=lambda pair: by_hash((pair[0], ""))):
         for part, text in texts_of(kind_of(name), data):
@@ -152,8 +165,19 @@ def kind_of(name: str) -> str:
     if re.search(r"copyright$|changelog|\.svg|/source/|_sources/|/src/|NEWS", name):
         return ""
     suffix = name.rpartition(".")[2].lower()
-    kinds = {"html": "html", "htm": "html", "utf8": "html", "page": "html", "xml": "", "mo": "mo", "qm": "qm",
-             "txt": "text", "rst": "text", "md": "text", "pod": "text"}  # fmt: skip
+    kinds = {
+        "html": "html",
+        "htm": "html",
+        "utf8": "html",
+        "page": "html",
+        "xml": "",
+        "mo": "mo",
+        "qm": "qm",
+        "txt": "text",
+        "rst": "text",
+        "md": "text",
+        "pod": "text",
+    }
     if re.search(r"/fortunes/", name) and "." not in name.rpartition("/")[2]:
         return "fortunes"
     if re.search(r"/i18n/.*\.json$", name):
@@ -278,7 +302,7 @@ def cut(name: str, text: str, most: int) -> Iterator[tuple[str, str]]:
                 number += 1
             piece = ""
         piece += line
-    if SMALLEST <= len(piece.strip()) and len(piece) <= 2 * most:
+    if len(piece.strip()) >= SMALLEST and len(piece) <= 2 * most:
         yield f"{name}@{number}", piece.strip("\n")
 
 
@@ -287,7 +311,9 @@ def main() -> None:
     for language in sys.argv[2:] or [*PACKAGES, "mutated"]:
         path = build_mutated(cache) if language == "mutated" else build_corpus(cache, language)
         sizes = sorted(map(len, pq.read_table(path)["text"].to_pylist()))
-        print(f"{path}: {len(sizes):,} documents, median {sizes[len(sizes) // 2]:,} characters, {sum(sizes) / 1e6:.1f} M")
+        print(
+            f"{path}: {len(sizes):,} documents, median {sizes[len(sizes) // 2]:,} characters, {sum(sizes) / 1e6:.1f} M"
+        )
 
 
 if __name__ == "__main__":

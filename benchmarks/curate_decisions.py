@@ -69,10 +69,15 @@ def theirs(peer: str, configs: Path, source: Path, out: Path) -> pa.Table:
     script = Path(__file__).parent / "curate_peers.py"
     command = [peer, script, "decisions", source.stem, source, out, "--configs", configs]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return pq.read_table(out)
+    found, rows = pq.read_table(out), pq.read_metadata(source).num_rows
+    if found.num_rows != rows:
+        raise SystemExit(f"{out}: decisions on {found.num_rows:,} documents, {source} has {rows:,}; remove the folder")
+    return found
 
 
-def compared(corpus: str, table: pa.Table, decisions: pa.Table, words: str = "spacy") -> Iterator[tuple[str, int, list[Difference]]]:
+def compared(
+    corpus: str, table: pa.Table, decisions: pa.Table, words: str = "spacy"
+) -> Iterator[tuple[str, int, list[Difference]]]:
     """For each filter and sequence: its name, how many documents were compared, and the differences.
 
     `decisions` may have a part of the corpus only: documents are matched by id.
@@ -94,7 +99,9 @@ def compared(corpus: str, table: pa.Table, decisions: pa.Table, words: str = "sp
         yield name, count, differences
 
 
-def _differences(corpus: str, language: str, name: str, ids: list[str], judged: pa.Table, expected: pa.Table) -> list[Difference]:
+def _differences(
+    corpus: str, language: str, name: str, ids: list[str], judged: pa.Table, expected: pa.Table
+) -> list[Difference]:
     reasons = judged["reason"].cast(pa.string()).to_pylist()
     wanted = [None] * len(ids) if name in SYMBOLS else expected[name].to_pylist()
     rewrites = f"{name}_text" in expected.column_names and "text" in judged.column_names
@@ -105,7 +112,10 @@ def _differences(corpus: str, language: str, name: str, ids: list[str], judged: 
         if ours != their:
             found.append(Difference(corpus, document, language, name, str(ours), str(their)))
         elif their is None and text != their_text:
-            at = next((i for i, (a, b) in enumerate(zip(text, their_text)) if a != b), min(len(text), len(their_text)))
+            at = next(
+                (i for i, (a, b) in enumerate(zip(text, their_text, strict=False)) if a != b),
+                min(len(text), len(their_text)),
+            )
             left, right = (repr(t[max(0, at - 20) : at + 20]) for t in (text, their_text))
             found.append(Difference(corpus, document, language, name, f"text {left} at {at}", f"text {right}"))
     return found

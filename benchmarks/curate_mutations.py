@@ -5,20 +5,145 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-PHRASES = ["lorem ipsum", "Lorem Ipsum dolor", "javascript", "Enable JavaScript now", "terms of use", "Privacy Policy",
-           "cookie policy", "this site uses cookies", "use of cookies", "use cookies", "{", "}", "[1]", "[edit]",
-           "[citation needed]", "[]", "[12345]", "...", "…", "#", "##", "http://example.org/a?b=c&d=e#f", "me@example.org",
-           "IS_ALPHA", "U.S.A.", "e.g.", "i.e.", "can't", "don't", "o'clock", "it's", "I'm", "Mr.", "p.m.", "10km",
-           "$5.00", "€7,50", "1,000.5", "3.14", "100%", "C++", ":-)", "¯\\_(ツ)_/¯", "naïve", "日本語のテキスト。", "हिन्दी।",
-           "ภาษาไทย", "العربية؟", "ñ", "İstanbul", "ẞtraße", "ǅ", "ﬁ", "e\u0301", "\u200b", "\ufeff", "\u00ad", "👍🏽", "👨‍👩‍👧", "🇸🇰",
-           "stinkword", "Stinkword", "smelly phrase", "a.b", "x" * 1001, "--", "—", "«»", "''", '""', "''", "“quoted”",
-           "!?", "?!", "!", "?", "。", ".\"", ".)", "|", "| | |", "•", "· ", "- ", "* "]  # fmt: skip
-BREAKS = ["\n", "\n\n", "\n\n\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\u2028", "\u2029", " \n", "\n ",
-          "\t\n", "\n\u00a0\n"]  # fmt: skip
+PHRASES = [
+    "lorem ipsum",
+    "Lorem Ipsum dolor",
+    "javascript",
+    "Enable JavaScript now",
+    "terms of use",
+    "Privacy Policy",
+    "cookie policy",
+    "this site uses cookies",
+    "use of cookies",
+    "use cookies",
+    "{",
+    "}",
+    "[1]",
+    "[edit]",
+    "[citation needed]",
+    "[]",
+    "[12345]",
+    "...",
+    "…",
+    "#",
+    "##",
+    "http://example.org/a?b=c&d=e#f",
+    "me@example.org",
+    "IS_ALPHA",
+    "U.S.A.",
+    "e.g.",
+    "i.e.",
+    "can't",
+    "don't",
+    "o'clock",
+    "it's",
+    "I'm",
+    "Mr.",
+    "p.m.",
+    "10km",
+    "$5.00",
+    "€7,50",
+    "1,000.5",
+    "3.14",
+    "100%",
+    "C++",
+    ":-)",
+    "¯\\_(ツ)_/¯",
+    "naïve",
+    "日本語のテキスト。",
+    "हिन्दी।",
+    "ภาษาไทย",
+    "العربية؟",
+    "ñ",
+    "İstanbul",
+    "ẞtraße",
+    "ǅ",
+    "ﬁ",
+    "e\u0301",
+    "\u200b",
+    "\ufeff",
+    "\u00ad",
+    "👍🏽",
+    "👨‍👩‍👧",
+    "🇸🇰",
+    "stinkword",
+    "Stinkword",
+    "smelly phrase",
+    "a.b",
+    "x" * 1001,
+    "--",
+    "—",
+    "«»",
+    "''",
+    '""',
+    "''",
+    "“quoted”",
+    "!?",
+    "?!",
+    "!",
+    "?",
+    "。",
+    '."',
+    ".)",
+    "|",
+    "| | |",
+    "•",
+    "· ",
+    "- ",
+    "* ",
+]
+BREAKS = [
+    "\n",
+    "\n\n",
+    "\n\n\n",
+    "\r\n",
+    "\r",
+    "\v",
+    "\f",
+    "\x1c",
+    "\x1d",
+    "\x1e",
+    "\x1f",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    " \n",
+    "\n ",
+    "\t\n",
+    "\n\u00a0\n",
+]
 BLANKS = [" ", "  ", "   ", "\t", "\u00a0", "\u2003", "\u3000", "\u200b", "\x00", "\x1f", "\x0b"]
-ODD = [".", "...", "…", "\n", "", " ", "\n\n\n", "\x00", "a", "{", "•", "…\n" * 20, "\u2028" * 5, "\u00a0", "\x1c\x1d", "word " * 60,
-       "the of " * 40, "🙂" * 120, "🙂 " * 80, "# " * 70, "1 2 3 " * 40, "a\n" * 80, "- item\n" * 40, "The end.\n" * 30, "-" * 500, "." * 400,
-       "|\n" * 30, "| a |\n|---|\n" * 20, "x" * 1200]  # fmt: skip
+ODD = [
+    ".",
+    "...",
+    "…",
+    "\n",
+    "",
+    " ",
+    "\n\n\n",
+    "\x00",
+    "a",
+    "{",
+    "•",
+    "…\n" * 20,
+    "\u2028" * 5,
+    "\u00a0",
+    "\x1c\x1d",
+    "word " * 60,
+    "the of " * 40,
+    "🙂" * 120,
+    "🙂 " * 80,
+    "# " * 70,
+    "1 2 3 " * 40,
+    "a\n" * 80,
+    "- item\n" * 40,
+    "The end.\n" * 30,
+    "-" * 500,
+    "." * 400,
+    "|\n" * 30,
+    "| a |\n|---|\n" * 20,
+    "x" * 1200,
+]
 
 Mutation = Callable[[str, random.Random], str]
 
@@ -110,9 +235,11 @@ def end_with(parts: list[str], draw: random.Random) -> None:
 
 def short_lines(text: str, draw: random.Random) -> str:
     width, share = draw.choice((20, 28, 31, 40)), draw.random()
-    return "".join(
-        c if c != " " or i % width or draw.random() > share else "\n" for i, c in enumerate(text)
-    ) if draw.random() < 0.5 else "\n".join(text[i : i + width] for i in range(0, len(text), width))  # fmt: skip
+    return (
+        "".join(c if c != " " or i % width or draw.random() > share else "\n" for i, c in enumerate(text))
+        if draw.random() < 0.5
+        else "\n".join(text[i : i + width] for i in range(0, len(text), width))
+    )
 
 
 def other_breaks(text: str, draw: random.Random) -> str:
@@ -133,8 +260,16 @@ def pad_ends(text: str, draw: random.Random) -> str:
 def odd_characters(text: str, draw: random.Random) -> str:
     chars = list(text)
     for _ in range(draw.choice((1, 3, 10, 40))):
-        code = draw.choice((draw.randrange(0x20), draw.randrange(0x20, 0x250), draw.randrange(0x250, 0xD7FF), draw.randrange(0x2000, 0x2070),
-                            draw.randrange(0x1F300, 0x1FAFF), draw.randrange(0xE000, 0x110000)))  # fmt: skip
+        code = draw.choice(
+            (
+                draw.randrange(0x20),
+                draw.randrange(0x20, 0x250),
+                draw.randrange(0x250, 0xD7FF),
+                draw.randrange(0x2000, 0x2070),
+                draw.randrange(0x1F300, 0x1FAFF),
+                draw.randrange(0xE000, 0x110000),
+            )
+        )
         chars.insert(draw.randrange(len(chars) + 1), chr(code))
     return "".join(chars)
 
@@ -160,7 +295,10 @@ def change_lengths(parts: list[str], draw: random.Random) -> None:
 
 
 def join_words(text: str, draw: random.Random) -> str:
-    mark, share = draw.choice(("", "-", "/", "_", ".", ",", "'", "’", "&", ":", "…", "–")), draw.choice((0.05, 0.3, 0.8))
+    mark, share = (
+        draw.choice(("", "-", "/", "_", ".", ",", "'", "’", "&", ":", "…", "–")),
+        draw.choice((0.05, 0.3, 0.8)),
+    )
     return "".join(mark if c == " " and draw.random() < share else c for c in text)
 
 
@@ -172,12 +310,27 @@ def sentences(text: str, draw: random.Random) -> str:
 def table(text: str, draw: random.Random) -> str:
     lines = text.split("\n")
     for _ in range(draw.choice((1, 3, 8))):
-        lines.insert(draw.randrange(len(lines) + 1), draw.choice(("|", "| |", "|||", " | ", "---", "***", "|-|", "• •", "«", "\u00a0|")))
+        lines.insert(
+            draw.randrange(len(lines) + 1),
+            draw.choice(("|", "| |", "|||", " | ", "---", "***", "|-|", "• •", "«", "\u00a0|")),
+        )
     return "\n".join(lines)
 
 
 MUTATIONS: list[Mutation] = [
     *map(lines_of, (double_some, double_run, drop_some, cut_inside, add_phrases, begin_with, end_with, end_with)),
-    *map(words_of, (double_some, double_run, double_run, drop_some, cut_inside, add_phrases, flood, numbers, change_lengths)),
-    short_lines, other_breaks, other_blanks, pad_ends, odd_characters, turn_case, paragraphs, join_words, sentences, table,
-]  # fmt: skip
+    *map(
+        words_of,
+        (double_some, double_run, double_run, drop_some, cut_inside, add_phrases, flood, numbers, change_lengths),
+    ),
+    short_lines,
+    other_breaks,
+    other_blanks,
+    pad_ends,
+    odd_characters,
+    turn_case,
+    paragraphs,
+    join_words,
+    sentences,
+    table,
+]

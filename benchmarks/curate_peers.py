@@ -1,6 +1,6 @@
 """datatrove's decisions and speed; runs in datatrove's environment, where smolfast isn't.
 
-    PEER/python benchmarks/curate_peers.py decisions LANGUAGE IN.parquet OUT --configs FOLDER [--piece 2000]
+    PEER/python benchmarks/curate_peers.py decisions LANGUAGE IN.parquet OUT --configs FOLDER [--piece 500]
     PEER/python benchmarks/curate_peers.py speed RULES LANGUAGE IN.parquet [--configs FOLDER]
 
 `decisions` writes OUT/NNNN.parquet. For each document: what each filter alone says (null: kept), what it rewrites, and
@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -25,13 +24,47 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BAD_WORDS = ["stinkword", "smelly phrase", "a.b", "c++", "deprecated", "obsolete", "veraltet", "obsolète", "устарел", "przestarza\u0142e",
-             "zastaral\u00fd", "\u00e4", "x*", "warning", "(c)", "na\u00efve"]  # fmt: skip
+BAD_WORDS = [
+    "stinkword",
+    "smelly phrase",
+    "a.b",
+    "c++",
+    "deprecated",
+    "obsolete",
+    "veraltet",
+    "obsolète",
+    "устарел",
+    "przestarza\u0142e",
+    "zastaral\u00fd",
+    "\u00e4",
+    "x*",
+    "warning",
+    "(c)",
+    "na\u00efve",
+]
 BREAKS_LONG_ZONES = "IS_ALPHA"  # spaCy raises where it meets this word a second time in a zone
-CODES = {"en": "en", "de": "deu_Latn", "fr": "fra_Latn", "ru": "rus_Cyrl", "pl": "pol_Latn", "cs": "ces_Latn", "sk": "slk_Latn",
-         "xx": "gaz_Latn"}  # fmt: skip
-ALONE = ["gopher_repetition", "gopher_quality", "c4", "c4_any_end", "c4_paragraphs", "c4_bad_words", "fineweb_quality",
-         "fineweb2_gopher_repetition", "fineweb2_fineweb_quality", "fineweb2_gopher_quality"]  # fmt: skip
+CODES = {
+    "en": "en",
+    "de": "deu_Latn",
+    "fr": "fra_Latn",
+    "ru": "rus_Cyrl",
+    "pl": "pol_Latn",
+    "cs": "ces_Latn",
+    "sk": "slk_Latn",
+    "xx": "gaz_Latn",
+}
+ALONE = [
+    "gopher_repetition",
+    "gopher_quality",
+    "c4",
+    "c4_any_end",
+    "c4_paragraphs",
+    "c4_bad_words",
+    "fineweb_quality",
+    "fineweb2_gopher_repetition",
+    "fineweb2_fineweb_quality",
+    "fineweb2_gopher_quality",
+]
 TEXTS = ["c4_text", "c4_any_end_text", "symbol_lines_text", "symbol_lines_all_text", "fineweb_text", "fineweb2_text"]
 COLUMNS = [*ALONE, "fineweb", "fineweb_filter", "fineweb2", "fineweb2_filter", *TEXTS]
 
@@ -57,23 +90,35 @@ def filters(language: str, configs: Path | None) -> dict[str, Any]:
         "symbol_lines_all": SymbolLinesFormatter(),
     }
     made["c4_bad_words"]._get_badwords("en")
-    os.unlink(file.name)
+    Path(file.name).unlink()
     if configs is not None and (configs / f"{code}.yml").exists():
         import yaml
 
         config = yaml.safe_load((configs / f"{code}.yml").read_text("utf-8"))
         made["fineweb2_gopher_repetition"] = GopherRepetitionFilter(
-            language=code, dup_para_frac=0, dup_line_char_frac=0, dup_para_char_frac=0, dup_line_frac=config["dup_line_frac"],
-            top_n_grams=config["top_n_grams"], dup_n_grams=config["dup_n_grams"],
-        )  # fmt: skip
+            language=code,
+            dup_para_frac=0,
+            dup_line_char_frac=0,
+            dup_para_char_frac=0,
+            dup_line_frac=config["dup_line_frac"],
+            top_n_grams=config["top_n_grams"],
+            dup_n_grams=config["dup_n_grams"],
+        )
         made["fineweb2_fineweb_quality"] = FineWebQualityFilter(
-            language=code, short_line_thr=999, char_duplicates_ratio=0.1, line_punct_thr=config["line_punct_thr"],
+            language=code,
+            short_line_thr=999,
+            char_duplicates_ratio=0.1,
+            line_punct_thr=config["line_punct_thr"],
             new_line_ratio=config["new_line_ratio"],
-        )  # fmt: skip
+        )
         made["fineweb2_gopher_quality"] = GopherQualityFilter(
-            language=code, max_avg_word_length=config["max_avg_word_length"], min_avg_word_length=config["min_avg_word_length"],
-            stop_words=config["stopwords"], max_non_alpha_words_ratio=config["max_non_alpha_words_ratio"], min_stop_words=2,
-        )  # fmt: skip
+            language=code,
+            max_avg_word_length=config["max_avg_word_length"],
+            min_avg_word_length=config["min_avg_word_length"],
+            stop_words=config["stopwords"],
+            max_non_alpha_words_ratio=config["max_non_alpha_words_ratio"],
+            min_stop_words=2,
+        )
     return made
 
 
@@ -220,7 +265,9 @@ def decisions(language: str, source: Path, out: Path, configs: Path | None, piec
             split_into_parts.cache_clear()
         fields = [(name, pa.large_string()) for name in ("id", "language", *COLUMNS)]
         unfinished = path.with_name(f"_{path.name}")
-        pq.write_table(pa.Table.from_pylist(rows, pa.schema([*fields, ("tokens", pa.int64())])), unfinished, compression="zstd")
+        pq.write_table(
+            pa.Table.from_pylist(rows, pa.schema([*fields, ("tokens", pa.int64())])), unfinished, compression="zstd"
+        )
         unfinished.rename(path)
         size = sum(map(len, texts))
         seconds = time.process_time() - began
@@ -264,7 +311,7 @@ def main() -> None:
     parser.add_argument("job", choices=["decisions", "speed"])
     parser.add_argument("arguments", nargs="+")
     parser.add_argument("--configs", type=Path)
-    parser.add_argument("--piece", type=int, default=2_000)
+    parser.add_argument("--piece", type=int, default=500)
     options = parser.parse_args()
     if options.job == "decisions":
         language, source, out = options.arguments

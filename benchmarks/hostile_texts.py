@@ -1,4 +1,4 @@
-"""Texts that ask the filters for the most work per byte: functions of ordinary text; the caller cuts or repeats them."""
+"""Texts that ask the filters for the most work per byte: functions of ordinary text, to be cut or repeated."""
 
 from __future__ import annotations
 

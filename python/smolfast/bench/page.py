@@ -17,6 +17,7 @@ _COLOURS = {"ours": 0, "peer": 4}
 _TITLES = {
     "text": "Text",
     "dedup": "Deduplication",
+    "curate": "Curation",
     "attention": "Attention",
     "loss": "Multi-token loss",
     "optim": "Muon",

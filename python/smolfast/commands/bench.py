@@ -19,8 +19,8 @@ from smolfast.bench.results import Results, read_results, write_results
 from smolfast.commands.parsers import command, output_path
 from smolfast.errors import SmolfastError
 
-PARTS = ("text", "dedup", "attention", "loss", "optim")
-_DOWNLOADS = ("text", "dedup")
+PARTS = ("text", "dedup", "curate", "attention", "loss", "optim")
+_DOWNLOADS = ("text", "dedup", "curate")
 _NEEDS_TORCH = ("attention", "loss", "optim")
 EXIT_REGRESSED = 3
 
