@@ -20,6 +20,7 @@ import pytest
 
 pytest.importorskip("pytest_benchmark", reason="pip install 'smolfast[bench]'")
 sys.path.insert(0, str(Path(__file__).parent))
+import bench_curate
 import bench_text
 import pyarrow as pa
 
@@ -32,6 +33,13 @@ def text() -> Iterator[Any]:
             run = functools.partial(contender, strings, raw, column)
             yield pytest.param(f"{job}, {group}", run, id=f"{job}-{group}-{name}")
         yield pytest.param(f"{job}, {group}", bench_text.memcpy(raw), id=f"{job}-{group}-memcpy")
+
+
+def curation() -> Iterator[Any]:
+    column = pa.array(bench_text.offline_documents(0.05)["ascii"][:50], pa.large_string())
+    for name in (bench_curate.OURS, bench_curate.SIGNALS, bench_curate.FLOOR_WORDS, bench_curate.FLOOR_HASH):
+        run = bench_curate.contender(name, column, "fineweb", "en", 1)
+        yield pytest.param("judge, Python's sources", run, id=f"judge-{name}")
 
 
 def training() -> Iterator[Any]:
@@ -64,7 +72,7 @@ def training() -> Iterator[Any]:
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the peers' own, as they are imported
-    CONTENDERS = [*text(), *training()]
+    CONTENDERS = [*text(), *curation(), *training()]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -282,10 +282,11 @@ def test_without_torch_the_rest_is_measured(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (checkout / "bench_dedup.py").write_text(SCRIPT.replace('Results("text"', 'Results("dedup"'))
+    for part in ("dedup", "curate"):
+        (checkout / f"bench_{part}.py").write_text(SCRIPT.replace('Results("text"', f'Results("{part}"'))
     assert main(["bench", "--quiet", "--json", "--benchmarks", str(checkout)]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["parts"] == "text dedup"
+    assert json.loads(said.out)["parts"] == "text dedup curate"
     assert "attention, loss, optim left out: they need torch" in said.err
 
 

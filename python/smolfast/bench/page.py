@@ -20,6 +20,7 @@ _MOST_CURVES = 5
 _TITLES = {
     "text": "Text",
     "dedup": "Deduplication",
+    "curate": "Curation",
     "attention": "Attention",
     "loss": "Multi-token loss",
     "optim": "Muon",

@@ -20,8 +20,8 @@ from smolfast.commands.parsers import command, output_path
 from smolfast.errors import SmolfastError
 from smolfast.machine import install_command
 
-PARTS = ("text", "dedup", "attention", "loss", "optim")
-_DOWNLOADS = ("text", "dedup")
+PARTS = ("text", "dedup", "curate", "attention", "loss", "optim")
+_DOWNLOADS = ("text", "dedup", "curate")
 _NEEDS_TORCH = ("attention", "loss", "optim")
 EXIT_REGRESSED = 3
 
