@@ -1,0 +1,231 @@
+#include "fasttext/features.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "base/prefetch.h"
+
+namespace smolfast::fasttext {
+namespace {
+
+bool continues(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
+}  // namespace
+
+Features::Features(const Model& model)
+    : model_(model),
+      kernels_(&kernels()),
+      bucket_(static_cast<uint32_t>(std::max(1, model.settings.bucket))),
+      cache_(model.input.cols()),
+      sum_(static_cast<std::size_t>(model.input.cols())),
+      word_sum_(sum_.size()),
+      row_(sum_.size()) {}
+
+// Calls word(text) for each until it says false.
+template <typename Word>
+void Features::for_each_word(std::string_view text, const Word& word) {
+  const char* const data = text.data();
+  char copy[64];
+  uint64_t before = 1;  // whether a separator came before
+  std::size_t begin = 0;
+  bool inside = false;
+  for (std::size_t base = 0; base < text.size(); base += 64) {
+    const char* block = data + base;
+    if (text.size() - base < 64) {
+      std::memset(copy, ' ', sizeof copy);
+      std::memcpy(copy, block, text.size() - base);
+      block = copy;
+    }
+    const uint64_t separators = kernels_->separators(block);
+    uint64_t edges = separators ^ (separators << 1 | before);
+    before = separators >> 63;
+    if (inside && edges != 0) {
+      const std::size_t end = base + static_cast<std::size_t>(std::countr_zero(edges));
+      edges &= edges - 1;
+      inside = false;
+      if (!word(text.substr(begin, end - begin))) return;
+    }
+    while (edges != 0) {
+      begin = base + static_cast<std::size_t>(std::countr_zero(edges));
+      edges &= edges - 1;
+      if (edges == 0) {
+        inside = true;
+        break;
+      }
+      const std::size_t end = base + static_cast<std::size_t>(std::countr_zero(edges));
+      edges &= edges - 1;
+      if (!word(text.substr(begin, end - begin))) return;
+    }
+  }
+  if (inside) word(text.substr(begin));
+}
+
+void Features::push_bucket(uint32_t bucket, std::vector<int32_t>& rows) const {
+  const int32_t at = model_.vocabulary.bucket_row(bucket);
+  if (at == Vocabulary::kAbsent) return;
+  const int32_t row = model_.vocabulary.words() + at;
+  model_.input.prefetch_row(row);
+  rows.push_back(row);
+}
+
+// An n-gram's hash grows character by character: from each beginning all lengths in one pass.
+void Features::push_subwords(std::string_view word, std::vector<int32_t>& rows) {
+  const int32_t least = model_.settings.minn;
+  const int32_t most = model_.settings.maxn;
+  marked_.clear();
+  marked_ += '<';
+  marked_ += word;
+  marked_ += '>';
+  const std::size_t size = marked_.size();
+  const char* const at = marked_.data();
+  for (std::size_t begin = 0; begin < size; ++begin) {
+    if (continues(at[begin])) continue;
+    uint32_t hash = kHashStart;
+    std::size_t end = begin;
+    for (int32_t n = 1; n <= most && end < size; ++n) {
+      hash = hash_on(hash, at[end++]);
+      while (end < size && continues(at[end])) hash = hash_on(hash, at[end++]);
+      if (n >= least && !(n == 1 && (begin == 0 || end == size))) push_bucket(bucket_(hash), rows);
+    }
+  }
+}
+
+// Appends a word's rows.
+WordFacts Features::rows_of_word(std::string_view word, std::vector<int32_t>& rows) {
+  const std::size_t before = rows.size();
+  WordFacts facts{hash_of(word), 0, word == kEndOfLine ? WordKind::kEnd : WordKind::kPlain};
+  const int32_t id = model_.vocabulary.find(word, facts.hash);
+  const bool is_label = id == Vocabulary::kAbsent ? word.starts_with(kLabelPrefix) : id >= model_.vocabulary.words();
+  if (is_label && model_.supervised()) {
+    facts.kind = WordKind::kLabel;
+    return facts;
+  }
+  if (id != Vocabulary::kAbsent && !is_label) {
+    model_.input.prefetch_row(id);
+    rows.push_back(id);
+  }
+  if (model_.settings.maxn > 0 && facts.kind != WordKind::kEnd) push_subwords(word, rows);
+  facts.rows = static_cast<int32_t>(rows.size() - before);
+  return facts;
+}
+
+void Features::add_rows(float* sum) {
+  for (const int32_t row : rows_) model_.input.add_row(*kernels_, row, sum, row_.data());
+}
+
+WordFacts Features::sum_word(std::string_view word, float* sum) {
+  rows_.clear();
+  const WordFacts facts = rows_of_word(word, rows_);
+  std::fill_n(sum, sum_.size(), 0.0f);
+  add_rows(sum);
+  return facts;
+}
+
+// The n-grams of words that begin with word `from`.
+void Features::push_word_ngrams(std::size_t from, std::vector<int32_t>& rows) const {
+  auto hash = static_cast<uint64_t>(int64_t{hashes_[from]});
+  const std::size_t end = std::min(hashes_.size(), from + static_cast<std::size_t>(model_.settings.word_ngrams));
+  for (std::size_t i = from + 1; i < end; ++i) {
+    hash = hash_on_word(hash, hashes_[i]);
+    push_bucket(static_cast<uint32_t>(hash % bucket_.divisor()), rows);
+  }
+}
+
+int64_t Features::add_up(std::string_view text) {
+  kernels_ = &kernels();
+  const bool word_ngrams = model_.settings.word_ngrams > 1;
+  const char* const text_end = text.data() + text.size();
+  int64_t rows = 0;
+  bool ended = false;
+  hashes_.clear();
+  std::fill(sum_.begin(), sum_.end(), 0.0f);
+  const auto take = [&](std::string_view word, const char* readable) {
+    WordFacts facts;
+    const float* sum;
+    if (word.size() <= WordCache::kLongestWord) {
+      bool found;
+      const std::size_t entry = cache_.find(WordCache::key_of(word, readable), found);
+      if (!found) cache_.facts(entry) = sum_word(word, cache_.sum(entry));
+      facts = cache_.facts(entry);
+      sum = cache_.sum(entry);
+    } else {
+      facts = sum_word(word, word_sum_.data());
+      sum = word_sum_.data();
+    }
+    if (facts.kind == WordKind::kLabel) return true;
+    kernels_->add(sum_.data(), reinterpret_cast<const char*>(sum), sum_.size());
+    rows += facts.rows;
+    if (word_ngrams) hashes_.push_back(static_cast<int32_t>(facts.hash));
+    ended = facts.kind == WordKind::kEnd;
+    return !ended;
+  };
+  for_each_word(text, [&](std::string_view word) { return take(word, text_end); });
+  if (!ended) take(kEndOfLine, kEndOfLine.data() + kEndOfLine.size());
+  if (word_ngrams) {
+    constexpr std::size_t kAtOnce = 256;  // so many rows are asked for before the first is needed
+    rows_.clear();
+    for (std::size_t i = 0; i < hashes_.size(); ++i) {
+      push_word_ngrams(i, rows_);
+      if (rows_.size() < kAtOnce && i + 1 < hashes_.size()) continue;
+      add_rows(sum_.data());
+      rows += static_cast<int64_t>(rows_.size());
+      rows_.clear();
+    }
+  }
+  return rows;
+}
+
+void Features::rows_of(std::string_view text, std::vector<int32_t>& rows) {
+  hashes_.clear();
+  bool ended = false;
+  const auto take = [&](std::string_view word) {
+    const WordFacts facts = rows_of_word(word, rows);
+    if (facts.kind == WordKind::kLabel) return true;
+    hashes_.push_back(static_cast<int32_t>(facts.hash));
+    ended = facts.kind == WordKind::kEnd;
+    return !ended;
+  };
+  for_each_word(text, take);
+  if (!ended) take(kEndOfLine);
+  if (model_.settings.word_ngrams < 2) return;
+  for (std::size_t i = 0; i < hashes_.size(); ++i) push_word_ngrams(i, rows);
+}
+
+int64_t Features::add_up_in_order(std::string_view text) {
+  kernels_ = &kernels();
+  rows_.clear();
+  rows_of(text, rows_);
+  std::fill(sum_.begin(), sum_.end(), 0.0f);
+  add_rows(sum_.data());
+  return static_cast<int64_t>(rows_.size());
+}
+
+void Features::average_words(std::string_view text) {
+  kernels_ = &kernels();
+  std::fill(sum_.begin(), sum_.end(), 0.0f);
+  int64_t count = 0;
+  for_each_word(text, [&](std::string_view word) {
+    const WordFacts facts = sum_word(word, word_sum_.data());
+    if (facts.rows == 0) return true;
+    const auto share = static_cast<float>(1.0 / facts.rows);
+    float squares = 0;
+    for (float& value : word_sum_) {
+      value *= share;
+      const float square = value * value;
+      squares += square;
+    }
+    const float norm = std::sqrt(squares);
+    if (!(norm > 0)) return true;
+    kernels_->add_scaled(sum_.data(), word_sum_.data(), static_cast<float>(1.0 / norm), sum_.size());
+    ++count;
+    return true;
+  });
+  if (count == 0) return;
+  for (float& value : sum_) value *= static_cast<float>(1.0 / static_cast<double>(count));
+}
+
+}  // namespace smolfast::fasttext

@@ -1,0 +1,52 @@
+// From a text to the rows that fastText averages: words, their n-grams of characters, n-grams of words.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fasttext/model.h"
+#include "fasttext/word_cache.h"
+
+namespace smolfast::fasttext {
+
+class Features {
+ public:
+  explicit Features(const Model& model);
+
+  // Sums the rows of a text into sum(), word by word: the rows of each word, then the words. Returns how many rows.
+  int64_t add_up(std::string_view text);
+  // The same row after row, as fastText does: for where the last bit decides.
+  int64_t add_up_in_order(std::string_view text);
+  // As fastText does for models of words: the mean of the words' vectors, each of length 1, into sum().
+  void average_words(std::string_view text);
+  float* sum() { return sum_.data(); }
+  float* row_scratch() { return row_.data(); }
+
+  // The rows of a text in fastText's order.
+  void rows_of(std::string_view text, std::vector<int32_t>& rows);
+
+ private:
+  template <typename Word>
+  void for_each_word(std::string_view text, const Word& word);
+  WordFacts rows_of_word(std::string_view word, std::vector<int32_t>& rows);
+  WordFacts sum_word(std::string_view word, float* sum);
+  void push_bucket(uint32_t bucket, std::vector<int32_t>& rows) const;
+  void push_subwords(std::string_view word, std::vector<int32_t>& rows);
+  void add_rows(float* sum);
+  void push_word_ngrams(std::size_t from, std::vector<int32_t>& rows) const;
+
+  const Model& model_;
+  const Kernels* kernels_;
+  Modulo bucket_;
+  WordCache cache_;
+  std::vector<float> sum_;
+  std::vector<float> word_sum_;
+  std::vector<float> row_;
+  std::vector<int32_t> rows_;
+  std::vector<int32_t> hashes_;  // of a text's words
+  std::string marked_;           // a word between < and >
+};
+
+}  // namespace smolfast::fasttext
