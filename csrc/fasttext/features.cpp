@@ -64,16 +64,35 @@ void Features::for_each_word(std::string_view text, const Word& word) {
   if (inside) word(text.substr(begin));
 }
 
-void Features::push_bucket(uint32_t bucket, std::vector<int32_t>& rows) const {
-  const int32_t at = model_.vocabulary.bucket_row(bucket);
-  if (at == Vocabulary::kAbsent) return;
-  const int32_t row = model_.vocabulary.words() + at;
-  model_.input.prefetch_row(row);
-  rows.push_back(row);
+// Appends the rows of the first `count` of buckets_. Whether a pruned model has one is as good as random, so nothing
+// branches on it.
+void Features::push_buckets(std::size_t count, std::vector<int32_t>& rows) {
+  const Vocabulary& vocabulary = model_.vocabulary;
+  const std::size_t before = rows.size();
+  if (!vocabulary.pruned()) {
+    rows.resize(before + count);
+    for (std::size_t i = 0; i < count; ++i) rows[before + i] = vocabulary.words() + static_cast<int32_t>(buckets_[i]);
+    return;
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const uint32_t bucket = buckets_[i];
+    buckets_[kept] = bucket;
+    kept += vocabulary.keeps(bucket);
+  }
+  rows.resize(before + kept);
+  for (std::size_t i = 0; i < kept; ++i) rows[before + i] = vocabulary.words() + vocabulary.kept_row(buckets_[i]);
+}
+
+// Rows of fp32 are far apart in large files: they are asked for before the first is added.
+void Features::prefetch_rows(const std::vector<int32_t>& rows, std::size_t from) const {
+  if (model_.input.quantised()) return;
+  for (std::size_t i = from; i < rows.size(); ++i) model_.input.prefetch_row(rows[i]);
 }
 
 // An n-gram's hash grows character by character: from each beginning all lengths in one pass.
 void Features::push_subwords(std::string_view word, std::vector<int32_t>& rows) {
+  constexpr std::size_t kAtOnce = 64;  // beginnings
   const int32_t least = model_.settings.minn;
   const int32_t most = model_.settings.maxn;
   marked_.clear();
@@ -82,15 +101,22 @@ void Features::push_subwords(std::string_view word, std::vector<int32_t>& rows) 
   marked_ += '>';
   const std::size_t size = marked_.size();
   const char* const at = marked_.data();
-  for (std::size_t begin = 0; begin < size; ++begin) {
-    if (continues(at[begin])) continue;
-    uint32_t hash = kHashStart;
-    std::size_t end = begin;
-    for (int32_t n = 1; n <= most && end < size; ++n) {
-      hash = hash_on(hash, at[end++]);
-      while (end < size && continues(at[end])) hash = hash_on(hash, at[end++]);
-      if (n >= least && !(n == 1 && (begin == 0 || end == size))) push_bucket(bucket_(hash), rows);
+  buckets_.resize(kAtOnce * static_cast<std::size_t>(most));
+  uint32_t* const buckets = buckets_.data();
+  const Modulo modulo = bucket_;
+  for (std::size_t first = 0; first < size; first += kAtOnce) {
+    std::size_t count = 0;
+    for (std::size_t begin = first; begin < std::min(size, first + kAtOnce); ++begin) {
+      if (continues(at[begin])) continue;
+      uint32_t hash = kHashStart;
+      std::size_t end = begin;
+      for (int32_t n = 1; n <= most && end < size; ++n) {
+        hash = hash_on(hash, at[end++]);
+        while (end < size && continues(at[end])) hash = hash_on(hash, at[end++]);
+        if (n >= least && !(n == 1 && (begin == 0 || end == size))) buckets[count++] = modulo(hash);
+      }
     }
+    push_buckets(count, rows);
   }
 }
 
@@ -105,16 +131,16 @@ WordFacts Features::rows_of_word(std::string_view word, std::vector<int32_t>& ro
     return facts;
   }
   if (id != Vocabulary::kAbsent && !is_label) {
-    model_.input.prefetch_row(id);
     rows.push_back(id);
   }
   if (model_.settings.maxn > 0 && facts.kind != WordKind::kEnd) push_subwords(word, rows);
+  prefetch_rows(rows, before);
   facts.rows = static_cast<int32_t>(rows.size() - before);
   return facts;
 }
 
 void Features::add_rows(float* sum) {
-  for (const int32_t row : rows_) model_.input.add_row(*kernels_, row, sum, row_.data());
+  model_.input.add_rows(*kernels_, rows_.data(), rows_.size(), sum, row_.data());
 }
 
 WordFacts Features::sum_word(std::string_view word, float* sum) {
@@ -126,13 +152,18 @@ WordFacts Features::sum_word(std::string_view word, float* sum) {
 }
 
 // The n-grams of words that begin with word `from`.
-void Features::push_word_ngrams(std::size_t from, std::vector<int32_t>& rows) const {
+void Features::push_word_ngrams(std::size_t from, std::vector<int32_t>& rows) {
   auto hash = static_cast<uint64_t>(int64_t{hashes_[from]});
   const std::size_t end = std::min(hashes_.size(), from + static_cast<std::size_t>(model_.settings.word_ngrams));
+  buckets_.resize(end - from);
+  std::size_t count = 0;
   for (std::size_t i = from + 1; i < end; ++i) {
     hash = hash_on_word(hash, hashes_[i]);
-    push_bucket(static_cast<uint32_t>(hash % bucket_.divisor()), rows);
+    buckets_[count++] = static_cast<uint32_t>(hash % bucket_.divisor());
   }
+  const std::size_t before = rows.size();
+  push_buckets(count, rows);
+  prefetch_rows(rows, before);
 }
 
 int64_t Features::add_up(std::string_view text) {
@@ -143,19 +174,7 @@ int64_t Features::add_up(std::string_view text) {
   bool ended = false;
   hashes_.clear();
   std::fill(sum_.begin(), sum_.end(), 0.0f);
-  const auto take = [&](std::string_view word, const char* readable) {
-    WordFacts facts;
-    const float* sum;
-    if (word.size() <= WordCache::kLongestWord) {
-      bool found;
-      const std::size_t entry = cache_.find(WordCache::key_of(word, readable), found);
-      if (!found) cache_.facts(entry) = sum_word(word, cache_.sum(entry));
-      facts = cache_.facts(entry);
-      sum = cache_.sum(entry);
-    } else {
-      facts = sum_word(word, word_sum_.data());
-      sum = word_sum_.data();
-    }
+  const auto add = [&](const WordFacts& facts, const float* sum) {
     if (facts.kind == WordKind::kLabel) return true;
     kernels_->add(sum_.data(), reinterpret_cast<const char*>(sum), sum_.size());
     rows += facts.rows;
@@ -163,8 +182,45 @@ int64_t Features::add_up(std::string_view text) {
     ended = facts.kind == WordKind::kEnd;
     return !ended;
   };
+  // Words wait here while the cache's memory for them is on its way.
+  struct Waiting {
+    std::string_view word;
+    WordCache::Key key;
+    uint64_t hash;
+  };
+  constexpr std::size_t kMostWaiting = 16;
+  Waiting waiting[kMostWaiting];
+  std::size_t count = 0;
+  const auto finish = [&] {
+    for (std::size_t i = 0; i < count; ++i) {
+      const Waiting& next = waiting[i];
+      bool more;
+      if (next.word.size() > WordCache::kLongestWord) {
+        const WordFacts facts = sum_word(next.word, word_sum_.data());
+        more = add(facts, word_sum_.data());
+      } else {
+        bool found;
+        WordCache::Entry& entry = cache_.find(next.key, next.hash, found);
+        if (!found) entry.facts = sum_word(next.word, cache_.sum(entry));
+        more = add(entry.facts, cache_.sum(entry));
+      }
+      if (!more) return false;
+    }
+    count = 0;
+    return true;
+  };
+  const auto take = [&](std::string_view word, const char* readable) {
+    Waiting& next = waiting[count++];
+    next.word = word;
+    if (word.size() <= WordCache::kLongestWord) {
+      next.key = WordCache::key_of(word, readable);
+      next.hash = WordCache::hash_of(next.key);
+      cache_.prefetch_entry(next.hash);
+    }
+    return count < kMostWaiting || finish();
+  };
   for_each_word(text, [&](std::string_view word) { return take(word, text_end); });
-  if (!ended) take(kEndOfLine, kEndOfLine.data() + kEndOfLine.size());
+  if (!ended && take(kEndOfLine, kEndOfLine.data() + kEndOfLine.size())) finish();
   if (word_ngrams) {
     constexpr std::size_t kAtOnce = 256;  // so many rows are asked for before the first is needed
     rows_.clear();

@@ -32,10 +32,11 @@ class Features {
   void for_each_word(std::string_view text, const Word& word);
   WordFacts rows_of_word(std::string_view word, std::vector<int32_t>& rows);
   WordFacts sum_word(std::string_view word, float* sum);
-  void push_bucket(uint32_t bucket, std::vector<int32_t>& rows) const;
+  void push_buckets(std::size_t count, std::vector<int32_t>& rows);
+  void prefetch_rows(const std::vector<int32_t>& rows, std::size_t from) const;
   void push_subwords(std::string_view word, std::vector<int32_t>& rows);
   void add_rows(float* sum);
-  void push_word_ngrams(std::size_t from, std::vector<int32_t>& rows) const;
+  void push_word_ngrams(std::size_t from, std::vector<int32_t>& rows);
 
   const Model& model_;
   const Kernels* kernels_;
@@ -45,6 +46,7 @@ class Features {
   std::vector<float> word_sum_;
   std::vector<float> row_;
   std::vector<int32_t> rows_;
+  std::vector<uint32_t> buckets_;  // n-grams whose rows are yet to be found
   std::vector<int32_t> hashes_;  // of a text's words
   std::string marked_;           // a word between < and >
 };

@@ -21,13 +21,8 @@ class Matrix {
   int64_t cols() const { return cols_; }
   bool quantised() const { return codes_ != nullptr; }
 
-  // sum += row. `scratch` has room for a row.
-  void add_row(const Kernels& k, int64_t row, float* sum, float* scratch) const {
-    const auto size = static_cast<std::size_t>(cols_);
-    if (!quantised()) return k.add(sum, values_ + row * cols_ * 4, size);
-    decode(row, scratch);
-    k.add_scaled(sum, scratch, norm(row), size);
-  }
+  // sum += each of the rows, in order. `scratch` has room for a row.
+  void add_rows(const Kernels& k, const int32_t* rows, std::size_t count, float* sum, float* scratch) const;
   // row · vector
   float dot(const Kernels& k, int64_t row, const float* vector, float* scratch) const {
     const auto size = static_cast<std::size_t>(cols_);

@@ -60,7 +60,7 @@ void Model::read(std::string_view bytes) {
   }
   settings = read_settings(reader);
   if (version == 11 && supervised()) settings.maxn = 0;  // those models had no n-grams of characters
-  vocabulary = Vocabulary::read(reader);
+  vocabulary = Vocabulary::read(reader, settings.bucket);
   const bool quantised = reader.flag("whether the input is quantised");
   input = Matrix::read(reader, quantised, "the input matrix");
   const bool output_quantised = reader.flag("whether the output is quantised");

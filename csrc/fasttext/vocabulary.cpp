@@ -9,7 +9,7 @@
 
 namespace smolfast::fasttext {
 
-Vocabulary Vocabulary::read(Reader& reader) {
+Vocabulary Vocabulary::read(Reader& reader, int32_t buckets) {
   Vocabulary read;
   const int32_t size = reader.number<int32_t>("the vocabulary's size");
   read.words_ = reader.number<int32_t>("the number of words");
@@ -34,13 +34,8 @@ Vocabulary Vocabulary::read(Reader& reader) {
     }
   }
   read.index_entries();
-  if (read.kept_ > 0) {
-    const char* const pairs = reader.take(8, read.kept_, "the kept n-grams");
-    read.index_kept(pairs);
-    if (read.last_kept_row_ < 0) reader.fail("a kept n-gram has a negative row");
-  } else if (read.kept_ == 0) {
-    read.filter_.assign(1, 0);
-    read.filter_mask_ = 63;
+  if (read.kept_ >= 0) {
+    read.index_kept(reader, buckets);
   } else {
     read.kept_ = -1;
   }
@@ -61,27 +56,38 @@ void Vocabulary::index_entries() {
   }
 }
 
-void Vocabulary::index_kept(const char* pairs) {
-  const auto count = static_cast<std::size_t>(kept_);
-  const std::size_t room = std::bit_ceil(count * 2 + 2);
-  kept_rows_.assign(room, {0, kAbsent});
-  kept_mask_ = room - 1;
-  const std::size_t bits = std::clamp(std::bit_ceil(count * 16), std::size_t{64}, std::size_t{1} << 24);
-  filter_.assign(bits / 64, 0);
-  filter_mask_ = static_cast<uint32_t>(bits - 1);
-  for (std::size_t i = 0; i < count; ++i) {
-    Kept kept;
-    std::memcpy(&kept, pairs + i * sizeof kept, sizeof kept);
-    if (kept.row < 0) {
-      last_kept_row_ = -1;
-      return;
+void Vocabulary::index_kept(Reader& reader, int32_t buckets) {
+  constexpr int32_t kMostBuckets = 1 << 28;  // the bits of which take 48 MiB
+  if (buckets > kMostBuckets) reader.fail(std::to_string(buckets) + " buckets are more than the 2^28 that are read");
+  const char* const pairs = reader.take(8, kept_, "the kept n-grams");
+  const auto blocks = static_cast<std::size_t>(buckets) / 64 + 1;
+  kept_bits_.assign(blocks, 0);
+  kept_before_.assign(blocks, 0);
+  struct Pair {
+    int32_t bucket;
+    int32_t row;
+  };
+  const auto for_each = [&](const auto& body) {
+    for (int64_t i = 0; i < kept_; ++i) {
+      Pair pair;
+      std::memcpy(&pair, pairs + i * 8, sizeof pair);
+      if (pair.bucket >= 0 && pair.bucket < buckets) body(pair);
     }
-    last_kept_row_ = std::max(last_kept_row_, kept.row);
-    std::size_t at = mix(kept.bucket) & kept_mask_;
-    while (kept_rows_[at].row != kAbsent && kept_rows_[at].bucket != kept.bucket) at = (at + 1) & kept_mask_;
-    kept_rows_[at] = kept;  // the last of equal ones counts
-    filter_[(kept.bucket & filter_mask_) >> 6] |= uint64_t{1} << (kept.bucket & 63);
+  };
+  for_each([&](Pair pair) { kept_bits_[static_cast<std::size_t>(pair.bucket) >> 6] |= uint64_t{1} << (pair.bucket & 63); });
+  uint32_t before = 0;
+  for (std::size_t i = 0; i < blocks; ++i) {
+    kept_before_[i] = before;
+    before += static_cast<uint32_t>(std::popcount(kept_bits_[i]));
   }
+  kept_rows_.assign(before, 0);
+  for_each([&](Pair pair) {
+    if (pair.row < 0) reader.fail("a kept n-gram has row " + std::to_string(pair.row));
+    last_kept_row_ = std::max(last_kept_row_, pair.row);
+    const auto id = static_cast<uint32_t>(pair.bucket);
+    const uint64_t below = kept_bits_[id >> 6] & ((uint64_t{1} << (id & 63)) - 1);
+    kept_rows_[kept_before_[id >> 6] + static_cast<uint32_t>(std::popcount(below))] = pair.row;  // the last counts
+  });
 }
 
 }  // namespace smolfast::fasttext

@@ -1,6 +1,7 @@
 // A model's words, labels and kept n-grams, looked up as fastText does.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -18,8 +19,8 @@ class Vocabulary {
  public:
   static constexpr int32_t kAbsent = -1;
 
-  // Reads the entries and the kept n-grams. Borrows the file's bytes.
-  static Vocabulary read(Reader& reader);
+  // Reads the entries and the kept ones of so many n-grams' buckets. Borrows the file's bytes.
+  static Vocabulary read(Reader& reader, int32_t buckets);
 
   int32_t words() const { return words_; }
   int32_t labels() const { return static_cast<int32_t>(entries_.size()) - words_; }
@@ -38,17 +39,14 @@ class Vocabulary {
 
   // Whether n-grams' rows were thrown out but for some.
   bool pruned() const { return kept_ >= 0; }
-  int64_t kept() const { return kept_; }
-  // The place among the n-grams' rows of bucket `id`, or kAbsent.
-  int32_t bucket_row(uint32_t id) const {
-    if (kept_ < 0) return static_cast<int32_t>(id);
-    if (((filter_[(id & filter_mask_) >> 6] >> (id & 63)) & 1) == 0) return kAbsent;
-    for (std::size_t at = mix(id) & kept_mask_;; at = (at + 1) & kept_mask_) {
-      const Kept& kept = kept_rows_[at];
-      if (kept.row == kAbsent || kept.bucket == id) return kept.row;
-    }
+  // Whether bucket `id` has a row, of a pruned vocabulary.
+  uint32_t keeps(uint32_t id) const { return static_cast<uint32_t>(kept_bits_[id >> 6] >> (id & 63)) & 1u; }
+  // That row's place among the n-grams' rows: by how many kept buckets stand before it.
+  int32_t kept_row(uint32_t id) const {
+    const uint64_t before = kept_bits_[id >> 6] & ((uint64_t{1} << (id & 63)) - 1);
+    return kept_rows_[kept_before_[id >> 6] + static_cast<uint32_t>(std::popcount(before))];
   }
-  // The largest row that bucket_row gives, or -1; of pruned ones.
+  // The largest place that kept_row gives, or -1.
   int32_t last_kept_row() const { return last_kept_row_; }
 
  private:
@@ -56,13 +54,8 @@ class Vocabulary {
     uint32_t hash;
     int32_t id;
   };
-  struct Kept {
-    uint32_t bucket;
-    int32_t row;
-  };
-  static std::size_t mix(uint32_t id) { return static_cast<std::size_t>((id * uint64_t{0x9E3779B97F4A7C15u}) >> 32); }
   void index_entries();
-  void index_kept(const char* pairs);
+  void index_kept(Reader& reader, int32_t buckets);
 
   std::vector<std::string_view> entries_;
   std::vector<int64_t> counts_;
@@ -72,10 +65,9 @@ class Vocabulary {
   int64_t tokens_ = 0;
   int64_t kept_ = -1;
   int32_t last_kept_row_ = -1;
-  std::vector<Kept> kept_rows_;
-  std::size_t kept_mask_ = 0;
-  std::vector<uint64_t> filter_;  // a bit for what may be kept: most n-grams aren't
-  uint32_t filter_mask_ = 0;
+  std::vector<uint64_t> kept_bits_;    // a bit a bucket
+  std::vector<uint32_t> kept_before_;  // for each 64 buckets how many kept ones come before
+  std::vector<int32_t> kept_rows_;
 };
 
 }  // namespace smolfast::fasttext

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/prefetch.h"
 
 namespace smolfast::fasttext {
 
@@ -31,21 +32,20 @@ class WordCache {
               (part[3] ^ other.part[3])) == 0;
     }
   };
+  // The sum of its rows stands behind.
   struct Entry {
+    Key key;
     WordFacts facts;
-    float* sum;
   };
 
-  explicit WordCache(int64_t cols) : stride_((static_cast<std::size_t>(cols) + 15) / 16 * 16) {
-    constexpr std::size_t kBytes = std::size_t{4} << 20;
+  explicit WordCache(int64_t cols)
+      : stride_((sizeof(Entry) + static_cast<std::size_t>(cols) * sizeof(float) + 63) / 64 * 64) {
     std::size_t sets = 16;
-    while (sets * 2 * kWays * (stride_ * sizeof(float) + sizeof(Head)) <= kBytes) sets *= 2;
-    shift_ = 64;
+    while (sets * 2 * kWays * stride_ <= kBytes) sets *= 2;
     for (std::size_t i = sets; i > 1; i /= 2) --shift_;
     tags_.assign(sets * kWays, 0);
     recent_.assign(sets, 0);
-    heads_.resize(sets * kWays);
-    sums_ = aligned_floats(sets * kWays * stride_);
+    memory_ = aligned_floats(sets * kWays * stride_ / sizeof(float));
   }
 
   // `word` is at most kLongestWord bytes, and `end` is where what may be read ends.
@@ -62,19 +62,33 @@ class WordCache {
     return key;
   }
 
-  // The entry of a word; `found` says whether it is filled. If not, the caller fills facts() and the sum.
-  std::size_t find(const Key& key, bool& found) {
-    uint64_t hash = key.part[0] * 0x9E3779B97F4A7C15u + key.part[1] * 0xC2B2AE3D27D4EB4Fu +
-                    key.part[2] * 0x165667B19E3779F9u + key.part[3] * 0xD6E8FEB86659FD93u;
-    hash = (hash ^ hash >> 32) * 0x9FB21C651E98DF25u;
+  static uint64_t hash_of(const Key& key) {
+    const uint64_t hash = key.part[0] * 0x9E3779B97F4A7C15u + key.part[1] * 0xC2B2AE3D27D4EB4Fu +
+                          key.part[2] * 0x165667B19E3779F9u + key.part[3] * 0xD6E8FEB86659FD93u;
+    return (hash ^ hash >> 32) * 0x9FB21C651E98DF25u;
+  }
+
+  void prefetch_entry(uint64_t hash) const {
+    const std::size_t first = (hash >> shift_) * kWays;
+    const uint32_t tag = tag_of(hash);
+    std::size_t way = 0;
+    for (std::size_t i = 1; i < kWays; ++i) way = tags_[first + i] == tag ? i : way;
+    const char* const at = at_of(first + way);
+    prefetch(at);
+    prefetch(at + 64);
+  }
+
+  // The entry of a word; `found` says whether it is filled. If not, the caller fills its facts and its sum.
+  Entry& find(const Key& key, uint64_t hash, bool& found) {
     const std::size_t set = hash >> shift_;
-    const uint32_t tag = static_cast<uint32_t>(hash) | 1u;
+    const uint32_t tag = tag_of(hash);
     uint32_t* const tags = tags_.data() + set * kWays;
     for (std::size_t way = 0; way < kWays; ++way) {
-      if (tags[way] == tag && heads_[set * kWays + way].key == key) {
+      Entry& entry = *reinterpret_cast<Entry*>(at_of(set * kWays + way));
+      if (tags[way] == tag && entry.key == key) {
         recent_[set] = static_cast<uint8_t>(recent_[set] | 1u << way);
         found = true;
-        return set * kWays + way;
+        return entry;
       }
     }
     // The first that wasn't used lately makes room.
@@ -84,16 +98,17 @@ class WordCache {
     while ((recent >> way & 1) != 0) ++way;
     recent_[set] = static_cast<uint8_t>(recent | 1u << way);
     tags[way] = tag;
-    heads_[set * kWays + way].key = key;
+    Entry& entry = *reinterpret_cast<Entry*>(at_of(set * kWays + way));
+    entry.key = key;
     found = false;
-    return set * kWays + way;
+    return entry;
   }
 
-  WordFacts& facts(std::size_t entry) { return heads_[entry].facts; }
-  float* sum(std::size_t entry) { return sums_.get() + entry * stride_; }
+  float* sum(Entry& entry) const { return reinterpret_cast<float*>(&entry + 1); }
 
  private:
   static constexpr std::size_t kWays = 4;
+  static constexpr std::size_t kBytes = std::size_t{8} << 20;
   static constexpr auto kMaskBytes = [] {
     struct {
       unsigned char bytes[64];
@@ -102,17 +117,14 @@ class WordCache {
     return mask;
   }();
   static constexpr const unsigned char* kMask = kMaskBytes.bytes;
-  struct Head {
-    Key key;
-    WordFacts facts;
-  };
+  static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash) | 1u; }
+  char* at_of(std::size_t entry) const { return reinterpret_cast<char*>(memory_.get()) + entry * stride_; }
 
   std::size_t stride_;
-  int shift_;
-  std::vector<uint32_t> tags_;    // 0: empty
+  int shift_ = 64;
+  std::vector<uint32_t> tags_;   // 0: empty
   std::vector<uint8_t> recent_;  // a bit a way
-  std::vector<Head> heads_;
-  AlignedFloats sums_;
+  AlignedFloats memory_;         // the entries
 };
 
 }  // namespace smolfast::fasttext
