@@ -116,7 +116,11 @@ void Classifier::give_back(std::unique_ptr<Workspace> workspace) const {
 
 // The mean of the rows into `hidden`; returns how many there are.
 int64_t Classifier::hide(Workspace& work, std::string_view text, bool in_order) const {
-  const int64_t rows = in_order ? work.features.add_up_in_order(text) : work.features.add_up(text);
+  int64_t rows = in_order ? work.features.add_up_in_order(text) : work.features.add_up(text);
+  if (!in_order && work.features.repetitive()) {
+    in_order = true;
+    rows = work.features.add_up_in_order(text);
+  }
   work.in_order = in_order;
   if (rows == 0) return 0;
   // What two orders of so many sums were seen to differ by, a few times over.

@@ -188,6 +188,9 @@ int64_t Features::add_up(std::string_view text) {
     WordCache::Key key;
     uint64_t hash;
   };
+  // Which words came, by ten bits of their hashes.
+  uint64_t seen[16] = {};
+  int64_t words = 0;
   constexpr std::size_t kMostWaiting = 16;
   Waiting waiting[kMostWaiting];
   std::size_t count = 0;
@@ -216,11 +219,20 @@ int64_t Features::add_up(std::string_view text) {
       next.key = WordCache::key_of(word, readable);
       next.hash = WordCache::hash_of(next.key);
       cache_.prefetch_entry(next.hash);
+      seen[next.hash >> 60] |= uint64_t{1} << (next.hash >> 54 & 63);
+      ++words;
     }
     return count < kMostWaiting || finish();
   };
   for_each_word(text, [&](std::string_view word) { return take(word, text_end); });
   if (!ended && take(kEndOfLine, kEndOfLine.data() + kEndOfLine.size())) finish();
+  if (words >= 128) {
+    int64_t distinct = 0;
+    for (const uint64_t bits : seen) distinct += std::popcount(bits);
+    repetitive_ = distinct < 256 && words > 8 * distinct;
+  } else {
+    repetitive_ = false;
+  }
   if (word_ngrams) {
     constexpr std::size_t kAtOnce = 256;  // so many rows are asked for before the first is needed
     rows_.clear();

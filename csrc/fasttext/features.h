@@ -17,6 +17,9 @@ class Features {
 
   // Sums the rows of a text into sum(), word by word: the rows of each word, then the words. Returns how many rows.
   int64_t add_up(std::string_view text);
+  // Whether the text that add_up saw says the same over and over. The errors of its sums then don't cancel out, and
+  // another order gives another result.
+  bool repetitive() const { return repetitive_; }
   // The same row after row, as fastText does: for where the last bit decides.
   int64_t add_up_in_order(std::string_view text);
   // As fastText does for models of words: the mean of the words' vectors, each of length 1, into sum().
@@ -42,6 +45,7 @@ class Features {
   const Kernels* kernels_;
   Modulo bucket_;
   WordCache cache_;
+  bool repetitive_ = false;
   std::vector<float> sum_;
   std::vector<float> word_sum_;
   std::vector<float> row_;

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from smolfast import (
+        classify,
         config,
         dedup,
         distill,
@@ -41,6 +42,7 @@ _PUBLIC = {
     "dedup": ("smolfast.dedup", "", "find and remove near-duplicates"),
     "deduplicate": ("smolfast.dedup", "deduplicate", "remove exact and near duplicates from files"),
     "MinHasher": ("smolfast.dedup", "MinHasher", "MinHash signatures of a column of text"),
+    "classify": ("smolfast.classify", "", "languages and quality by fastText's models"),
     "io": ("smolfast.io", "", "documents in and out of files"),
     "config": ("smolfast.config", "", "every setting, and presets (extra `train`, as all below but `errors`)"),
     "tokens": ("smolfast.tokens", "", "tokenizers, and files of tokens"),
@@ -65,6 +67,7 @@ __all__ = [
     "MinHasher",
     "SmolfastError",
     "__version__",
+    "classify",
     "config",
     "dedup",
     "deduplicate",

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from smolfast.commands.bench import add_bench
+from smolfast.commands.classify import add_classify
 from smolfast.commands.collect import add_collect
 from smolfast.commands.config import add_config
 from smolfast.commands.dedup import add_dedup
@@ -33,7 +34,7 @@ from smolfast.progress import Console, bold, red
 
 _GROUPS: Groups = (
     ("See it", (add_demo, add_quickstart)),
-    ("Clean and deduplicate text", (add_collect, add_normalize, add_dedup, add_split)),
+    ("Clean and deduplicate text", (add_collect, add_normalize, add_dedup, add_classify, add_split)),
     (
         "Train a model and use it",
         (add_tokenize, add_train, add_evaluate, add_export, add_generate, add_distill_cache),
