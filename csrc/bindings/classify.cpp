@@ -14,6 +14,7 @@
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
 #include "fasttext/classifier.h"
+#include "fasttext/trainer.h"
 #include "text/buffer.h"
 #include "text/utf8.h"
 
@@ -218,6 +219,56 @@ py::list labels_of(const fasttext::Model& model) {
   return labels;
 }
 
+// Writes the file; gives the mean loss of each epoch.
+std::vector<double> train(const std::vector<std::pair<std::string, py::object>>& sides, const std::string& path, const std::string& loss, int32_t dim,
+                int32_t epoch, double rate, int32_t word_ngrams, int32_t minn, int32_t maxn, int32_t bucket,
+                int32_t min_count, uint64_t seed, int threads) {
+  fasttext::TrainingOptions options;
+  options.settings.loss = loss == "ova" ? fasttext::Loss::kOneAgainstAll : fasttext::Loss::kSoftmax;
+  options.settings.dim = dim;
+  options.settings.epoch = epoch;
+  options.settings.word_ngrams = word_ngrams;
+  options.settings.minn = minn;
+  options.settings.maxn = maxn;
+  options.settings.bucket = bucket;
+  options.settings.min_count = min_count;
+  options.rate = rate;
+  options.seed = seed;
+  options.threads = threads;
+  std::vector<std::unique_ptr<ImportedStrings>> imported;
+  std::vector<fasttext::Labelled> documents;
+  for (const auto& [label, strings] : sides) {
+    imported.push_back(std::make_unique<ImportedStrings>(strings, label.c_str()));
+    fasttext::Labelled& side = documents.emplace_back(fasttext::Labelled{label, {}});
+    for (const arrow::StringColumn& column : imported.back()->chunks()) {
+      for (int64_t row = 0; row < column.size(); ++row) {
+        if (!column.is_null(row)) side.texts.push_back(column[row]);
+      }
+    }
+  }
+  std::vector<double> losses;
+  const py::gil_scoped_release unlocked;
+  fasttext::train(documents, options, path, losses);
+  return losses;
+}
+
+// For each label what each phrase adds to its logit: of one word the mean of its rows, of several the n-gram's row.
+Array<float> weights(const Classifier& classifier, const std::vector<std::string>& phrases) {
+  const fasttext::Model& model = classifier.model();
+  Array<float> out({static_cast<int64_t>(phrases.size()), static_cast<int64_t>(model.labels())});
+  float* to = out.mutable_data();
+  const py::gil_scoped_release unlocked;
+  fasttext::Features features(model);
+  std::vector<float> vector(static_cast<std::size_t>(model.settings.dim));
+  for (const std::string& phrase : phrases) {
+    features.phrase_vector(phrase, vector.data());
+    for (int32_t label = 0; label < model.labels(); ++label) {
+      *to++ = model.output.dot(fasttext::kernels(), label, vector.data(), features.row_scratch());
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 void register_classify(py::module_& m) {
@@ -230,7 +281,11 @@ void register_classify(py::module_& m) {
            py::arg("errors"), py::arg("threads"))
       .def("scores", &scores, py::arg("strings"), py::arg("labels"), py::arg("newlines"), py::arg("errors"),
            py::arg("threads"))
+      .def("weights", &weights, py::arg("phrases"))
       .def("embed", &embed, py::arg("strings"), py::arg("newlines"), py::arg("errors"), py::arg("threads"));
+  m.def("train_fasttext", &train, py::arg("sides"), py::arg("path"), py::kw_only(), py::arg("loss"), py::arg("dim"), py::arg("epoch"),
+        py::arg("lr"), py::arg("word_ngrams"), py::arg("minn"), py::arg("maxn"), py::arg("bucket"), py::arg("min_count"),
+        py::arg("seed"), py::arg("threads"));
 }
 
 }  // namespace smolfast::bindings

@@ -181,11 +181,24 @@ bool Classifier::unsure(Workspace& work, std::size_t k, float threshold) const {
   return false;
 }
 
+// The softmax of `output`.
+void Classifier::shares(Workspace& work) const {
+  std::vector<float>& x = work.output;
+  if (!work.in_order) return kernels().softmax(x.data(), x.size());
+  const float most = *std::max_element(x.begin(), x.end());
+  float sum = 0;
+  for (float& value : x) {
+    value = static_cast<float>(exponential(double{value - most}));
+    sum += value;
+  }
+  for (float& value : x) value /= sum;
+}
+
 // Softmax, and labels that are judged one by one.
 void Classifier::flat(Workspace& work, std::size_t k, float threshold, std::vector<Prediction>& out) const {
   std::vector<float>& scores = work.output;
   if (model_.settings.loss == Loss::kSoftmax) {
-    kernels().softmax(scores.data(), scores.size());
+    shares(work);
   } else {
     for (float& x : scores) x = kSigmoid(x);
   }
@@ -332,7 +345,7 @@ void Classifier::scores(Workspace& work, std::string_view text, std::span<const 
     if (hide(work, text, in_order) == 0) return true;
     if (model_.settings.loss == Loss::kSoftmax) {
       logits(work);
-      kernels().softmax(work.output.data(), work.output.size());
+      shares(work);
     }
     for (std::size_t i = 0; i < labels.size(); ++i) {
       if (tree_) {

@@ -53,6 +53,7 @@ class Classifier {
   int64_t hide(Workspace& work, std::string_view text, bool in_order) const;
   float logit(Workspace& work, int32_t row) const;
   void logits(Workspace& work) const;
+  void shares(Workspace& work) const;
   bool unsure(Workspace& work, std::size_t k, float threshold) const;
   void flat(Workspace& work, std::size_t k, float threshold, std::vector<Prediction>& out) const;
   bool best_leaf(Workspace& work, float threshold, std::vector<Prediction>& out) const;

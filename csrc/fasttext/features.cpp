@@ -263,6 +263,26 @@ void Features::rows_of(std::string_view text, std::vector<int32_t>& rows) {
   for (std::size_t i = 0; i < hashes_.size(); ++i) push_word_ngrams(i, rows);
 }
 
+void Features::phrase_vector(std::string_view phrase, float* out) {
+  kernels_ = &kernels();
+  rows_.clear();
+  hashes_.clear();
+  for_each_token(phrase, [&](std::string_view word) {
+    hashes_.push_back(static_cast<int32_t>(rows_of_word(word, rows_).hash));
+    return true;
+  });
+  if (hashes_.size() > 1) {
+    rows_.clear();
+    push_word_ngrams(0, rows_);  // of all lengths; the longest is last
+    const bool has_row = rows_.size() + 1 == hashes_.size();
+    rows_.erase(rows_.begin(), has_row ? rows_.end() - 1 : rows_.end());
+  }
+  std::fill_n(out, sum_.size(), 0.0f);
+  if (rows_.empty()) return;
+  add_rows(out);
+  for (std::size_t i = 0; i < sum_.size(); ++i) out[i] *= static_cast<float>(1.0 / static_cast<double>(rows_.size()));
+}
+
 int64_t Features::add_up_in_order(std::string_view text) {
   kernels_ = &kernels();
   rows_.clear();

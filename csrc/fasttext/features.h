@@ -1,6 +1,7 @@
 // From a text to the rows that fastText averages: words, their n-grams of characters, n-grams of words.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,6 +11,18 @@
 #include "fasttext/word_cache.h"
 
 namespace smolfast::fasttext {
+
+// Calls word(token) for each of a text's words, as fastText parts them, until it says false.
+template <typename Word>
+void for_each_token(std::string_view text, const Word& word) {
+  constexpr std::string_view kSeparators(" \n\r\t\v\f\0", 7);
+  for (std::size_t end = 0; end < text.size();) {
+    const std::size_t begin = text.find_first_not_of(kSeparators, end);
+    if (begin == std::string_view::npos) return;
+    end = std::min(text.find_first_of(kSeparators, begin), text.size());
+    if (!word(text.substr(begin, end - begin))) return;
+  }
+}
 
 class Features {
  public:
@@ -24,6 +37,8 @@ class Features {
   int64_t add_up_in_order(std::string_view text);
   // As fastText does for models of words: the mean of the words' vectors, each of length 1, into sum().
   void average_words(std::string_view text);
+  // What a phrase adds: the mean of the rows of its one word, or the row of its words' n-gram; zeros if there is none.
+  void phrase_vector(std::string_view phrase, float* out);
   float* sum() { return sum_.data(); }
   float* row_scratch() { return row_.data(); }
 

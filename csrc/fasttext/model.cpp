@@ -5,7 +5,6 @@
 namespace smolfast::fasttext {
 namespace {
 
-constexpr int32_t kMagic = 793712314;
 constexpr int32_t kMostNgram = 255;  // work on a text grows with it
 
 Settings read_settings(Reader& reader) {

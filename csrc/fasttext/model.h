@@ -10,6 +10,8 @@
 
 namespace smolfast::fasttext {
 
+inline constexpr int32_t kMagic = 793712314;  // the first number of a file
+
 enum class Loss : int32_t { kHierarchical = 1, kNegativeSampling = 2, kSoftmax = 3, kOneAgainstAll = 4 };
 enum class Kind : int32_t { kCbow = 1, kSkipgram = 2, kSupervised = 3 };
 

@@ -23,8 +23,25 @@ class FastText:
     def scores(
         self, strings: object, labels: Sequence[int], newlines: str, errors: str, threads: int
     ) -> npt.NDArray[np.float32]: ...
+    def weights(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]: ...
     def embed(self, strings: object, newlines: str, errors: str, threads: int) -> npt.NDArray[np.float32]: ...
 
+def train_fasttext(
+    sides: Sequence[tuple[str, object]],
+    path: str,
+    *,
+    loss: str,
+    dim: int,
+    epoch: int,
+    lr: float,
+    word_ngrams: int,
+    minn: int,
+    maxn: int,
+    bucket: int,
+    min_count: int,
+    seed: int,
+    threads: int,
+) -> list[float]: ...
 def import_strings(strings: object) -> tuple[str, list[ArrowStrings]]: ...
 def implementation() -> str: ...
 def implementations() -> list[str]: ...

@@ -73,7 +73,7 @@ class Plain:
     @property
     def dim(self) -> int:
         dense = self.output.dense if isinstance(self.output, Quantised) else self.output
-        return dense.shape[1]
+        return int(dense.shape[1])
 
     def to_bytes(self) -> bytes:
         numbers = (self.dim, 5, 5, 1, 5, self.word_ngrams, LOSSES[self.loss], self.kind)
@@ -141,7 +141,8 @@ class Plain:
         total = np.zeros(dense.shape[1], np.float32)
         for row in rows:  # one after the other, in float32: for a thousand equal words rounding adds up
             total += dense[row]
-        return total.astype(np.float64) / len(rows) if rows else None
+        mean: npt.NDArray[np.float64] = total.astype(np.float64) / max(1, len(rows))
+        return mean if rows else None
 
     def scores(self, text: str) -> npt.NDArray[np.float64] | None:
         """Of every label, with what fastText adds by its logarithm."""
@@ -189,7 +190,9 @@ class Plain:
         return scores
 
 
-def make(loss: str = "softmax", *, quantised: str = "", seed: int = 0, dim: int = 6, labels: int = 7, **options: int) -> Plain:
+def make(
+    loss: str = "softmax", *, quantised: str = "", seed: int = 0, dim: int = 6, labels: int = 7, **options: int
+) -> Plain:
     """A model of random weights. `quantised` holds letters: q the input, n with norms, o the output, p pruned."""
     rng = np.random.default_rng(seed)
     words = [b"</s>", b"the", b"of", "für".encode(), b"__label", "語".encode(), *(f"w{i}".encode() for i in range(40))]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from plain_fasttext import Plain, Quantised, make
 
 from smolfast import _native, classify
 from smolfast.errors import SmolfastError
-from plain_fasttext import Plain, Quantised, make
 
 WORDS = ["the", "of", "für", "w3", "w17", "w39", "語", "語語語", "unknown", "__label__l1", "__label__none", "__label"]
 KINDS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,19 @@ def texts() -> list[str]:
     rng = np.random.default_rng(5)
     made = [" ".join(rng.choice(WORDS, rng.integers(0, 30))) for _ in range(60)]
     long_word = "ü" * 300 + "x" * 70
-    return [*made, "", " \t", "the\nof", "a\0b the", "w1 </s> w2 w3", "</s>", "語" * 40, long_word, "the " * 500, "😀 é"]
+    return [
+        *made,
+        "",
+        " \t",
+        "the\nof",
+        "a\0b the",
+        "w1 </s> w2 w3",
+        "</s>",
+        "語" * 40,
+        long_word,
+        "the " * 500,
+        "😀 é",
+    ]
 
 
 def opened(plain: Plain, folder: Path) -> classify.Model:

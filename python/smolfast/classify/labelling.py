@@ -173,4 +173,6 @@ class _Job:
     def check_free(self, columns: Sequence[str], lines: Sequence[str], path: str) -> None:
         for name in self.names:
             if name in columns or any(has_key(line, name) for line in lines):
-                raise SmolfastError(f"{path} has a column '{name}' already; give the new one another name with --column")
+                raise SmolfastError(
+                    f"{path} has a column '{name}' already; give the new one another name with --column"
+                )

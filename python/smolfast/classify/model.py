@@ -155,6 +155,18 @@ class Model:
         """
         return self._native.embed(importable(strings), newlines, errors, threads)
 
+    def weights(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        """What each phrase adds to each label's logit, before the mean of a text's rows is taken: [phrases, labels].
+
+        Of one word that is the mean of its rows, of several the row of their n-gram.
+
+        Raises:
+            SmolfastError: the model holds vectors of words alone.
+        """
+        if not self.labels:
+            raise SmolfastError(f"{self.path}: holds vectors of words and no labels; give a supervised model")
+        return self._native.weights(list(phrases))
+
     def _check_labels(self, labels: Sequence[str]) -> None:
         if len(set(labels)) < len(labels):
             raise SmolfastError(f"labels: {_twice(labels)!r} is named twice; name it once")
