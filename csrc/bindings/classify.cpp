@@ -186,7 +186,8 @@ Array<float> scores(const Classifier& classifier, const py::object& strings, con
 Array<float> embed(const Classifier& classifier, const py::object& strings, const std::string& newlines,
                    const std::string& errors, int threads) {
   return matrix_of(
-      classifier, strings, static_cast<std::size_t>(classifier.model().settings.dim), Reading(newlines, errors, threads),
+      classifier, strings, static_cast<std::size_t>(classifier.model().settings.dim),
+      Reading(newlines, errors, threads),
       [&](Classifier::Workspace& work, std::string_view text, float* out) { classifier.embed(work, text, out); });
 }
 
@@ -220,9 +221,9 @@ py::list labels_of(const fasttext::Model& model) {
 }
 
 // Writes the file; gives the mean loss of each epoch.
-std::vector<double> train(const std::vector<std::pair<std::string, py::object>>& sides, const std::string& path, const std::string& loss, int32_t dim,
-                int32_t epoch, double rate, int32_t word_ngrams, int32_t minn, int32_t maxn, int32_t bucket,
-                int32_t min_count, uint64_t seed, int threads) {
+std::vector<double> train(const std::vector<std::pair<std::string, py::object>>& sides, const std::string& path,
+                          const std::string& loss, int32_t dim, int32_t epoch, double rate, int32_t word_ngrams,
+                          int32_t minn, int32_t maxn, int32_t bucket, int32_t min_count, uint64_t seed, int threads) {
   fasttext::TrainingOptions options;
   options.settings.loss = loss == "ova" ? fasttext::Loss::kOneAgainstAll : fasttext::Loss::kSoftmax;
   options.settings.dim = dim;
@@ -283,9 +284,9 @@ void register_classify(py::module_& m) {
            py::arg("threads"))
       .def("weights", &weights, py::arg("phrases"))
       .def("embed", &embed, py::arg("strings"), py::arg("newlines"), py::arg("errors"), py::arg("threads"));
-  m.def("train_fasttext", &train, py::arg("sides"), py::arg("path"), py::kw_only(), py::arg("loss"), py::arg("dim"), py::arg("epoch"),
-        py::arg("lr"), py::arg("word_ngrams"), py::arg("minn"), py::arg("maxn"), py::arg("bucket"), py::arg("min_count"),
-        py::arg("seed"), py::arg("threads"));
+  m.def("train_fasttext", &train, py::arg("sides"), py::arg("path"), py::kw_only(), py::arg("loss"), py::arg("dim"),
+        py::arg("epoch"), py::arg("lr"), py::arg("word_ngrams"), py::arg("minn"), py::arg("maxn"), py::arg("bucket"),
+        py::arg("min_count"), py::arg("seed"), py::arg("threads"));
 }
 
 }  // namespace smolfast::bindings

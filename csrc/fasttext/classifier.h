@@ -69,8 +69,7 @@ class Classifier {
 
 class Classifier::Workspace {
  public:
-  explicit Workspace(const Model& model)
-      : features(model), hidden(static_cast<std::size_t>(model.settings.dim)) {}
+  explicit Workspace(const Model& model) : features(model), hidden(static_cast<std::size_t>(model.settings.dim)) {}
 
  private:
   friend class Classifier;

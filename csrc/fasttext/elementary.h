@@ -8,8 +8,8 @@
 
 namespace smolfast::fasttext {
 
-// eˣ within 2 units in the last place: x = n · ln 2 + r, and eʳ by its Taylor polynomial of degree 13 (its rest is below
-// 2⁻⁵⁷ for |r| ≤ ln 2 / 2). 0 below −700, infinity above 709. NaN stays NaN.
+// eˣ within 2 units in the last place: x = n · ln 2 + r, and eʳ by its Taylor polynomial of degree 13 (its rest is
+// below 2⁻⁵⁷ for |r| ≤ ln 2 / 2). 0 below −700, infinity above 709. NaN stays NaN.
 inline double exponential(double x) {
   if (x != x) return x;
   if (x < -700) return 0;
@@ -18,9 +18,9 @@ inline double exponential(double x) {
   const double n = (x * 1.4426950408889634 + kRound) - kRound;
   const double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;  // ln 2 in two parts
   double p = 1.0 / 6227020800;
-  constexpr double kInverse[] = {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
-                                 1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,     1.0 / 6,
-                                 0.5,             1.0,            1.0};
+  constexpr double kInverse[] = {
+      1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720,
+      1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
   for (const double c : kInverse) p = p * r + c;
   return p * std::bit_cast<double>(static_cast<uint64_t>(static_cast<int64_t>(n) + 1023) << 52);
 }

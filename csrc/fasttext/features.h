@@ -66,8 +66,8 @@ class Features {
   std::vector<float> row_;
   std::vector<int32_t> rows_;
   std::vector<uint32_t> buckets_;  // n-grams whose rows are yet to be found
-  std::vector<int32_t> hashes_;  // of a text's words
-  std::string marked_;           // a word between < and >
+  std::vector<int32_t> hashes_;    // of a text's words
+  std::string marked_;             // a word between < and >
 };
 
 }  // namespace smolfast::fasttext

@@ -84,7 +84,8 @@ SMOLFAST_INLINE void softmax_loop(float* values, std::size_t size) {
   std::size_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
     for (std::size_t at = 0; at < kLanes; at += WIDTH) {
-      const Floats<WIDTH> shares = exponentials<WIDTH>(load<WIDTH>(reinterpret_cast<const char*>(values + i + at)) - most);
+      const Floats<WIDTH> shares =
+          exponentials<WIDTH>(load<WIDTH>(reinterpret_cast<const char*>(values + i + at)) - most);
       std::memcpy(values + i + at, &shares, sizeof shares);
       const Floats<WIDTH> sums = load<WIDTH>(reinterpret_cast<const char*>(lanes + at)) + shares;
       std::memcpy(lanes + at, &sums, sizeof sums);
@@ -126,8 +127,8 @@ constexpr Kernels kBaseline{
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + part * 16));
         const __m128i after = _mm_sub_epi8(bytes, _mm_set1_epi8(9));
         const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(after, _mm_set1_epi8(4)), after);
-        const __m128i blank = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(' ')),
-                                           _mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+        const __m128i blank =
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
         const auto bits = static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(control, blank)));
         mask |= uint64_t{bits} << (part * 16);
       }

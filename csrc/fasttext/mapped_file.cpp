@@ -27,7 +27,7 @@ MappedFile::MappedFile(const std::string& path) {
   };
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail("opened");
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(file);
     throw Error(path + ": is not a file; give the path of a fastText model");

@@ -67,7 +67,8 @@ std::vector<Entry> count_words(const std::vector<Document>& documents, int32_t l
   tokens = 0;
   for (const Entry& entry : all.words) tokens += entry.count;
   std::erase_if(all.words, [&](const Entry& entry) { return entry.count < least; });
-  std::stable_sort(all.words.begin(), all.words.end(), [](const Entry& a, const Entry& b) { return a.count > b.count; });
+  std::stable_sort(all.words.begin(), all.words.end(),
+                   [](const Entry& a, const Entry& b) { return a.count > b.count; });
   return all.words;
 }
 
@@ -230,7 +231,8 @@ void train(const std::vector<Labelled>& documents, const TrainingOptions& option
 
   int64_t tokens = 0;
   const std::vector<Entry> words = count_words(all, settings.min_count, options.threads, tokens);
-  if (words.empty()) throw Error("no word comes " + std::to_string(settings.min_count) + " times; lower min_count (--min-count)");
+  if (words.empty())
+    throw Error("no word comes " + std::to_string(settings.min_count) + " times; lower min_count (--min-count)");
   tokens += static_cast<int64_t>(all.size());  // fastText counts a label before each line
   const auto dim = static_cast<std::size_t>(settings.dim);
   const std::size_t rows_of_input = words.size() + static_cast<std::size_t>(settings.bucket);

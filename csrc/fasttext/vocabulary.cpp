@@ -29,8 +29,8 @@ Vocabulary Vocabulary::read(Reader& reader, int32_t buckets) {
     read.counts_.push_back(reader.number<int64_t>("an entry's count"));
     const auto kind = reader.number<int8_t>("an entry's kind");
     if (kind != (id < read.words_ ? 0 : 1)) {
-      reader.fail("entry " + std::to_string(id) + " of the vocabulary is of kind " + std::to_string(kind) + ", though " +
-                  std::to_string(read.words_) + " words come first");
+      reader.fail("entry " + std::to_string(id) + " of the vocabulary is of kind " + std::to_string(kind) +
+                  ", though " + std::to_string(read.words_) + " words come first");
     }
   }
   read.index_entries();
@@ -74,7 +74,8 @@ void Vocabulary::index_kept(Reader& reader, int32_t buckets) {
       if (pair.bucket >= 0 && pair.bucket < buckets) body(pair);
     }
   };
-  for_each([&](Pair pair) { kept_bits_[static_cast<std::size_t>(pair.bucket) >> 6] |= uint64_t{1} << (pair.bucket & 63); });
+  for_each(
+      [&](Pair pair) { kept_bits_[static_cast<std::size_t>(pair.bucket) >> 6] |= uint64_t{1} << (pair.bucket & 63); });
   uint32_t before = 0;
   for (std::size_t i = 0; i < blocks; ++i) {
     kept_before_[i] = before;
