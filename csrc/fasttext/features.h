@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fasttext/model.h"
+#include "fasttext/subwords.h"
 #include "fasttext/word_cache.h"
 
 namespace smolfast::fasttext {
@@ -48,11 +49,12 @@ class Features {
  private:
   template <typename Word>
   void for_each_word(std::string_view text, const Word& word);
-  WordFacts rows_of_word(std::string_view word, std::vector<int32_t>& rows);
+  WordFacts rows_of_word(std::string_view word, bool in_order, std::vector<int32_t>& rows);
   WordFacts sum_word(std::string_view word, float* sum);
   void push_buckets(std::size_t count, std::vector<int32_t>& rows);
   void prefetch_rows(const std::vector<int32_t>& rows, std::size_t from) const;
   void push_subwords(std::string_view word, std::vector<int32_t>& rows);
+  void push_subwords_in_order(std::string_view word, std::vector<int32_t>& rows);
   void add_rows(float* sum);
   void push_word_ngrams(std::size_t from, std::vector<int32_t>& rows);
 
@@ -60,6 +62,8 @@ class Features {
   const Kernels* kernels_;
   Modulo bucket_;
   WordCache cache_;
+  Marked by_character_;
+  SubwordBuckets subword_buckets_;
   bool repetitive_ = false;
   std::vector<float> sum_;
   std::vector<float> word_sum_;
