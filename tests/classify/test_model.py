@@ -75,8 +75,10 @@ def test_scores_are_those_of_plain_arithmetic(loss: str, kind: str, tmp_path: Pa
             assert near_edge or got.get(f"l{number}", 0) == pytest.approx(expected[number], abs=1e-5), (text, number)
         for name in ("l2", "__label__l5"):
             assert chosen[name][i] == pytest.approx(got.get(name.removeprefix("__label__"), 0), abs=2e-6)
-        assert best["score"][i] == every["score"][i][0]
-        assert best["label"][i] == (every["label"][i][0] if loss in ("softmax", "hs") else best["label"][i])
+        assert best["score"][i] == pytest.approx(every["score"][i][0], abs=2e-6)  # perhaps summed in another order
+        if loss in ("softmax", "hs"):  # the table of the sigmoid makes equals, of which fastText's heap chooses
+            assert best["label"][i] == every["label"][i][0]
+        assert got[best["label"][i]] == pytest.approx(max(every["score"][i]), abs=2e-6)
 
 
 def at_an_edge(plain: Plain, text: str, label: int) -> bool:
