@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
 #include "bindings/attention.h"
+#include "bindings/classify.h"
 #include "bindings/dedup.h"
 #include "bindings/filters.h"
 #include "bindings/layers.h"
@@ -50,6 +51,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   register_base(m);
   register_arrow(m);
   register_attention(m);
+  register_classify(m);
   register_dedup(m);
   register_filters(m);
   register_layers(m);

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from smolfast import (
+        classify,
         config,
         curate,
         dedup,
@@ -43,6 +44,7 @@ _PUBLIC = {
     "deduplicate": ("smolfast.dedup", "deduplicate", "remove exact and near duplicates from files"),
     "MinHasher": ("smolfast.dedup", "MinHasher", "MinHash signatures of a column of text"),
     "curate": ("smolfast.curate", "", "judge documents by FineWeb's filters"),
+    "classify": ("smolfast.classify", "", "languages and quality by fastText's models"),
     "io": ("smolfast.io", "", "documents in and out of files"),
     "config": ("smolfast.config", "", "every setting, and presets (extra `train`, as all below but `errors`)"),
     "tokens": ("smolfast.tokens", "", "tokenizers, and files of tokens"),
@@ -67,6 +69,7 @@ __all__ = [
     "MinHasher",
     "SmolfastError",
     "__version__",
+    "classify",
     "config",
     "curate",
     "dedup",

@@ -96,6 +96,18 @@ SCENES = {
         "dedup index query more.jsonl --index index",
         "dedup index query more.jsonl --index index -o second --text-column body",
     ],
+    "classify train": [
+        "classify train clean.parquet --against more.jsonl -o quality.bin --dim 4 --bucket 50 --held-out 0.3",
+        "classify train clean.parquet -o other.bin",
+        "classify train nowhere --against more.jsonl -o other.bin",
+        "classify train clean.parquet --against more.jsonl -o other.bin --dim 0",
+    ],
+    "classify predict": [
+        "classify predict clean.parquet -m quality.bin -o labelled.parquet --column quality",
+        "classify predict clean.parquet -o other.parquet",
+        "classify predict clean.parquet -m raw.jsonl -o other.parquet",
+        "classify predict clean.parquet -m quality.bin -o other.txt",
+    ],
     "split": [
         "split unique/kept.parquet -o split {small}",
         "split nowhere.parquet -o other",

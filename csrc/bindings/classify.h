@@ -1,0 +1,10 @@
+// fastText's models for Python.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace smolfast::bindings {
+
+void register_classify(pybind11::module_& m);
+
+}  // namespace smolfast::bindings

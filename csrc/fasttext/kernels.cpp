@@ -1,0 +1,207 @@
+#include "fasttext/kernels.h"
+
+#include <cstring>
+
+#include "base/cpu.h"
+#include "base/vector_loops.h"
+
+#if defined(SMOLFAST_X86)
+#include <immintrin.h>
+#endif
+
+namespace smolfast::fasttext {
+namespace {
+
+constexpr std::size_t kLanes = 16;
+
+template <std::size_t WIDTH>
+SMOLFAST_INLINE Floats<WIDTH> load(const char* at) {
+  Floats<WIDTH> floats;
+  std::memcpy(&floats, at, sizeof floats);
+  return floats;
+}
+
+template <std::size_t WIDTH>
+SMOLFAST_INLINE void add_loop(float* sum, const char* row, std::size_t size) {
+  std::size_t i = 0;
+  for (; i + WIDTH <= size; i += WIDTH) {
+    const Floats<WIDTH> both = load<WIDTH>(reinterpret_cast<const char*>(sum + i)) + load<WIDTH>(row + i * 4);
+    std::memcpy(sum + i, &both, sizeof both);
+  }
+  for (; i < size; ++i) {
+    float one;
+    std::memcpy(&one, row + i * 4, 4);
+    sum[i] += one;
+  }
+}
+
+template <std::size_t WIDTH>
+SMOLFAST_INLINE void add_scaled_loop(float* sum, const float* row, float scale, std::size_t size) {
+  std::size_t i = 0;
+  for (; i + WIDTH <= size; i += WIDTH) {
+    const Floats<WIDTH> scaled = load<WIDTH>(reinterpret_cast<const char*>(row + i)) * scale;
+    const Floats<WIDTH> both = load<WIDTH>(reinterpret_cast<const char*>(sum + i)) + scaled;
+    std::memcpy(sum + i, &both, sizeof both);
+  }
+  for (; i < size; ++i) {
+    const float scaled = row[i] * scale;
+    sum[i] += scaled;
+  }
+}
+
+// Element i goes to lane i mod 16; the lanes are then added half onto half.
+template <std::size_t WIDTH>
+SMOLFAST_INLINE float dot_loop(const float* left, const char* right, std::size_t size) {
+  constexpr std::size_t kVectors = kLanes / WIDTH;
+  Floats<WIDTH> sums[kVectors] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const std::size_t at = i + v * WIDTH;
+      const Floats<WIDTH> product = load<WIDTH>(reinterpret_cast<const char*>(left + at)) * load<WIDTH>(right + at * 4);
+      sums[v] += product;
+    }
+  }
+  float lanes[kLanes];
+  std::memcpy(lanes, sums, sizeof lanes);
+  for (std::size_t lane = 0; i < size; ++i, ++lane) {
+    float one;
+    std::memcpy(&one, right + i * 4, 4);
+    const float product = left[i] * one;
+    lanes[lane] += product;
+  }
+  for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+template <std::size_t WIDTH>
+SMOLFAST_INLINE void softmax_loop(float* values, std::size_t size) {
+  float most = values[0];
+  for (std::size_t i = 1; i < size; ++i) most = values[i] > most ? values[i] : most;
+  float lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (std::size_t at = 0; at < kLanes; at += WIDTH) {
+      const Floats<WIDTH> shares =
+          exponentials<WIDTH>(load<WIDTH>(reinterpret_cast<const char*>(values + i + at)) - most);
+      std::memcpy(values + i + at, &shares, sizeof shares);
+      const Floats<WIDTH> sums = load<WIDTH>(reinterpret_cast<const char*>(lanes + at)) + shares;
+      std::memcpy(lanes + at, &sums, sizeof sums);
+    }
+  }
+  for (std::size_t lane = 0; i < size; ++i, ++lane) {
+    values[i] = exponential(values[i] - most);
+    lanes[lane] += values[i];
+  }
+  for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  for (i = 0; i < size; ++i) values[i] /= lanes[0];
+}
+
+// Whether a byte parts words for fastText: U+0000, U+0009–000D, U+0020.
+SMOLFAST_INLINE bool is_separator(char byte) {
+  const auto value = static_cast<unsigned char>(byte);
+  return value == ' ' || value == 0 || static_cast<unsigned char>(value - 9) < 5;
+}
+
+SMOLFAST_INLINE uint64_t separators_plain(const char* block) {
+  uint64_t mask = 0;
+  for (int i = 0; i < 64; ++i) mask |= uint64_t{is_separator(block[i])} << i;
+  return mask;
+}
+
+constexpr Kernels kBaseline{
+    [](float* sum, const char* row, std::size_t size) { add_loop<kBaselineLanes>(sum, row, size); },
+    [](float* sum, const float* row, float scale, std::size_t size) {
+      add_scaled_loop<kBaselineLanes>(sum, row, scale, size);
+    },
+    [](const float* left, const char* right, std::size_t size) { return dot_loop<kBaselineLanes>(left, right, size); },
+    [](float* values, std::size_t size) { softmax_loop<kBaselineLanes>(values, size); },
+#if defined(SMOLFAST_X86)
+    [](const char* block) {
+      uint64_t mask = 0;
+      for (int part = 0; part < 4; ++part) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + part * 16));
+        const __m128i after = _mm_sub_epi8(bytes, _mm_set1_epi8(9));
+        const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(after, _mm_set1_epi8(4)), after);
+        const __m128i blank =
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+        const auto bits = static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(control, blank)));
+        mask |= uint64_t{bits} << (part * 16);
+      }
+      return mask;
+    },
+#else
+    &separators_plain,
+#endif
+};
+
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+
+SMOLFAST_TARGET_AVX2 void add_avx2(float* sum, const char* row, std::size_t size) {
+  add_loop<8>(sum, row, size);
+}
+
+SMOLFAST_TARGET_AVX2 void add_scaled_avx2(float* sum, const float* row, float scale, std::size_t size) {
+  add_scaled_loop<8>(sum, row, scale, size);
+}
+
+SMOLFAST_TARGET_AVX2 float dot_avx2(const float* left, const char* right, std::size_t size) {
+  return dot_loop<8>(left, right, size);
+}
+
+SMOLFAST_TARGET_AVX2 uint64_t separators_avx2(const char* block) {
+  uint64_t mask = 0;
+  for (int part = 0; part < 2; ++part) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + part * 32));
+    const __m256i after = _mm256_sub_epi8(bytes, _mm256_set1_epi8(9));
+    const __m256i control = _mm256_cmpeq_epi8(_mm256_min_epu8(after, _mm256_set1_epi8(4)), after);
+    const __m256i blank = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(' ')),
+                                          _mm256_cmpeq_epi8(bytes, _mm256_setzero_si256()));
+    const auto bits = static_cast<unsigned>(_mm256_movemask_epi8(_mm256_or_si256(control, blank)));
+    mask |= uint64_t{bits} << (part * 32);
+  }
+  return mask;
+}
+
+SMOLFAST_TARGET_AVX2 void softmax_avx2(float* values, std::size_t size) {
+  softmax_loop<8>(values, size);
+}
+
+constexpr Kernels kAvx2{&add_avx2, &add_scaled_avx2, &dot_avx2, &softmax_avx2, &separators_avx2};
+
+SMOLFAST_TARGET_AVX512 void add_avx512(float* sum, const char* row, std::size_t size) {
+  add_loop<16>(sum, row, size);
+}
+
+SMOLFAST_TARGET_AVX512 void add_scaled_avx512(float* sum, const float* row, float scale, std::size_t size) {
+  add_scaled_loop<16>(sum, row, scale, size);
+}
+
+SMOLFAST_TARGET_AVX512 float dot_avx512(const float* left, const char* right, std::size_t size) {
+  return dot_loop<16>(left, right, size);
+}
+
+SMOLFAST_TARGET_AVX512 void softmax_avx512(float* values, std::size_t size) {
+  softmax_loop<16>(values, size);
+}
+
+constexpr Kernels kAvx512{&add_avx512, &add_scaled_avx512, &dot_avx512, &softmax_avx512, &separators_avx2};
+
+#endif
+
+}  // namespace
+
+const Kernels& kernels() {
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+  const Isa isa = active_isa();
+  if (isa == Isa::kAvx512) return kAvx512;
+  if (isa == Isa::kAvx2) return kAvx2;
+#endif
+  return kBaseline;
+}
+
+}  // namespace smolfast::fasttext

@@ -1,0 +1,26 @@
+// The loops over floats and bytes that exist once per instruction set. All give the same bits: products and sums are
+// never fused, and a dot product is summed in sixteen lanes whatever the width of a vector.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace smolfast::fasttext {
+
+struct Kernels {
+  // sum[i] += row[i]; `row` needn't be aligned.
+  void (*add)(float* sum, const char* row, std::size_t size);
+  // sum[i] += scale * row[i]
+  void (*add_scaled)(float* sum, const float* row, float scale, std::size_t size);
+  // Σ left[i] · right[i]; `right` needn't be aligned.
+  float (*dot)(const float* left, const char* right, std::size_t size);
+  // The softmax of `size` numbers, in place.
+  void (*softmax)(float* values, std::size_t size);
+  // A bit for each of 64 bytes: those that part words for fastText, U+0000, U+0009–000D and U+0020.
+  uint64_t (*separators)(const char* block);
+};
+
+// The kernels of active_isa().
+const Kernels& kernels();
+
+}  // namespace smolfast::fasttext

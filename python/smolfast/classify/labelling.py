@@ -1,0 +1,178 @@
+"""The labels of files' documents: any documents in, parquet or JSON lines out, every other column as it is."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from smolfast.classify.model import Model, Newlines
+from smolfast.errors import SmolfastError
+from smolfast.files import final_path
+from smolfast.io.boundary import computing
+from smolfast.io.documents import BatchWriter, ErrorPolicy, Source, read_batches, stored_schema, utf8_bytes
+from smolfast.io.json.lines import TEMPLATE, JsonLinesWriter
+from smolfast.io.json.values import has_key
+from smolfast.io.keep_apart import find_apart
+from smolfast.io.schemas.shards import common_schema
+from smolfast.io.schemas.unite import check_json, check_storable
+from smolfast.progress import ProgressCallback
+
+SUFFIXES = (".parquet", *(f"{lines}{packed}" for lines in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst")))
+MOST_COUNTED = 20
+
+
+def label_documents(
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str],
+    column: str = "label",
+    threshold: float = 0.0,
+    newlines: Newlines = "space",
+    text_column: str = "text",
+    types: Mapping[str, str] | None = None,
+    errors: ErrorPolicy = "fail",
+    strict: bool = False,
+    threads: int = 0,
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Write `output` with two columns more: each document's best label, and its score. Memory is bounded.
+
+    Args:
+        inputs: files, folders or URLs, as `smolfast.io.find_sources` takes them.
+        output: a file, .parquet or .jsonl (also with .gz or .zst). JSON lines keep all else of JSON as it stands.
+        model: a file of fastText's.
+        column: the label's column; the score's has `_score` behind. Both are null where no label was found.
+        threshold: the least score of a label that is given.
+        newlines: as `smolfast.classify.Model` takes it.
+        types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them.
+        errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
+        strict: raise if a file of a folder is passed over.
+        threads: 0 for every CPU this process may use. The result does not depend on it.
+
+    Returns:
+        documents_in, bytes_in, documents_out, documents_labelled, and label_NAME, documents of each of the most
+        frequent labels. Where there are any: documents_replaced and documents_skipped, by `errors`; passed_over and
+        passed_over_files, of folders.
+
+    Raises:
+        SmolfastError: as `Model`, `smolfast.io.read_batches` and the writers do; the columns are there already; the
+            output is or contains an input.
+    """
+    output = Path(output)
+    name = final_path(output).name
+    if not name.lower().endswith(SUFFIXES):
+        raise SmolfastError(f"the output {name} has none of the suffixes {', '.join(SUFFIXES)}; give it one")
+    sources, inside = find_apart(inputs, output, strict=strict)
+    if inside:
+        raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
+    names = (column, f"{column}_score")
+    job = _Job(Model(model), names, threshold, newlines, text_column, dict(types or {}), errors, threads)
+    parquet = name.lower().endswith(".parquet")
+    schema = job.schema(sources) if parquet else None
+    if not parquet:
+        job.check_lines(sources)
+    counts: Counter[str] = Counter(documents_in=0, bytes_in=0, documents_out=0, documents_labelled=0)
+    found: Counter[str] = Counter()
+    with BatchWriter(output, schema) if parquet else JsonLinesWriter(output) as writer:
+        for index, source in enumerate(sources):
+            for batch in job.batches(source, counts, found, templates=not parquet):
+                writer.write(batch)
+                if progress is not None:
+                    progress(index, len(sources), f"{counts['documents_in']:,} documents")
+    return {
+        **counts,
+        **{f"label_{label}": count for label, count in found.most_common(MOST_COUNTED)},
+        **sources.summary(),
+    }
+
+
+class _Job:
+    """What is done to each batch."""
+
+    def __init__(
+        self,
+        model: Model,
+        names: tuple[str, str],
+        threshold: float,
+        newlines: Newlines,
+        text_column: str,
+        types: Mapping[str, str],
+        errors: ErrorPolicy,
+        threads: int,
+    ) -> None:
+        self.model = model
+        self.names = names
+        self.fields = (pa.field(names[0], pa.string()), pa.field(names[1], pa.float32()))
+        self.threshold = threshold
+        self.newlines = newlines
+        self.text_column = text_column
+        self.types = types
+        self.errors = errors
+        self.threads = threads
+
+    def schema(self, sources: Sequence[Source]) -> pa.Schema:
+        """The columns of a parquet file made from all of these."""
+        schema = common_schema(sources, text_column=self.text_column, types=self.types, errors=self.errors)
+        if schema is None:
+            schema = pa.schema([(self.text_column, pa.large_string())])
+        paths = ", ".join(source.path for source in sources[:3])
+        self.check_free(schema.names, [], paths)
+        check_storable(schema, paths)
+        for field in self.fields:
+            schema = schema.append(field)
+        return schema
+
+    def check_lines(self, sources: Sequence[Source]) -> None:
+        """Raise for columns that JSON lines can't hold, before anything is written."""
+        for source in sources:
+            if source.kind in ("parquet", "arrow"):
+                stored = stored_schema(source, text_column=self.text_column, errors=self.errors)
+                assert stored is not None
+                check_json(stored.remove(stored.get_field_index(self.text_column)), source.path)
+
+    def batches(
+        self, source: Source, counts: Counter[str], found: Counter[str], *, templates: bool
+    ) -> Iterator[pa.RecordBatch]:
+        row = 0
+        repairs: Counter[str] = Counter()
+        for batch in read_batches(
+            source,
+            text_column=self.text_column,
+            types=self.types,
+            errors=self.errors,
+            counts=repairs,
+            templates=templates,
+        ):
+            templates_of = batch.column(TEMPLATE).to_pylist() if TEMPLATE in batch.schema.names else []
+            self.check_free(batch.schema.names, templates_of, source.path)
+            texts = batch.column(self.text_column)
+            with computing(source.path, row, batch.num_rows):
+                table = self.model.predict(
+                    texts, threshold=self.threshold, newlines=self.newlines, threads=self.threads
+                )
+            row += batch.num_rows
+            labels = table["label"].combine_chunks().cast(pa.string())
+            scores = table["score"].combine_chunks()
+            for value in labels.value_counts().to_pylist():
+                if value["values"] is not None:
+                    found[value["values"]] += value["counts"]
+            counts["documents_in"] += batch.num_rows
+            counts["documents_out"] += batch.num_rows
+            counts["documents_labelled"] += batch.num_rows - labels.null_count
+            counts["bytes_in"] += utf8_bytes(texts)
+            yield batch.append_column(self.fields[0], labels).append_column(self.fields[1], scores)
+        counts["documents_in"] += repairs["skipped"]
+        counts.update({f"documents_{what}": count for what, count in repairs.items() if count})
+
+    def check_free(self, columns: Sequence[str], lines: Sequence[str], path: str) -> None:
+        for name in self.names:
+            if name in columns or any(has_key(line, name) for line in lines):
+                raise SmolfastError(
+                    f"{path} has a column '{name}' already; give the new one another name with --column"
+                )
