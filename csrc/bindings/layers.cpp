@@ -40,7 +40,7 @@ void swiglu_backward(const Floats& grad, const Floats& gate, const Floats& up, F
 
 // The gradients of x and, in parts [parts, width], of the weight.
 Floats rms_norm_backward(const Floats& grad, const Floats& x, const Floats& weight, const Floats& scale, Floats grad_x,
-                        int threads) {
+                         int threads) {
   const py::ssize_t width = weight.size(), rows = scale.size();
   check_sizes("rms_norm_backward", rows * width, {&grad, &x, &grad_x});
   const auto count = static_cast<std::size_t>(rows);

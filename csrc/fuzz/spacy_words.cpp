@@ -1,12 +1,13 @@
 // spaCy's words and sentences: the same under every implementation, whatever was cut before, and wherever the text
 // stands; in order, on character boundaries, without space around them, and with nothing but space between.
+#include "text/spacy_words.h"
+
 #include <algorithm>
 #include <string>
 #include <vector>
 
 #include "fuzz/text_fuzz.h"
 #include "text/spaces.h"
-#include "text/spacy_words.h"
 
 namespace {
 

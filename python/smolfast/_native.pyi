@@ -1,4 +1,4 @@
-"""Types of the native module; its functions are wrapped by `smolfast.text`, `smolfast.curate`, `smolfast.dedup` and `smolfast.ops`."""
+"""Types of the native module. `smolfast.text`, `.dedup`, `.curate`, `.classify` and `.ops` wrap its functions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -79,21 +79,21 @@ def test_rehydrate_repeats_by_steps() -> None:
 def test_fineweb_2s_italian_weights() -> None:
     weights = {1: 1, 2: 3, 3: 4, 4: 5, 5: 6, 7: 7, 8: 8, 11: 9, 17: 10, 26: 9, 31: 8, 46: 7, 145: 1}
     sizes = [1, 2, 6, 10, 17, 25, 144, 145, 10_000]
-    out = rehydrate(pa.table({"minhash_cluster_size": sizes}), weights)["minhash_cluster_size"].to_pylist()
+    out = rehydrate(pa.table({"cluster_size": sizes}), weights)["cluster_size"].to_pylist()
     assert [out.count(size) for size in sizes] == [1, 3, 6, 8, 10, 10, 7, 1, 1]
 
 
 @pytest.mark.parametrize(
     ("table", "weights", "said"),
     [
-        ({"size": [1]}, {1: 1}, "no column 'minhash_cluster_size'; name the one"),
-        ({"minhash_cluster_size": [1.0]}, {1: 1}, "must be integers"),
-        ({"minhash_cluster_size": [1, None]}, {1: 1}, "has nulls"),
-        ({"minhash_cluster_size": [1]}, {}, "weights are empty"),
-        ({"minhash_cluster_size": [1]}, {"a": 1}, "'a' is no cluster size"),
-        ({"minhash_cluster_size": [1]}, {0: 1}, "use {size from 1"),
-        ({"minhash_cluster_size": [1]}, {1: -1}, "use {size from 1"),
-        ({"minhash_cluster_size": [1]}, {1: 1.5}, "use {size from 1"),
+        ({"size": [1]}, {1: 1}, "no column 'cluster_size'; name the one"),
+        ({"cluster_size": [1.0]}, {1: 1}, "must be integers"),
+        ({"cluster_size": [1, None]}, {1: 1}, "has nulls"),
+        ({"cluster_size": [1]}, {}, "weights are empty"),
+        ({"cluster_size": [1]}, {"a": 1}, "'a' is no cluster size"),
+        ({"cluster_size": [1]}, {0: 1}, "use {size from 1"),
+        ({"cluster_size": [1]}, {1: -1}, "use {size from 1"),
+        ({"cluster_size": [1]}, {1: 1.5}, "use {size from 1"),
     ],
 )
 def test_bad_weights(table: dict[str, Any], weights: Any, said: str) -> None:

@@ -209,7 +209,8 @@ def test_every_command_is_on_its_page(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--help"])
     commands = set(re.findall(r"^    ([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
     assert len(commands) > 10
-    shown = re.findall(r"^\{\{ smolfast ([a-z][a-z-]*)", (ROOT / "docs/reference/commands.md").read_text(), re.MULTILINE)
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    shown = re.findall(r"^\{\{ smolfast ([a-z][a-z-]*)", page, re.MULTILINE)
     assert set(shown) == commands
 
 

@@ -13,7 +13,7 @@ from smolfast.errors import SmolfastError
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
-def rehydrate(table: Rows, weights: Mapping[int, int], column: str = "minhash_cluster_size") -> Rows:
+def rehydrate(table: Rows, weights: Mapping[int, int], column: str = "cluster_size") -> Rows:
     """The table with each row repeated as often as the weight of its cluster's size says.
 
     FineWeb-2 repeats documents that had neither very few nor very many duplicates, since its filters removed the fewest
@@ -23,7 +23,8 @@ def rehydrate(table: Rows, weights: Mapping[int, int], column: str = "minhash_cl
         table: kept documents, each with the size of the cluster that it stands for (itself included).
         weights: how often from a size on: {1: 1, 2: 3, 5: 6} is once for 1, three times for 2 to 4, six times from 5
             on. Sizes below the first are taken once. JSON's keys ("2") are taken as numbers. A weight of 0 drops rows.
-        column: the column of sizes, of an integer type.
+        column: the column of sizes, of an integer type: by default the one that `deduplicate` adds. In
+            FineWeb-2's data it is called minhash_cluster_size.
 
     Returns:
         Rows in their order, a document's copies side by side, all columns and the schema as they were.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,8 @@ from smolfast.curate.rules import Rules
 from smolfast.errors import SmolfastError
 from smolfast.strings import Strings
 
-Words: TypeAlias = Literal["spacy", "unicode", "whitespace"] | Callable[[str], list[str]]
+WordsName: TypeAlias = Literal["spacy", "unicode", "whitespace"]
+Words: TypeAlias = WordsName | Callable[[str], list[str]]
 
 _USE_WORDS = ("gopher_repetition", "gopher_quality", "fineweb_quality")
 
@@ -38,8 +39,8 @@ def source_of(words: Words, language: str, rules: Rules, strings: Strings) -> So
     """
     if callable(words):
         return _given(words, rules, strings)
-    if words not in ("spacy", "unicode", "whitespace"):
-        raise SmolfastError(f"words {words!r} is unknown; use one of: spacy, unicode, whitespace, or a function")
+    if words not in get_args(WordsName):
+        raise SmolfastError(f"words {words!r} is unknown; use one of: {', '.join(get_args(WordsName))}, or a function")
     if words != "spacy":
         return Source(words)
     tokenizer = tokenizer_of(language)

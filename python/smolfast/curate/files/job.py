@@ -21,7 +21,7 @@ from smolfast.curate.files.parts import PartWriter, Piece, read_pieces, stored_s
 from smolfast.curate.files.summary import CurateSummary, manifest_of
 from smolfast.curate.files.tallies import Tallies
 from smolfast.curate.files.verdicts import judge_batch
-from smolfast.curate.judging import Words
+from smolfast.curate.words import WordsName
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path, fingerprint, naming
 from smolfast.io.amounts import source_rows, source_size
@@ -62,7 +62,7 @@ def curate_files(
     rules: str | os.PathLike[str] = "fineweb@0.10",
     language: str | None = None,
     language_column: str | None = None,
-    words: Words = "spacy",
+    words: WordsName = "spacy",
     bad_words: str | os.PathLike[str] | None = None,
     text_column: str = "text",
     id_column: str = "id",

@@ -13,10 +13,11 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
-from smolfast.curate.judging import Words, judge, signal_names
+from smolfast.curate.judging import judge, signal_names
 from smolfast.curate.languages import tokenizer_of
 from smolfast.curate.rules import C4BadWords, Rules, load_rules, shipped_rules
 from smolfast.curate.rules.ruleset import rules_from
+from smolfast.curate.words import WordsName
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
 from smolfast.io.documents import ErrorPolicy
@@ -98,7 +99,7 @@ class Options:
     rules: RulesFor
     language: str | None
     language_column: str | None
-    words: Words
+    words: WordsName
     signals: bool
     text_column: str
     id_column: str
@@ -114,8 +115,8 @@ class Options:
         """
         if self.errors not in get_args(ErrorPolicy):
             raise SmolfastError(f"errors = {self.errors!r}: choose one of {', '.join(get_args(ErrorPolicy))}")
-        if self.words not in get_args(Words):
-            raise SmolfastError(f"words = {self.words!r}: choose one of {', '.join(get_args(Words))}")
+        if self.words not in get_args(WordsName):
+            raise SmolfastError(f"words = {self.words!r}: choose one of {', '.join(get_args(WordsName))}")
         if self.language_column is None:
             self.verdicts([""], self.language)
 
