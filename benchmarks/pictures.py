@@ -22,6 +22,7 @@ from ratios import CLAIMS, Claim, find, ratio
 
 from smolfast import text
 from smolfast.bench.results import Results, read_results
+from smolfast.curate import load_rules
 from smolfast.report.smoothing import smoothed
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +169,34 @@ def deduplication() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         ("sign", "words into runs of five, runs into MinHash"),
         ("group", "those with a band of 8 in common, if alike enough"),
         ("choose", "the first, the longest, or the best score stays"),
+    ]
+
+
+def curation() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of FineWeb's filters, in their order."""
+    filters = [kind.name.replace("_", " ") for kind in load_rules("fineweb@0.10").filters]
+    what = {
+        "gopher repetition": "lines, paragraphs and n-grams that come again",
+        "gopher quality": "length of text and words, symbols, stop words",
+        "c4 quality": "menus, braces, too few sentences",
+        "fineweb quality": "line ends, short lines, lists",
+    }
+    boxes = [("Documents", "parquet, JSON lines"), *((name.capitalize(), what[name]) for name in filters)]
+    boxes.append(("kept/", "and removed/, with the number that decided"))
+    return boxes, [("measure", "each number once"), *[("pass on", "what failed no check")] * len(filters)]
+
+
+def classification() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of a fastText model."""
+    return [
+        ("A document", "a string"),
+        ("Its words and n-grams", "and pieces of words"),
+        ("One vector", "the mean of their rows in the model"),
+        ("Labels and scores", "a language, a quality"),
+    ], [
+        ("cut", "at white space"),
+        ("look up", "each by its hash"),
+        ("compare", "with the row of each label"),
     ]
 
 
@@ -324,6 +353,8 @@ def pictures() -> dict[str, str]:
         "training-curve.svg": curve(json.loads((RESULTS / "runs" / "quickstart.json").read_text("utf-8"))),
         "cleaning.svg": cleaning(),
         "dedup.svg": path("How near-copies are found and removed", *deduplication()),
+        "curate.svg": path("How documents are judged", *curation()),
+        "classify.svg": path("How a document gets its label", *classification()),
         "scale.svg": path("What a terabyte of text takes on its way", *terabyte()),
         "kernels.svg": dispatch(),
         "speed-text.svg": bars("Text and deduplication", of("text", "dedup")),

@@ -29,7 +29,7 @@ def test_the_first_page_has_every_command_once_in_its_group(capsys: pytest.Captu
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert said_on_exit(capsys, "--help") == (0, shown, "")
-    titles = ["See it:", "Clean and deduplicate text:", "Train a model and use it:", "Look:", "options:"]
+    titles = ["See it:", "Clean, judge and deduplicate text:", "Train a model and use it:", "Look:", "options:"]
     assert sorted(titles, key=shown.index) == titles
     commands = [line.split()[0] for line in shown.splitlines() if line.startswith("    ") and line[4] != " "]
     assert sorted(commands) == sorted(_parser().commands.choices)
@@ -69,7 +69,7 @@ def test_nothing_is_near_to_nonsense() -> None:
 
 def test_every_command_that_writes_takes_o() -> None:
     for name, parser in _parser().commands.choices.items():
-        assert ("-o" in parser._option_string_actions) == (name not in {"demo", "generate", "config"})
+        assert ("-o" in parser._option_string_actions) == (name not in {"demo", "generate", "config", "classify"})
         if "-o" in parser._option_string_actions:
             assert parser._option_string_actions["-o"].dest == "output"
 
