@@ -57,7 +57,7 @@ def cheap(name: str) -> Callable[[], Any]:
         "_native.is_normalized": lambda: _native.is_normalized(rows, "NFC", 1),
         "_native.is_valid_utf8": lambda: _native.is_valid_utf8(rows),
         "_native.lower": lambda: len(_native.lower(rows, 1, "fail")),
-        "_native.words": lambda: [part.tolist() for pair in _native.words(rows, 1) for part in pair],
+        "_native.words": lambda: [part.tolist() for pair in _native.words(rows, None, 1) for part in pair],
         "_native.fix_mojibake": lambda: len(_native.fix_mojibake(rows, 1, "fail")),
         "_native.hash_texts": lambda: [part.tolist() for part in _native.hash_texts(rows, True, 1)],
         "_native.hash_lines": lambda: [part.tolist() for part in _native.hash_lines(rows, 1, 1)],
