@@ -109,7 +109,7 @@ def speed(case: str, path: Path, rules: str, language: str, options: argparse.Na
     names = [OURS, SIGNALS, FLOOR_WORDS, FLOOR_HASH]
     if machine()["instructions"] != "avx2":
         names.insert(1, f"{OURS}, avx2")
-    if options.peer and threads == 1:
+    if options.peer and threads == 1 and (rules == "fineweb" or options.configs):
         names.append(PEER)
     if threads > 1:
         names = [OURS]
@@ -229,7 +229,9 @@ def decisions(options: argparse.Namespace) -> list[Row]:
             for difference in differences:
                 print(f"    {difference}")
             said = reasons(decided, name) if name in decided.column_names else {}
+            unexplained = sum(difference.cause == "not known" for difference in differences)
             facts = {
+                "unexplained": unexplained,
                 "documents": count,
                 "differ": len(differences),
                 "differences": [str(d) for d in differences[:50]],
