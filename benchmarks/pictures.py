@@ -1,4 +1,4 @@
-"""The README's pictures, drawn from the committed results: the path from text to model, plots of ratios and of times.
+"""The pictures of README and guides: plots from the committed results, a training curve, and what each part does.
 
 python benchmarks/pictures.py            # says what would change
 python benchmarks/pictures.py --write    # draws docs/pictures/*.svg
@@ -7,18 +7,22 @@ python benchmarks/pictures.py --write    # draws docs/pictures/*.svg
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ratios import CLAIMS, Claim, find, ratio
 
+from smolfast import text
 from smolfast.bench.results import Results, read_results
+from smolfast.report.smoothing import smoothed
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -40,6 +44,12 @@ text{font:15px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}
 .tip{fill:#52606d}.ours{fill:#0f766e}.lost{fill:#9aa5b1}.same{stroke:#1f2933;stroke-dasharray:3 2;fill:none}
 @media (prefers-color-scheme:dark){text{fill:#e4e7eb}.small{fill:#9aa5b1}.box{fill:#12312e;stroke:#5eead4}
 .line{stroke:#9aa5b1}.tip{fill:#9aa5b1}.ours{fill:#2dd4bf}.lost{fill:#616e7c}.same{stroke:#e4e7eb}}
+</style>"""
+
+_CURVE_STYLE = """<style>
+.raw{stroke:#0f766e;stroke-width:1;opacity:.35;fill:none}.smooth{stroke:#0f766e;stroke-width:2.5;fill:none}
+.held{fill:#b45309;stroke:#fff}.grid{stroke:#d5dbdf}
+@media (prefers-color-scheme:dark){.raw,.smooth{stroke:#2dd4bf}.held{fill:#fbbf24;stroke:#12181c}.grid{stroke:#323f4b}}
 </style>"""
 
 
@@ -101,7 +111,7 @@ def shown(times: float) -> str:
     return f"{times:.0f}" if times >= 20 else f"{times:.1f}" if times >= 2 else f"{times:.2f}"
 
 
-def path(steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -> str:
+def path(title: str, steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -> str:
     """Boxes one below the other, with an arrow between two of them: what there is, what it is for; verb and rate."""
     width, box, gap = 480, 40, 36
     body = []
@@ -120,7 +130,85 @@ def path(steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -
     words = ", ".join(f"{name} ({what})" for name, what in steps)
     rates = "; ".join(f"{verb}, {rate}" for verb, rate in between)
     height = len(steps) * (box + gap) - gap + 8
-    return svg(width, height, "From text to a small model", f"{words}; between them: {rates}", body)
+    return svg(width, height, title, f"{words}; between them: {rates}", body)
+
+
+def cleaning() -> str:
+    """A string on its way through the functions of `smolfast.text`, each box what really came out."""
+    messy = ["cafÃ©\u00a0noir\u200b\r\nada@engine.org"]
+    mended = text.fix_mojibake(messy)
+    clean = text.clean(mended).strings
+    redacted = text.redact(clean)
+    boxes = [
+        (ascii_spaces(column[0]), what)
+        for column, what in (
+            (messy, "as it came"),
+            (mended.to_pylist(), "é was misread"),
+            (clean.to_pylist(), "plain spaces, plain line ends"),
+            (redacted.to_pylist(), "no address"),
+        )
+    ]
+    calls = [("text.fix_mojibake", ""), ("text.clean", ""), ("text.redact", "")]
+    return path("A string, cleaned", boxes, calls)
+
+
+def ascii_spaces(string: str) -> str:
+    """The string as Python writes it, its letters as they are."""
+    return "".join(c if c.isprintable() and c != "\u00a0" else repr(c)[1:-1] for c in string)
+
+
+def deduplication() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of a deduplication."""
+    return [
+        ("Documents", "parquet, JSON lines, text"),
+        ("Signatures", "112 numbers for each document"),
+        ("Clusters", "documents that are alike"),
+        ("What stays, what goes", "kept.parquet, removed.parquet"),
+    ], [
+        ("sign", "words into runs of five, runs into MinHash"),
+        ("group", "those with a band of 8 in common, if alike enough"),
+        ("choose", "the first, the longest, or the best score stays"),
+    ]
+
+
+def terabyte() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of docs/scale.md's first column."""
+    return [
+        ("1 TB of text", "0.33 billion documents of 3 kB"),
+        ("0.2 TB of numbers on disk", "588 bytes a document"),
+        ("Clusters", "17 GB of memory, all at once"),
+        ("The documents that stay", "2 core-hours in all"),
+    ], [
+        ("sign", "can run where the text lies"),
+        ("group", "band by band, 14 times"),
+        ("choose and filter", "text is read once more"),
+    ]
+
+
+def dispatch() -> str:
+    """One call, and what computes it on each device."""
+    width, height = 560, 212
+    body = [
+        f'<rect class="box" x="4" y="4" width="{width - 8}" height="58" rx="10"/>',
+        '<text class="title" x="20" y="28">Your trainer calls smolfast.ops</text>',
+        '<text class="small" x="20" y="49">gqa_attention, mtp_loss, newton_schulz; with autograd and FSDP</text>',
+    ]
+    ways = [
+        ("GPU", "Triton kernels", "not timed on one yet"),
+        ("CPU", "C++", "where it is faster"),
+        ("Anything else", "plain torch", "the reference"),
+    ]
+    for index, (device, what, note) in enumerate(ways):
+        x = 4 + index * 188
+        body += [
+            f'<path class="line" d="M{x + 88} 66v28"/><path class="tip" d="M{x + 88} 106l-5 -10h10z"/>',
+            f'<rect class="box" x="{x}" y="110" width="176" height="92" rx="10"/>',
+            f'<text class="small" x="{x + 16}" y="134">{device}</text>',
+            f'<text class="title" x="{x + 16}" y="158">{what}</text>',
+            f'<text class="small" x="{x + 16}" y="182">{note}</text>',
+        ]
+    said = "; ".join(f"{device}: {what}, {note}" for device, what, note in ways)
+    return svg(width, height, "One call, by the device of its tensors", said, body)
 
 
 def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
@@ -140,6 +228,45 @@ def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
         body.append(f'<text x="{left + wide + 8:.1f}" y="{y + 37}">{seconds:.0f} s</text>')
     said = "; ".join(f"{label}: {seconds:.0f} seconds" for label, seconds in rows)
     return svg(width, top + step * len(rows) + 8, title, said, body)
+
+
+def curve(record: Mapping[str, Any]) -> str:
+    """The losses of a recorded run: training at every step and smoothed without lag, held-out where it was taken."""
+    width, height, left, right, top, bottom = 560, 320, 34, 16, 66, 40
+    steps, losses, held = record["steps"], record["training_loss"], record["held_out_loss"]
+    least, most = math.floor(min(losses)), math.ceil(max(losses))
+
+    def place(step: float, loss: float) -> tuple[float, float]:
+        across = (step - steps[0]) / (steps[-1] - steps[0])
+        return left + across * (width - left - right), top + (most - loss) / (most - least) * (height - top - bottom)
+
+    def line(style: str, values: Sequence[float]) -> str:
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in zip(steps, values, strict=True)))
+        return f'<polyline class="{style}" points="{points}"/>'
+
+    body = [
+        _CURVE_STYLE,
+        '<text class="title" x="8" y="22">The losses of a default quickstart</text>',
+        '<text class="small" x="8" y="41">nats per token, by training step</text>',
+        f'<path class="smooth" d="M{width - 330} 37h22"/><text class="small" x="{width - 302}" y="41">training</text>',
+        f'<circle class="held" cx="{width - 224}" cy="37" r="4.5"/>'
+        f'<text class="small" x="{width - 214}" y="41">held-out text, never trained on</text>',
+    ]
+    for loss in range(least, most + 1):
+        _, y = place(steps[0], loss)
+        body.append(f'<path class="grid" d="M{left} {y:.1f}H{width - right}"/>')
+        body.append(f'<text class="small" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{loss}</text>')
+    for step in range(100, steps[-1] + 1, 100):
+        x, _ = place(step, least)
+        body.append(f'<text class="small" x="{x:.1f}" y="{height - 18}" text-anchor="middle">{step}</text>')
+    body += [line("raw", losses), line("smooth", smoothed(losses, 17))]
+    body += [f'<circle class="held" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in (place(*point) for point in held)]
+    first, last = held[0], held[-1]
+    said = (
+        f"Training loss, next token, from {losses[0]:.2f} to {smoothed(losses, 17)[-1]:.2f} nats per token over "
+        f"{len(steps)} steps; held-out loss from {first[1]:.2f} at step {first[0]} to {last[1]:.2f} at step {last[0]}."
+    )
+    return svg(width, height, "The losses of a default quickstart", said, body)
 
 
 def load() -> dict[str, Results]:
@@ -193,7 +320,12 @@ def pictures() -> dict[str, str]:
         return sorted(rows, key=lambda row: -row.times)
 
     return {
-        "path.svg": path(steps, between),
+        "path.svg": path("From text to a small model", steps, between),
+        "training-curve.svg": curve(json.loads((RESULTS / "runs" / "quickstart.json").read_text("utf-8"))),
+        "cleaning.svg": cleaning(),
+        "dedup.svg": path("How near-copies are found and removed", *deduplication()),
+        "scale.svg": path("What a terabyte of text takes on its way", *terabyte()),
+        "kernels.svg": dispatch(),
         "speed-text.svg": bars("Text and deduplication", of("text", "dedup")),
         "speed-operations.svg": bars("Attention, loss and Muon on a CPU", of("attention", "loss", "optim")),
         "speed-training.svg": bars("A training step on a CPU", of("train")),

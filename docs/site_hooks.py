@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
 
 from smolfast.commands.main import main
+
+_BENCHMARKS = "benchmarks-page.html"
 
 
 def on_config(config: Any) -> Any:
@@ -26,8 +29,16 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def on_files(files: Files, config: Any) -> Files:
+    """Take the benchmarks' page, which lies beside its results and not here, into the site."""
+    page = Path(config.docs_dir).parent / "benchmarks" / "report.html"
+    files.append(File.generated(config, _BENCHMARKS, abs_src_path=str(page)))
+    return files
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put what a command prints in place of a line `{{ smolfast … }}`."""
+    """Put what a command prints in place of `{{ smolfast … }}`; lead links to the benchmarks' page into the site."""
+    markdown = markdown.replace("](../benchmarks/report.html)", f"]({_BENCHMARKS})")
     return re.sub(r"^\{\{ smolfast (.*) \}\}$", lambda line: _printed(line[1].split()), markdown, flags=re.MULTILINE)
 
 

@@ -23,7 +23,7 @@ TESTS = {
         "text/test_*.py",
         "dedup/test_*.py",
         "io/test_documents.py",
-        "ops/test_native_*.py",
+        "ops/native/test_*.py",
         "ops/test_rms_norm.py",
         "ops/test_swiglu.py",
     ],

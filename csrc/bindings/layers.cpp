@@ -14,22 +14,22 @@ namespace smolfast::bindings {
 namespace {
 
 namespace py = pybind11;
-using Array = py::array_t<float, py::array::c_style>;
+using Floats = py::array_t<float, py::array::c_style>;
 
-void check_sizes(const char* name, py::ssize_t size, std::initializer_list<const Array*> arrays) {
-  for (const Array* array : arrays) {
+void check_sizes(const char* name, py::ssize_t size, std::initializer_list<const Floats*> arrays) {
+  for (const Floats* array : arrays) {
     if (array->size() != size) throw Error(std::string(name) + ": the arrays' sizes don't fit together");
   }
 }
 
-void swiglu(const Array& gate, const Array& up, Array out, int threads) {
+void swiglu(const Floats& gate, const Floats& up, Floats out, int threads) {
   check_sizes("swiglu", gate.size(), {&up, &out});
   float* to = out.mutable_data();
   const py::gil_scoped_release release;
   layers::swiglu(gate.data(), up.data(), to, static_cast<std::size_t>(gate.size()), threads);
 }
 
-void swiglu_backward(const Array& grad, const Array& gate, const Array& up, Array grad_gate, Array grad_up,
+void swiglu_backward(const Floats& grad, const Floats& gate, const Floats& up, Floats grad_gate, Floats grad_up,
                      int threads) {
   check_sizes("swiglu_backward", gate.size(), {&grad, &up, &grad_gate, &grad_up});
   float *to_gate = grad_gate.mutable_data(), *to_up = grad_up.mutable_data();
@@ -39,12 +39,12 @@ void swiglu_backward(const Array& grad, const Array& gate, const Array& up, Arra
 }
 
 // The gradients of x and, in parts [parts, width], of the weight.
-Array rms_norm_backward(const Array& grad, const Array& x, const Array& weight, const Array& scale, Array grad_x,
+Floats rms_norm_backward(const Floats& grad, const Floats& x, const Floats& weight, const Floats& scale, Floats grad_x,
                         int threads) {
   const py::ssize_t width = weight.size(), rows = scale.size();
   check_sizes("rms_norm_backward", rows * width, {&grad, &x, &grad_x});
   const auto count = static_cast<std::size_t>(rows);
-  Array partial({static_cast<py::ssize_t>(layers::rms_norm_parts(count)), width});
+  Floats partial({static_cast<py::ssize_t>(layers::rms_norm_parts(count)), width});
   float *to_x = grad_x.mutable_data(), *to_partial = partial.mutable_data();
   const py::gil_scoped_release release;
   layers::rms_norm_backward(grad.data(), x.data(), weight.data(), scale.data(), to_x, to_partial, count,

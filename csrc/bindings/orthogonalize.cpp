@@ -16,7 +16,7 @@ namespace smolfast::bindings {
 namespace {
 
 namespace py = pybind11;
-using Array = py::array_t<float, py::array::c_style>;
+using Values = py::array_t<float, py::array::c_style>;
 using Parts = std::vector<std::size_t>;
 using Coefficients = std::vector<std::array<float, 3>>;
 using orthogonalize::Matrix;
@@ -33,13 +33,13 @@ void check(const Parts& parts, const Coefficients& coefficients) {
   }
 }
 
-void check_alike(const Array& a, const Array& b) {
+void check_alike(const Values& a, const Values& b) {
   if (a.ndim() != 3 || b.ndim() != 3 || !std::equal(a.shape(), a.shape() + 3, b.shape())) {
     throw Error("newton_schulz: arrays must be [matrices, n, m] of one shape");
   }
 }
 
-void newton_schulz(const Array& from, Array to, const Coefficients& coefficients, const Parts& parts, double eps,
+void newton_schulz(const Values& from, Values to, const Coefficients& coefficients, const Parts& parts, double eps,
                    int threads) {
   check(parts, coefficients);
   check_alike(from, to);
@@ -55,7 +55,7 @@ void newton_schulz(const Array& from, Array to, const Coefficients& coefficients
 }
 
 // weight, gradient, momentum [matrices, n, m]; and for each block of rows: how many, the update's ratio, parts.
-using Parameter = std::tuple<Array, Array, Array, std::vector<std::tuple<std::size_t, float, Parts>>>;
+using Parameter = std::tuple<Values, Values, Values, std::vector<std::tuple<std::size_t, float, Parts>>>;
 
 void muon_step(std::vector<Parameter> parameters, const Coefficients& coefficients, double eps, float momentum,
                float blend, bool nesterov, float rate, float keep, bool cautious, int threads) {

@@ -170,7 +170,7 @@ void Buffer::reallocate(std::size_t capacity) {
       moved = static_cast<char*>(std::malloc(capacity));
       if (moved == nullptr) throw std::bad_alloc();
     }
-    if (size_ != 0 && capacity != 0) std::memcpy(moved, data_, std::min(size_, capacity));
+    if (size_ != 0 && moved != nullptr) std::memcpy(moved, data_, std::min(size_, capacity));
     if (is_large(capacity_)) {
       system_free(data_, capacity_);
     } else {

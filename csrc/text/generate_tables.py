@@ -9,11 +9,15 @@ breaks) from unicode_properties.txt; both must be of the same Unicode version. `
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import unicodedata2 as unicodedata
 
 CODE_POINTS = 0x110000
+# Where characters are assigned. All others are unassigned or of private use, and alike: UNASSIGNED stands for them.
+ASSIGNED = [*range(0x40000), *range(0xE0000, 0xE1000)]
+UNASSIGNED = 0x50000
 BLOCK = 64  # the code points that share all but the last byte of their UTF-8 form
 HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
 # Word_Break values in the order of tables.h; Single is our own (each character is a word).
@@ -58,6 +62,17 @@ class Properties:
                     mapping[code] = (code + int(delta),)
 
 
+def of_all(value: Callable[[int], int]) -> list[int]:
+    """A value for each code point, in order; what is alike is asked for once."""
+    values = [0] * CODE_POINTS
+    for code in ASSIGNED:
+        values[code] = value(code)
+    alike = value(UNASSIGNED)
+    for start, stop in ((0x40000, 0xE0000), (0xE1000, CODE_POINTS)):
+        values[start:stop] = [alike] * (stop - start)
+    return values
+
+
 def is_surrogate(code: int) -> bool:
     return 0xD800 <= code < 0xE000
 
@@ -98,12 +113,12 @@ class Normalization:
 
     def __init__(self) -> None:
         chars = [chr(c) for c in range(CODE_POINTS)]
-        self.ccc = [unicodedata.combining(c) for c in chars]
+        self.ccc = of_all(lambda code: unicodedata.combining(chars[code]))
         self.decomposed = {
             form: {
                 c: d
-                for c, ch in enumerate(chars)
-                if not is_surrogate(c) and (d := unicodedata.normalize(form, ch)) != ch
+                for c in ASSIGNED
+                if not is_surrogate(c) and (d := unicodedata.normalize(form, chars[c])) != chars[c]
             }
             for form in ("NFD", "NFKD")
         }
@@ -119,11 +134,11 @@ class Normalization:
         # Hangul vowels and final consonants join to what stands before them, too.
         self.joins_back = set(self.seconds) | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))
         self.changed = {
-            form: {c for c, ch in enumerate(chars) if not is_surrogate(c) and unicodedata.normalize(form, ch) != ch}
+            form: {c for c in ASSIGNED if not is_surrogate(c) and unicodedata.normalize(form, chars[c]) != chars[c]}
             for form in ("NFC", "NFKC", "NFD", "NFKD")
         }
         # A character at which a scan must stop: it changes, may join to the one before, or must be put in order.
-        order = {c for c in range(CODE_POINTS) if self.ccc[c]}
+        order = {c for c in ASSIGNED if self.ccc[c]}
         self.attention = {
             "NFC": self.changed["NFC"] | self.joins_back,
             "NFKC": self.changed["NFKC"] | self.joins_back,
@@ -158,8 +173,8 @@ class Normalization:
 
         forms = ("NFC", "NFKC", "NFD", "NFKD")
         records: dict[tuple[int, ...], int] = {}
-        values = []
-        for code in range(CODE_POINTS):
+
+        def number(code: int) -> int:
             flags = 0
             for bit, form in enumerate(forms):
                 flags |= (code in self.attention[form]) << bit
@@ -174,7 +189,9 @@ class Normalization:
                 *place(code, "NFD"), *place(code, "NFKD"),
                 self.ccc[code], flags, self.firsts.get(code, 0), self.seconds.get(code, 0), alone,
             )  # fmt: skip
-            values.append(records.setdefault(record, len(records)))
+            return records.setdefault(record, len(records))
+
+        values = of_all(number)
         assert len(pool) < 65536 - 64
         pool.extend(bytes(64))  # decompositions are copied in whole vectors
         out.trie("Norm", values, "uint16_t")
@@ -319,11 +336,11 @@ def write_scan_tables(out: Writer, form: str, stops: set[int]) -> None:
 
 def write_case(out: Writer, name: str, mapping: dict[int, tuple[int, ...]]) -> None:
     records: dict[bytes, int] = {b"": 0}
-    values = []
-    for code in range(CODE_POINTS):
-        data = utf8("".join(map(chr, mapping[code]))) if code in mapping else b""
+    values = [0] * CODE_POINTS
+    for code in sorted(mapping):
+        data = utf8("".join(map(chr, mapping[code])))
         assert len(data) <= 7
-        values.append(records.setdefault(data, len(records)))
+        values[code] = records.setdefault(data, len(records))
     out.trie(name, values, "uint16_t")
     write_scan_tables(out, name, {code for code in mapping if code >= 0x80})
     out.structs("CaseRecord", f"k{name}Records", [",".join(map(str, (*r.ljust(7, b"\0"), len(r)))) for r in records])
@@ -356,10 +373,9 @@ def write_characters(out: Writer, properties: Properties, normalization: Normali
         if name not in ("Other", "Single"):
             for code in sets[f"Word_Break={name}"]:
                 classes.setdefault(code, index)
-    word_breaks = [word_break(code, sets, classes) for code in range(CODE_POINTS)]
-    out.trie("WordBreak", word_breaks, "uint8_t")
-    kinds = []
-    for code in range(CODE_POINTS):
+    out.trie("WordBreak", of_all(lambda code: word_break(code, sets, classes)), "uint8_t")
+
+    def kind(code: int) -> int:
         category = unicodedata.category(chr(code))
         bits = (
             category == "Nd",
@@ -377,8 +393,9 @@ def write_characters(out: Writer, properties: Properties, normalization: Normali
             normalization.ccc[code] != 0,
             category[0] == "L",
         )
-        kinds.append(sum(bit << i for i, bit in enumerate(bits)))
-    out.trie("Kind", kinds, "uint16_t")
+        return sum(bit << i for i, bit in enumerate(bits))
+
+    out.trie("Kind", of_all(kind), "uint16_t")
 
 
 def write_simple(out: Writer, properties: Properties, normalization: Normalization) -> None:
@@ -401,6 +418,8 @@ def main() -> None:
         sys.exit(
             f"unicode_properties.txt is of Unicode {properties.version}, unicodedata2 of {unicodedata.unidata_version}"
         )
+    others = {*range(CODE_POINTS)}.difference(ASSIGNED)
+    assert {unicodedata.category(chr(code)) for code in others} == {"Cn", "Co"}
     out = Writer()
     out.parts.append(f'const char kUnicodeVersion[] = "{properties.version}";\n')
     normalization = Normalization()

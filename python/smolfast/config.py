@@ -320,6 +320,18 @@ def validate_config(tree: Mapping[str, Any]) -> Config:
         raise SmolfastError("; ".join([*(_explain(dict(problem)) for problem in problems[:20]), *more])) from error
 
 
+def changed_settings(config: Config) -> dict[str, Any]:
+    """Settings that differ from the defaults, by the name that `--set` takes: `{"train.steps": 100}`."""
+    changed: dict[str, Any] = {}
+    default = Config().model_dump(mode="json")
+    for name, value in config.model_dump(mode="json").items():
+        if not isinstance(value, dict):
+            changed |= {name: value} if value != default[name] else {}
+            continue
+        changed |= {f"{name}.{key}": item for key, item in value.items() if item != default[name][key]}
+    return changed
+
+
 def default_toml() -> str:
     """The default configuration as TOML, a comment on every key."""
     lines = ["# The configuration of smolfast quickstart and smolfast train, with its defaults.", ""]

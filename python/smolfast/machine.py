@@ -1,14 +1,19 @@
-"""The machine and the packages that a result was made with, and what known GPUs can do."""
+"""The machine and the packages that a result was made with, how to get more of them, and what known GPUs can do."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
+import shlex
+import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from smolfast import __version__, _native
 
@@ -24,6 +29,25 @@ def versions() -> dict[str, str]:
     found["smolfast"] = __version__
     found["unicode"] = _native.unicode_version
     return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that smolfast runs from, with a + where files differ from it; None elsewhere."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository.
+        if not git("ls-files", "--error-unmatch", Path(__file__).name):
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
 
 
 def hardware() -> dict[str, Any]:
@@ -43,6 +67,33 @@ def hardware() -> dict[str, Any]:
         "memory_bytes": memory,
         "implementation": _native.implementation(),
     }
+
+
+def install_command(extra: str) -> str:
+    """The shell's command that adds an extra to this installation, from where it came from.
+
+    pip writes down where that was: a clone, a wheel, an address (PEP 610). smolfast is on no index, so its bare name is
+    never the answer.
+    """
+    clone = Path(__file__).parents[2]
+    try:
+        written = metadata.distribution("smolfast").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:  # run from its sources
+        written = json.dumps({"url": clone.as_uri()}) if (clone / "pyproject.toml").is_file() else None
+    origin: dict[str, Any] = json.loads(written or "{}")
+    url = str(origin.get("url", ""))
+    if url.startswith("file:"):
+        path = Path(url2pathname(urlsplit(url).path))
+        if path.exists():
+            pins = path / "constraints.txt"
+            options = ["-c", str(pins)] if pins.is_file() else []
+            editable = ["-e"] if origin.get("dir_info", {}).get("editable") else []
+            return shlex.join(["pip", "install", *options, *editable, f"{path}[{extra}]"])
+    elif url:
+        vcs = origin.get("vcs_info", {})
+        address = f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
+        return shlex.join(["pip", "install", f"smolfast[{extra}] @ {address}"])
+    return f"pip install '.[{extra}]' (in a clone of smolfast's repository)"
 
 
 @dataclass(frozen=True)

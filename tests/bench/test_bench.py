@@ -29,6 +29,12 @@ def row(name: str, role: str, seconds: float, case: str = "a", **more: Any) -> R
     return Row("job", case, name, role, bytes=1_000_000, rounds=3, cpu=spread, **more)
 
 
+def page_of(path: Path, *found: Results) -> tuple[str, Page]:
+    write_page(path / "page.html", found)
+    text = (path / "page.html").read_text()
+    return text, Page(text)
+
+
 def results(ours: float = 1.0, peer: float = 2.0, floor: float = 0.1, **more: Any) -> Results:
     rows = [row("smolfast", "ours", ours), row("other", "peer", peer), row("memcpy", "floor", floor)]
     about = {"benchmark": "text", "date": "2026-01-01", "machine": machine(), "versions": versions(["numpy"])}
@@ -155,15 +161,62 @@ def test_the_page_draws_bars_spread_floor_and_scaling_and_loads_nothing(tmp_path
     marks = [attributes for tag, attributes in page.attributes if attributes.get("class") == "whisker"]
     # ours: 1 MB/s of a floor of 20 MB/s isn't on the scale of 1.05 MB/s; from 1 / 1.5 to 1 / 0.95 of it
     assert marks[0]["x1"] == "63.33%" and marks[0]["x2"] == "100.00%"
-    assert "Floor: memcpy, 20 MB/s, 19 × the fastest: off the scale." in page.text
+    assert "Reference: memcpy, 20 MB/s, 19 × the fastest: off the scale." in page.text
     assert "0.5 MB/s · ours 2.00 ×" in page.text
     assert "Parquet to deduplicated parquet: by size" in page.text
     assert "2.00 × on 2 threads" in page.text
     limits = [attributes for _, attributes in page.attributes if attributes.get("class") == "limit"]
     assert len(limits) == 1  # of the ideal by threads
+    for axis in ("MB/s of CPU time", "times the rate of the fewest threads", "times as fast as the fastest peer"):
+        assert axis in page.text
     again = tmp_path / "again.html"
     write_page(again, [dataclasses.replace(results(), rows=rows)])
     assert again.read_bytes() == (tmp_path / "page.html").read_bytes()
+
+
+def test_the_page_begins_with_ratios_and_losses_and_ends_with_versions(tmp_path: Path) -> None:
+    rows = [
+        *results().rows,  # twice as fast
+        *(row(name, role, at, case="b") for name, role, at in (("smolfast", "ours", 4.0), ("other", "peer", 1.0))),
+        *(row(name, role, at, case="c") for name, role, at in (("smolfast", "ours", 1.0), ("slow", "peer", 9.0))),
+    ]
+    text, page = page_of(tmp_path, dataclasses.replace(results(), rows=rows))
+    sections = [a["id"] for tag, a in page.attributes if tag == "section"]
+    assert sections == ["overview", "read", "text-0", "where"]
+    first = text.partition("<main>")[2].partition('id="read"')[0]
+    # The geometric mean of 2, 1/4 and 9; one case of three is lost.
+    assert "Text: job" in first and "1.65 × (0.25 to 9.0)" in first
+    assert "A peer is faster in 1 of 3 cases." in first and "Text: job, b" in first and "0.25 × other" in first
+    jobs, losses = first.split("What we lose</strong>")
+    bars = [dict(re.findall(r' (x|width|class)="([^"]*)"', bar)) for bar in re.findall("<rect[^>]*>", first)]
+    assert [bar["class"] for bar in bars] == ["fill s0", "fill s4"]
+    # On 0.2 to 10, one is at log(5) / log(50); the loss' bar ends there, at the right edge of 0.2 to 1.
+    assert bars[0]["x"] == "41.14%" and bars[1]["x"] == "13.86%" and bars[1]["width"] == "86.14%"
+    assert "versions" not in first.lower() and "Versions" in text.rpartition('id="where"')[2]
+    assert "on a logarithmic axis" in jobs and "on a logarithmic axis" in losses
+
+
+def test_nothing_lost_and_nobody_to_compare_with_are_said(tmp_path: Path) -> None:
+    assert "None of 1 case." in page_of(tmp_path, results())[1].text
+    alone = dataclasses.replace(results(), rows=[row("smolfast", "ours", 1.0), row("memcpy", "floor", 0.1)])
+    assert "No peer was measured" in page_of(tmp_path, alone)[1].text
+
+
+def test_our_colour_is_ours_alone_and_references_are_no_floors(tmp_path: Path) -> None:
+    found = [read_results(path) for path in COMMITTED]
+    text, page = page_of(tmp_path, *found)
+    assert "floor" not in re.sub(r"\(floor: [^)]*\)", "", page.text).lower()
+    charts = [json.loads(a["data-chart"] or "") for _, a in page.attributes if "data-chart" in a]
+    for figure in re.findall(r"<figure.*?</figure>", text.partition('id="read"')[2], re.DOTALL):
+        for label, bars in re.findall(
+            r"bar-label[^>]*>([^<]*)</text>(.*?)(?=<text[^>]*bar-label|</svg>)", figure, re.S
+        ):
+            ours = "smolfast" in label or " alone: no peer" in figure or "by threads" in figure
+            assert ("fill s0" in bars) <= ours, label
+    for legend in re.findall(r'<ul class="legend">(.*?)</ul>', text, re.DOTALL):
+        for entry in re.findall(r"<li>(.*?)</li>", legend, re.DOTALL):
+            assert (" s0" in entry) == ("smolfast" in entry)
+    assert charts and all(chart["x"] in ("tokens", "documents", "rows of the matrix") for chart in charts)
 
 
 SCRIPT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -46,3 +47,21 @@ def test_a_case_that_is_not_in_the_results_is_named(ratios: ModuleType) -> None:
     claim = ratios.Claim("", "text", "NFC", "klingon", "stringzilla", "")
     with pytest.raises(LookupError, match=r"text.json has no smolfast in NFC, klingon"):
         ratios.ratio(results, claim)
+
+
+def test_the_screenshot_is_small_and_described() -> None:
+    picture = (ROOT / "docs" / "pictures" / "report.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) < 150_000
+    assert "](../pictures/report.png)" in (ROOT / "docs" / "tutorials" / "train.md").read_text("utf-8")
+
+
+def test_a_recorded_run_is_what_its_folder_says(tmp_path: Path) -> None:
+    losses = [{"step": step, "head_losses": [1 / step, 9.0], "tokens": 10 * step} for step in (1, 2)]
+    losses[1]["held_out_loss"] = 0.123456
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in losses))
+    about = {"hardware": {"cpu": "abacus"}, "versions": {"python": "3.11", "system": "here"}}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    found = script("record_run").record(tmp_path)
+    assert found["training_loss"] == [1.0, 0.5] and found["held_out_loss"] == [[2, 0.1235]] and found["tokens"] == 20
+    assert found["versions"] == {"python": "3.11"} and found["hardware"] == {"cpu": "abacus"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from smolfast.commands.main import _parser, main
 from smolfast.commands.parsers import nearest
+from smolfast.machine import install_command
 from smolfast.progress import bold, red
 
 
@@ -135,7 +138,7 @@ def test_completion_without_shtab_says_what_to_install(
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["--print-completion", "bash"]) == 2
     assert capsys.readouterr().err == (
-        "smolfast: error: --print-completion needs shtab; install it with: pip install 'smolfast[completion]'\n"
+        f"smolfast: error: --print-completion needs shtab; install it with: {install_command('completion')}\n"
     )
     code, _, error = said_on_exit(capsys, "--print-completion", "fish")
     assert code == 2 and "'fish' is not one of bash, zsh, tcsh" in error
@@ -160,7 +163,7 @@ def without(names: list[str], folder: Path, *commands: str) -> list[str]:
 
 
 def missing(package: str, extra: str) -> list[str]:
-    remedy = f"this command needs {package}; install it with: pip install 'smolfast[{extra}]'"
+    remedy = f"this command needs {package}; install it with: {install_command(extra)}"
     return [f"smolfast: error: {remedy}", "2"]
 
 
@@ -177,6 +180,22 @@ def test_what_needs_no_torch_works_without_it_and_the_rest_names_the_smallest_ex
 def test_without_pydantic_each_command_names_the_extra_that_is_enough(tmp_path: Path) -> None:
     said = without(["pydantic", *TORCH], tmp_path, "collect -o out", "config", "split in -o out", "train --dry-run")
     assert said == 3 * missing("pydantic", "config") + missing("pydantic", "train")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes there end in other ways")
+def test_a_reader_that_leaves_ends_a_command_without_a_word() -> None:
+    """As `smolfast | head` does: the other end of the pipe is closed before the first byte."""
+    code = "import os, sys; os.close(int(sys.argv.pop())); from smolfast.cli import main; sys.exit(main([]))"
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", code, str(reading)]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # else argparse meets the pipe's end, and swallows it
+    with subprocess.Popen(
+        command, stdout=writing, stderr=subprocess.PIPE, pass_fds=[reading], text=True, env=buffered
+    ) as process:
+        os.close(reading)
+        os.close(writing)
+        assert process.communicate()[1] == ""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 def test_advice_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ OF_DOCUMENTS = {
     "io/documents",
     "io/json/lines",
     "io/sources",
-    "io/rows",
+    "io/rows/record_batches",
     "tokens/files",
     "tokens/tokenizer",
     "tokens/document_encoder",
@@ -81,7 +81,7 @@ def modules_of(command: str) -> set[str]:
         found -= OF_DOCUMENTS
     found -= UNUSED.get(command, set())
     if command == "dedup explain":  # it turns what reading says into a message of its own
-        found -= {"io/documents", "io/rows", "dedup/job", "dedup/signing", "dedup/index"}
+        found -= {"io/documents", "io/rows/record_batches", "dedup/job", "dedup/signing", "dedup/index"}
     return found
 
 
@@ -121,7 +121,7 @@ def test_every_option_advised_is_one_of_the_command(command: str) -> None:
 
 
 def test_remedies_are_seen() -> None:
-    assert {"--errors"} <= advised("io/rows") and "--overwrite" in advised("pipeline/stages")
+    assert {"--errors"} <= advised("io/rows/record_batches") and "--overwrite" in advised("pipeline/stages")
     assert "io/documents" in modules_of("tokenize") and "pipeline/stages" in modules_of("split")
 
 

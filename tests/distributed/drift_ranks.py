@@ -19,7 +19,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from smolfast.errors import SmolfastError
 from smolfast.optim import Muon, MuonAdamW
-from smolfast.train.ranks import Ranks, leave_process_groups, local
+from smolfast.train.process.ranks import Ranks, leave_process_groups, local
 
 
 def says(error: str, work: Callable[[], Any]) -> None:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from smolfast import SmolfastError, ops
 from smolfast.ops import loss as loss_ops
-from smolfast.train.ranks import leave_process_groups
+from smolfast.train.process.ranks import leave_process_groups
 
 DTYPES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 

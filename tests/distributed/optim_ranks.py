@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.nn.parallel import DistributedDataParallel
 
 from smolfast.optim import MuonAdamW, MuonClip, qk_clip_
-from smolfast.train.ranks import leave_process_groups
+from smolfast.train.process.ranks import leave_process_groups
 
 BATCH, STEPS = 8, 4
 OPTIONS: dict[str, Any] = {"lr": 0.05, "adamw_lr": 0.01, "overrides": {"*.fused.weight": {"split_sizes": (5, 2, 3)}}}

@@ -12,7 +12,7 @@ import sys
 import torch.distributed as dist
 
 from smolfast.commands.main import main
-from smolfast.train.ranks import leave_process_groups
+from smolfast.train.process.ranks import leave_process_groups
 
 dist.init_process_group("gloo")
 try:

@@ -16,25 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from smolfast.config import EvaluateConfig, ModelConfig
+from smolfast.config import EvaluateConfig
 from smolfast.errors import SmolfastError
 from smolfast.evaluate.bits_per_byte import choose_documents, code_lengths, evaluate, unigram_bits_per_byte
 from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.model.pretrained import save_pretrained
 from smolfast.tokens.files import TokenFile, tokenize
 from smolfast.workers import Workers
+from tiny_models import tiny
 
-CONFIG = ModelConfig(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=1,
-    head_dim=8,
-    no_rope_layer_interval=2,
-    max_position_embeddings=16,
-    initializer_range=0.3,
-)
+CONFIG = tiny(max_position_embeddings=16, initializer_range=0.3)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from smolfast.commands.main import main
 from smolfast.config import ModelConfig
 from smolfast.errors import SmolfastError
 from smolfast.evaluate.harness import run_harness
+from smolfast.machine import install_command
 from smolfast.model.export import export
 from smolfast.model.network import SmolLM
 from smolfast.model.pretrained import save_pretrained
@@ -47,7 +48,7 @@ def test_without_the_package_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert main(["evaluate", str(exported), "--harness", "arc_easy", "-o", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "--harness needs lm_eval; install it with: pip install 'smolfast[harness]'" in capsys.readouterr().err
+    assert f"--harness needs lm_eval; install it with: {install_command('harness')}" in capsys.readouterr().err
     assert main(["evaluate", str(exported), "-o", str(tmp_path / "out")]) == 2
     assert "evaluate: give --tokens and --held-out, or --harness" in capsys.readouterr().err
 

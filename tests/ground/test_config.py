@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smolfast import SmolfastError
-from smolfast.config import Config, default_toml, load_config, validate_config
+from smolfast.config import Config, changed_settings, default_toml, load_config, validate_config
 
 
 def test_printed_defaults_are_the_defaults() -> None:
@@ -78,3 +78,14 @@ def test_deduplicate_takes_every_setting_of_its_table() -> None:
     for name, value in table.items():
         # 0 stands for no threshold, as TOML has no null.
         assert (value or None) == (parameters[name].default or None) or name in ("bands", "rows")
+
+
+def test_changed_settings_make_the_configuration_again() -> None:
+    assert changed_settings(Config()) == {}
+    overrides = ["seed=3", "train.steps=9", "train.mtp_weights=[1, 0.5]", "train.mixture={a = 2.0}"]
+    config = load_config(None, overrides)
+    changed = changed_settings(config)
+    assert set(changed) == {"seed", "train.steps", "train.mtp_weights", "train.mixture"}
+    tree: dict[str, object] = {"seed": changed.pop("seed")}
+    tree["train"] = {key.removeprefix("train."): value for key, value in changed.items()}
+    assert validate_config(tree) == config

@@ -265,7 +265,7 @@ def test_safetensors(tmp_path: Path, tried: Any) -> None:
     from smolfast.files import fingerprint
     from smolfast.model.pretrained import _read
     from smolfast.report.run import _header
-    from smolfast.train import checkpoint
+    from smolfast.train.run import checkpoint
 
     data = np.arange(6, dtype=np.float32).tobytes()
     path = tmp_path / "model.safetensors"

@@ -25,8 +25,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = "csrc|kernels|python|tests|benchmarks|docs|examples|build|\\.ci|\\.github"
 
 
-def drawing() -> Any:
-    spec = importlib.util.spec_from_file_location("draw_floors", ROOT / "docs" / "draw_floors.py")
+def script(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -34,7 +34,8 @@ def drawing() -> Any:
     return module
 
 
-FLOORS = drawing().read_floors()
+DRAWING = script("docs/draw_floors.py")
+FLOORS = DRAWING.read_floors()
 MAY_IMPORT: dict[str, list[str]] = {wing: allowed for floor in FLOORS for wing, allowed in floor["wings"].items()}
 FLOOR_OF = {wing: number for number, floor in enumerate(FLOORS) for wing in floor["wings"]}
 
@@ -101,8 +102,25 @@ def test_each_wing_says_what_it_is_for() -> None:
 
 
 def test_the_drawing_is_of_this_table() -> None:
-    module = drawing()
-    assert module.PICTURE.read_text(encoding="utf-8") == module.draw(FLOORS), "run python docs/draw_floors.py"
+    assert DRAWING.PICTURE.read_text(encoding="utf-8") == DRAWING.draw(FLOORS), "run python docs/draw_floors.py"
+
+
+def test_no_room_is_crowded() -> None:
+    """Entries of a folder, without `__init__`: past about twelve a wing wants rooms.
+
+    Commands are a file each by design, and the page of a report is many short sections.
+    """
+    crowded = {"commands": 24, "report": 22}
+    for folder in {path.parent for path in MODULES} - {PACKAGE}:
+        entries = [entry for entry in folder.iterdir() if entry.stem not in ("__init__", "__pycache__")]
+        most = crowded.get(folder.relative_to(PACKAGE).as_posix(), 13)
+        assert len(entries) <= most, f"{folder.relative_to(ROOT)} holds {len(entries)} entries: make rooms"
+
+
+def test_what_sanitizers_run_is_there() -> None:
+    for patterns in script("tests/sanitize.py").TESTS.values():
+        for pattern in patterns:
+            assert list((ROOT / "tests").glob(pattern)), pattern
 
 
 def test_files_are_short_or_say_why_they_are_not() -> None:

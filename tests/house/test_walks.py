@@ -31,7 +31,7 @@ NATIVE = [
 ]
 TENSOR = [
     "train/loop.py",
-    "train/run.py",
+    "train/run/parts.py",
     "train/micro_batches.py",
     "model/network.py",
     "ops/__init__.py",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smolfast import SmolfastError
@@ -176,6 +176,8 @@ def test_inputs_and_files_of_others_stay(
 
 @settings(max_examples=20)
 @given(source=st.sampled_from(PLACES), output=st.sampled_from(OUTPUTS), function=st.integers(0, 2))
+@example(source=".", output="foreign", function=2)
+@example(source=".", output="foreign", function=0)
 def test_functions_leave_inputs_as_they_are(source: str, output: str, function: int) -> None:
     with workplace() as folder:
         with contextlib.suppress(SmolfastError):
@@ -189,6 +191,24 @@ def test_functions_leave_inputs_as_they_are(source: str, output: str, function: 
             else:
                 split_documents(source, output, held_out_fraction=0.4, seed=0)
         assert {path: Path(path).read_bytes() for path in inputs} == before, folder
+
+
+def test_a_file_of_the_input_is_not_taken_for_an_earlier_output() -> None:
+    with workplace() as folder:
+        Path("data/deep/normal/deep").mkdir(parents=True)
+        shutil.copy("data/a.jsonl", "data/deep/normal/deep/b.jsonl")
+        shutil.copy("data/d.parquet", "data/deep/train.parquet")
+        before = standing(folder)
+        with pytest.raises(
+            SmolfastError, match=r"normal/deep/b.jsonl lies in the input and would be replaced; move it"
+        ):
+            normalize_documents(["data"], "data/deep/normal", threads=1)
+        with pytest.raises(SmolfastError, match=r"data/deep/train.parquet lies in the input and would be replaced"):
+            split_documents("data", "data/deep", held_out_fraction=0.4, seed=0)
+        assert standing(folder) == before
+        shutil.rmtree("data/deep/normal")
+        normalize_documents(["data"], "data/deep/normal", threads=1)
+        assert Path("data/deep/normal/deep/b.jsonl").exists()
 
 
 @pytest.mark.parametrize(

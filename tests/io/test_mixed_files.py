@@ -22,7 +22,7 @@ from smolfast.dedup import deduplicate
 from smolfast.dedup.explain import explain
 from smolfast.dedup.store import Column, DocumentStore, Position
 from smolfast.io.documents import read_batches, stored_schema
-from smolfast.io.rows import RowReader
+from smolfast.io.rows.record_batches import RowReader
 from smolfast.io.schemas import shards
 from smolfast.io.sources import Source, find_sources, open_source
 from smolfast.pipeline.normalize import normalize_documents

@@ -76,7 +76,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smolfast.reference.loss_gradients._BUFFER", 20_000)
     monkeypatch.setattr("smolfast.reference.loss_gradients._TILE", 3_000)
     monkeypatch.setattr("smolfast.reference.loss_gradients._COLUMNS", 300)
-    monkeypatch.setattr("smolfast.ops.native_loss._LEAST_COLUMNS", 500)
+    monkeypatch.setattr("smolfast.ops.native.loss._LEAST_COLUMNS", 500)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -12,23 +12,15 @@ import pytest
 import torch
 
 from smolfast.commands.main import main
-from smolfast.config import GenerateConfig, ModelConfig
+from smolfast.config import GenerateConfig
 from smolfast.errors import SmolfastError
 from smolfast.model.export import export
 from smolfast.model.generate import draw_token, generate, generate_tokens
 from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.model.pretrained import save_pretrained
+from tiny_models import tiny
 
-CONFIG = ModelConfig(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    num_key_value_heads=1,
-    head_dim=8,
-    max_position_embeddings=24,
-    initializer_range=0.2,
-)
+CONFIG = tiny(num_hidden_layers=4, no_rope_layer_interval=4, max_position_embeddings=24, initializer_range=0.2)
 
 
 @pytest.fixture(scope="module")

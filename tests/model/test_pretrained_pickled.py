@@ -11,20 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from smolfast.config import ModelConfig
 from smolfast.errors import SmolfastError
 from smolfast.model.network import SmolLM
 from smolfast.model.pretrained import load_pretrained, save_pretrained
+from tiny_models import least
 
-MODEL = ModelConfig(
-    hidden_size=16,
-    intermediate_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=8,
-    mtp_heads=1,
-)
+MODEL = least(num_hidden_layers=2, mtp_heads=1)
 
 
 class Trap:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 from pathlib import Path
 
 import pytest
 
 from smolfast import SmolfastError
-from smolfast.files import read_json
+from smolfast.files import read_json, write_json
 from smolfast.pipeline.run_folder import open_run
 from smolfast.pipeline.stages import Runner, Stage
 from smolfast.progress import Console
@@ -97,3 +98,15 @@ def test_overwriting_removes_what_stages_made_and_nothing_else(tmp_path: Path) -
         for name in ("split", "train"):  # and the new run may use these folders
             runner.run(Stage(name, {}, folder / name, {}, work))
     assert (folder / "split" / "made").exists() and (folder / "split" / "notes").read_text() == "precious"
+
+
+def test_a_run_keeps_the_time_at_which_it_was_begun(tmp_path: Path) -> None:
+    folder, begun = tmp_path / "run", []
+    for identity in (IDENTITY, IDENTITY, {**IDENTITY, "input": ["b"]}):
+        with open_run(folder, identity, {}, overwrite=True):
+            told = read_json(folder / "run.json")
+        begun.append(datetime.datetime.fromisoformat(told["begun"]))
+        write_json(folder / "run.json", told | {"begun": "2001-01-01T00:00:00+00:00"} if len(begun) == 1 else told)
+    assert begun[0].tzinfo is not None and begun[0].year > 2001
+    assert begun[1].year == 2001 < begun[2].year
+    assert told["commit"] is None or len(told["commit"].rstrip("+")) == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from types import SimpleNamespace
@@ -10,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolfast.report.charts import Series, line_chart, log_ticks, nice_ticks, number, thin
+from smolfast.report.charts import (
+    BarRow,
+    Lane,
+    Mark,
+    Series,
+    axis_from_zero,
+    bar_chart,
+    line_chart,
+    log_ticks,
+    nice_ticks,
+    number,
+    thin,
+)
 
 _FINITE = st.floats(-1e9, 1e9, allow_nan=False).map(lambda v: 0.0 if abs(v) < 1e-6 else v)
 
@@ -88,3 +101,34 @@ def test_chart_of_nothing_says_so(fake: SimpleNamespace) -> None:
 )
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_bars_of_an_axis_have_its_ticks_and_start_where_they_say(fake: SimpleNamespace) -> None:
+    axis = axis_from_zero(25.0, "MB/s, CPU time")
+    assert axis.ticks == ((0.0, "0"), (0.4, "10"), (0.8, "20"))
+    rows = [BarRow("a", "1", (Lane(0.2, 0, start=0.5),)), BarRow("b", "2", (Lane(0.75, 0),))]
+    page = fake.page(bar_chart("k", "t", "d", rows, axis))
+    bars = [(a["x"], a["width"]) for a in page.all("rect")]
+    assert bars == [("20.00%", "30.00%"), ("0.00%", "75.00%")]
+    assert "0 10 20 MB/s, CPU time" in page.words
+    assert len([a for a in page.all("line") if a["class"] == "grid"]) == 3
+
+
+def test_an_axis_of_nothing_has_its_zero() -> None:
+    assert axis_from_zero(0.0, "s").ticks == ((0.0, "0"),)
+
+
+def test_marks_stand_where_they_happened_and_are_named(fake: SimpleNamespace) -> None:
+    marks = [Mark(5, "rollback"), Mark(2.5, "loss spike"), Mark(5, "alarm"), Mark(5, "alarm"), Mark(11, "beyond")]
+    page = fake.page(line_chart("k", "t", "d", [Series("s", [0, 10], [1, 2], 0)], y_name="y", marks=marks))
+    assert [a["x1"] for a in page.all("line") if a["class"] == "mark"] == ["25.00%", "50.00%"]
+    assert "step 2.5: loss spike step 5: rollback, alarm" in page.words and "beyond" not in page.words
+    facts = json.loads(next(a["data-chart"] for a in page.all("div") if "data-chart" in a))
+    assert facts["marks"] == [[2.5, "loss spike"], [5, "rollback, alarm"]]
+
+
+def test_many_marks_are_lines_alone(fake: SimpleNamespace) -> None:
+    marks = [Mark(x, f"event {x}") for x in range(100)]
+    page = fake.page(line_chart("k", "t", "d", [Series("s", [0, 99], [1, 2], 0)], y_name="y", marks=marks))
+    assert len([a for a in page.all("line") if a["class"] == "mark"]) == 100
+    assert "event 7" not in page.words and not page.all("ol")

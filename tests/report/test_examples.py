@@ -49,7 +49,7 @@ def test_examples_at_one_when_there_is_nothing_below(tmp_path: Path, fake: Simpl
     assert _examples(fake, tmp_path, [("a  b", "a b", 1.0, 0, "near")]) == [1.0]
 
 
-def test_examples_prefer_few_changed_lines(tmp_path: Path, fake: SimpleNamespace) -> None:
+def test_examples_prefer_few_changed_words(tmp_path: Path, fake: SimpleNamespace) -> None:
     base = "\n".join(f"some words of line {i}" for i in range(40))
     entries = [
         (base.replace("words", "other words"), base, 0.86, 0, "near"),

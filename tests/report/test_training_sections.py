@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pytest
-
+from smolfast.report import write_report
 from smolfast.report.run import read_run
-from smolfast.report.training_sections import _smoothed, training
+from smolfast.report.training_sections import training
 
 
 def _training_page(own_run: Path, fake: SimpleNamespace, metrics: list[dict[str, Any]]) -> Any:
@@ -25,10 +24,10 @@ def test_each_head_has_a_curve(own_run: Path, fake: SimpleNamespace) -> None:
         entry["head_losses"] = [4.0, 5.0, 6.0, 7.0]
     page = _training_page(own_run, fake, metrics)
     for name in (
-        "head 1: the next token",
-        "head 2: the token after it",
-        "head 3: 3 tokens ahead",
-        "head 4: 4 tokens ahead",
+        "training loss, next token",
+        "training loss, 2 tokens ahead",
+        "training loss, 3 tokens ahead",
+        "training loss, 4 tokens ahead",
     ):
         assert name in page.words
     assert len([a for a in page.all("path") if "faint" in a["class"]]) == 4
@@ -38,7 +37,7 @@ def test_losses_without_heads_are_one_curve(own_run: Path, fake: SimpleNamespace
     metrics = [{"step": step, "loss": 5.0 - step} for step in range(1, 4)]
     page = _training_page(own_run, fake, metrics)
     assert [a["class"] for a in page.all("path")] == ["curve line s0"]
-    assert "from 4 to 2 (loss)" in page.words
+    assert "from 4 to 2 (training loss, all heads weighted)" in page.words
     assert "Learning rate: no finite values to draw" in page.words and "Gradient norm: no finite" in page.words
 
 
@@ -48,10 +47,23 @@ def test_norms_that_range_wide_have_a_logarithmic_axis(own_run: Path, fake: Simp
     assert all(f" {tick} " in words for tick in ("1e−4", "0.001", "0.01", "0.1", "1"))
 
 
-def test_smoothing_is_a_weighted_mean_of_what_came_before() -> None:
-    values = np.random.default_rng(0).normal(size=100)
-    keep = 1 - 1 / 5  # 100 steps smooth over five
-    for at in (0, 1, 7, 99):
-        weights = keep ** np.arange(at, -1, -1)
-        assert _smoothed(list(values))[at] == pytest.approx(np.average(values[: at + 1], weights=weights))
-    assert np.isnan(_smoothed([1.0, float("nan"), 1.0])).tolist() == [False, True, False]
+def test_each_loss_has_one_name_on_the_whole_page(own_run: Path, fake: SimpleNamespace) -> None:
+    metrics = fake.metrics()
+    for entry in metrics[19::20]:
+        entry["held_out_losses"] = {"web": 4.0, "code": 2.5}
+    (own_run / "train" / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics))
+    path = own_run / "stages" / "train.json"
+    manifest = json.loads(path.read_text())
+    fake.write_json(path, manifest | {"summary": {"steps": 120, "loss": 4.7, "held_out_loss": 3.5, "events": 0}})
+    write_report(own_run, own_run / "two.html", others=[own_run])
+    words = fake.page((own_run / "two.html").read_text(encoding="utf-8")).words.lower()
+    for name in (
+        "training loss, next token",
+        "training loss, 2 tokens ahead",
+        "training loss, all heads weighted",
+        "held-out loss, next token",
+        "training and held-out loss",  # the title of the chart of both
+    ):
+        assert name in words
+        words = words.replace(name, "")
+    assert re.findall(r".{0,30}\bloss\b.{0,30}", words) == []

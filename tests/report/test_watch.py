@@ -49,14 +49,14 @@ def test_sources_and_features_are_on_the_page(own_run: Path, fake: SimpleNamespa
     metrics[99]["features"] = {"effective_rank": [12.5, 9.75], "dead_units": [0.0, 0.25]}
     write_lines(own_run / "train" / "metrics.jsonl", metrics)
     page, _ = report()
-    assert "Held-out loss of each source" in page.words and "web 4" in page.words and "code 2.5" in page.words
+    assert "Held-out loss, next token, by source" in page.words and "web 4" in page.words and "code 2.5" in page.words
     assert "Features at step 100" in page.words and "2 9.75 0.25" in page.words
 
 
 def test_a_torn_last_event_is_dropped_and_a_broken_one_named(own_run: Path, report: Report) -> None:
     path = own_run / "train" / "events.jsonl"
     path.write_text('{"step": 3, "event": "qk_clip"}\n{"step": 4, "ev')
-    assert "1 events" in report()[0].words
+    assert "1 event: spikes, reactions and alarms." in report()[0].words
     path.write_text('{"step": 3, "ev\n{"step": 4, "event": "qk_clip"}\n')
     with pytest.raises(SmolfastError, match=r"events\.jsonl, line 1 is not an event"):
         report()

@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers")
 import torch  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors  # noqa: E402
 
-from smolfast.config import EvaluateConfig, GenerateConfig, ModelConfig, TrainConfig  # noqa: E402
+from smolfast.config import EvaluateConfig, GenerateConfig, TrainConfig  # noqa: E402
 from smolfast.errors import SmolfastError  # noqa: E402
 from smolfast.evaluate.bits_per_byte import evaluate  # noqa: E402
 from smolfast.model.export import export  # noqa: E402
@@ -31,18 +31,10 @@ from smolfast.tokens.chat_template import encode_conversation  # noqa: E402
 from smolfast.tokens.files import TokenFile, tokenize  # noqa: E402
 from smolfast.tokens.tokenizer_folder import SPLIT_PATTERN, open_tokenizer  # noqa: E402
 from smolfast.train.loop import train  # noqa: E402
+from tiny_models import least  # noqa: E402
 
 TEXTS = ["the cat sat on the mat", "Naïve dogs </s> bark, 123 times", "the end of <s> it all  twice"] * 8
-SHAPE = ModelConfig(
-    hidden_size=16,
-    intermediate_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=8,
-    max_position_embeddings=32,
-    mtp_heads=1,
-)
+SHAPE = least(max_position_embeddings=32, mtp_heads=1)
 STEPS = TrainConfig(steps=2, sequence_length=8, batch_size=2, micro_batch_size=2, evaluate_every=0, mtp_weights=[1.0])
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 CHARACTERS = sorted({character for text in TEXTS for character in text} - {" "})

@@ -12,23 +12,16 @@ import pytest
 import torch
 
 import smolfast.train.loop
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.model.network import SwiGLU
 from smolfast.optim import MuonAdamW
 from smolfast.train.data_plan import DataPlan, Rows
 from smolfast.train.loop import train
+from tiny_models import tiny
 
 FAULT = 80  # the batch, or the step, at which things go wrong
-MODEL = ModelConfig(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=1,
-    head_dim=8,
-    no_rope_layer_interval=2,
-)
+MODEL = tiny()
 
 
 @pytest.fixture(scope="module")

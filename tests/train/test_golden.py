@@ -23,6 +23,7 @@ from smolfast.config import ModelConfig, TrainConfig
 from smolfast.train.loop import train
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "train_losses.json"
+# Written out here: the recorded losses are those of this very shape, whatever other tests come to share.
 MODEL = ModelConfig(
     hidden_size=32,
     intermediate_size=48,

@@ -13,19 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.tokens.files import TokenFile
 from smolfast.train.loop import train
+from tiny_models import least
 
-MODEL = ModelConfig(
-    hidden_size=16,
-    intermediate_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=8,
-)
+MODEL = least()
 SETTINGS: dict[str, Any] = {
     "steps": 6, "sequence_length": 16, "batch_size": 2, "micro_batch_size": 1, "checkpoint_every": 3,
     "evaluate_every": 3, "monitor_every": 0,

@@ -16,16 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smolfast.config import EvaluateConfig, ModelConfig, StageConfig, TrainConfig
+from smolfast.config import EvaluateConfig, StageConfig, TrainConfig
 from smolfast.evaluate.bits_per_byte import evaluate
 from smolfast.optim import MuonAdamW
 from smolfast.tokens.files import tokenize
 from smolfast.train.loop import train
+from tiny_models import tiny
 
-MODEL = ModelConfig(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,
-    head_dim=8, no_rope_layer_interval=2, max_position_embeddings=64,
-)  # fmt: skip
+MODEL = tiny(max_position_embeddings=64)
 STAGES = (
     StageConfig(fraction=0.5, weights={"code": 0.75, "prose": 0.25}),
     StageConfig(

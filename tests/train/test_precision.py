@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import TrainConfig
 from smolfast.model.network import DecoderLayer, PackedBatch, SmolLM
 from smolfast.train.loop import train
+from tiny_models import tiny
 
-MODEL = ModelConfig(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,
-    head_dim=8, no_rope_layer_interval=2,
-)  # fmt: skip
+MODEL = tiny()
 
 
 def lines(write_tokens: Any, folder: Path, **changes: Any) -> list[dict[str, Any]]:

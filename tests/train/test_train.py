@@ -16,23 +16,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.model.pretrained import load_pretrained
 from smolfast.optim import MuonAdamW
 from smolfast.tokens.files import TokenFile
 from smolfast.train.loop import train
+from tiny_models import tiny
 
-MODEL = ModelConfig(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=1,
-    head_dim=8,
-    no_rope_layer_interval=2,
-    max_position_embeddings=64,
-)
+MODEL = tiny(max_position_embeddings=64)
 
 
 def settings(**changes: Any) -> TrainConfig:
@@ -152,7 +144,7 @@ def test_an_abrupt_end_changes_nothing(step: int, corpus: SimpleNamespace, unint
 def test_kill_changes_nothing(corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path) -> None:
     """kill -9, twice, at moments that nothing in the loop knows of."""
     program = (
-        "import sys; from test_train import *; "
+        "import sys; sys.path.append('../shared'); from test_train import *; "
         "train(sys.argv[1], sys.argv[2], model=MODEL, config=settings(), device='cpu', threads=2, "
         "progress=lambda *_: time.sleep(0.05))"
     )

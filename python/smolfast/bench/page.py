@@ -1,4 +1,4 @@
-"""One self-contained page about benchmark results: bars with min–max and the floor, and how ours scales."""
+"""One self-contained page about benchmark results: ratios first, bars with min–max, versions last."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
+from smolfast.bench.overview import largest, overview
 from smolfast.bench.results import Results, Row, Spread
-from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, number
+from smolfast.report.charts import BarRow, Lane, Series, axis_from_zero, bar_chart, line_chart, number
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
 from smolfast.report.page import document, save_page
-from smolfast.report.section import Section, words
+from smolfast.report.section import Section, counted, words
 
 Rated = Sequence[tuple[Row, Spread]]
 _COLOURS = {"ours": 0, "peer": 4}
+_SIZES = {"attention": "tokens", "dedup": "documents", "optim": "rows of the matrix"}
+_MOST_CURVES = 5
 _TITLES = {
     "text": "Text",
     "dedup": "Deduplication",
@@ -37,35 +40,40 @@ def write_page(path: str | os.PathLike[str], results: Sequence[Results]) -> None
     Raises:
         SmolfastError: the page can't be written.
     """
-    sections = [_overview(results), *(_section(one, index) for index, one in enumerate(results))]
+    jobs = [_section(one, index) for index, one in enumerate(results)]
+    sections = [overview(results, _TITLES), _how_to_read(results), *jobs, _where(results)]
     save_page(path, document("smolfast beside its peers", sections, "the results of its benchmarks"))
 
 
-def _overview(results: Sequence[Results]) -> Section:
+def _how_to_read(results: Sequence[Results]) -> Section:
+    quick = any(one.settings.get("quick") for one in results)
+    body = [
+        tag("p", "Small inputs and three rounds (--quick): a look, no claim.", class_="missing") if quick else None,
+        tag(
+            "p",
+            "Every bar is the median of the rounds. The line in it runs from the slowest round to the fastest. Blue is "
+            "smolfast, grey are the others. All took turns in one run, so ratios hold better than rates. Rates are by "
+            "CPU time on one thread where that was taken, else by wall-clock time.",
+        ),
+        tag(
+            "p",
+            "The upright mark is a reference: memcpy of the same bytes, or a matrix product of as many operations by "
+            "torch. It is no limit. Code that returns its input untouched passes it, and so does code that needs fewer "
+            "operations or multiplies faster.",
+        ),
+    ]
+    return Section("read", "How to read the charts", markup(body))
+
+
+def _where(results: Sequence[Results]) -> Section:
     first = results[0]
     versions = {name: version for one in results for name, version in one.versions.items()}
     shown = {name: value for name, value in first.machine.items() if name not in ("threads", "memory_bytes")}
     if memory := first.machine.get("memory_bytes"):
         shown["memory"] = f"{memory / 1e9:.1f} GB"
-    quick = any(one.settings.get("quick") for one in results)
-    body = [
-        tag(
-            "p",
-            "Every bar is the median of the rounds; the line in it runs from the slowest round to the fastest. All "
-            "took turns in one run, so ratios hold better than rates. Rates are by CPU time on one thread where that "
-            "was taken, else by wall-clock time. The upright mark is the floor: memcpy of the same bytes, or a matrix "
-            "product of as many operations by torch. Who does better than that returned its input untouched, did fewer "
-            "operations, or multiplies faster.",
-        ),
-        tag("p", "Small inputs and three rounds (--quick): a look, no claim.", class_="missing") if quick else None,
-        tag(
-            "div",
-            pairs("Where", [*((words(name), _plain(value)) for name, value in shown.items()), ("date", first.date)]),
-            pairs("Versions", versions.items()),
-            class_="two",
-        ),
-    ]
-    return Section("where", "Where this ran", markup(body))
+    names = [*((words(name), _plain(value)) for name, value in shown.items()), ("date", first.date)]
+    body = tag("div", pairs("Where the first of them ran", names), pairs("Versions", versions.items()), class_="two")
+    return Section("where", "Hardware and versions", body)
 
 
 def _section(results: Results, index: int) -> Section:
@@ -89,7 +97,9 @@ def _section(results: Results, index: int) -> Section:
 def _provenance(results: Results) -> str:
     about = results.machine
     settings = ", ".join(
-        f"{words(name)} {value}" for name, value in results.settings.items() if value not in ("", None, [], "^$")
+        f"{words(name)} {_plain(value)}"
+        for name, value in results.settings.items()
+        if value not in ("", None, [], "^$", False)
     )
     processors = f"{about['processors']} processors" if "processors" in about else None
     known = (about.get("processor"), processors, about.get("instructions"), about.get("device"))
@@ -101,7 +111,7 @@ def _bars(section: str, part: str, rows: Sequence[Row]) -> Markup:
     """A chart for each case of a part in which somebody's rate can be compared."""
     cases: list[tuple[str, Rated, Rated]] = []
     for case in dict.fromkeys(row.case for row in rows) if part != "threads" else ():
-        measured = _largest(row for row in rows if row.case == case and row.rate() is not None)
+        measured = largest(row for row in rows if row.case == case and row.rate() is not None)
         rated = [(row, rate) for row in measured if (rate := row.rate()) is not None]
         own = [(row, rate) for row, rate in rated if row.role != "floor"]
         if own:
@@ -118,6 +128,7 @@ def _bars(section: str, part: str, rows: Sequence[Row]) -> Markup:
 def _alone(key: str, part: str, cases: Sequence[tuple[str, Rated, Rated]]) -> Markup:
     """One chart of all cases, where each has but one contender."""
     most = max(own[0][1].most for _, own, _ in cases)
+    axis = axis_from_zero(most / _unit(cases[0][1][0][0])[0], _axis_name(own[0][0] for _, own, _ in cases))
     bars = []
     for case, own, floors in cases:
         row, rate = own[0]
@@ -129,13 +140,13 @@ def _alone(key: str, part: str, cases: Sequence[tuple[str, Rated, Rated]]) -> Ma
     description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
     name = _name(cases[0][1][0][0])
     caption = tag("figcaption", tag("strong", name), " alone: no peer that does this is installed.")
-    return tag("figure", caption, bar_chart(key, f"{part}, {name}", description, bars))
+    return tag("figure", caption, bar_chart(key, f"{part}, {name}", description, bars, axis))
 
 
 def _case(key: str, part: str, case: str, own: Rated, floors: Rated) -> Markup:
     most = max(rate.most for _, rate in own)
     floor = max((rate.median for _, rate in floors), default=0.0)
-    # A floor far away would squeeze the bars to nothing: then it is said, not drawn.
+    # A reference far away would squeeze the bars to nothing: then it is said, not drawn.
     drawn = floor <= 4 * most
     scale = max(most, floor) if drawn else most
     ours = next((rate.median for row, rate in own if row.role == "ours"), 0.0)
@@ -146,13 +157,14 @@ def _case(key: str, part: str, case: str, own: Rated, floors: Rated) -> Markup:
             value += f" · ours {ours / rate.median:.2f} ×"
         lane = Lane(rate.median / scale, _COLOURS[row.role], low=rate.least / scale, high=rate.most / scale)
         bars.append(BarRow(_name(row), value, (lane,), floor / scale if floor and drawn else None))
+    axis = axis_from_zero(scale / _unit(own[0][0])[0], _axis_name(row for row, _ in own))
     note = ""
     if floor:
         what = f"{floors[0][0].name}, {_rate(floors[0][0], floor)}"
-        note = f" Floor: {what}" + ("." if drawn else f", {floor / most:.0f} × the fastest: off the scale.")
+        note = f" Reference: {what}" + ("." if drawn else f", {floor / most:.0f} × the fastest: off the scale.")
     description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
     caption = tag("figcaption", tag("strong", case), note)
-    return tag("figure", caption, bar_chart(key, f"{part}, {case}", description, bars))
+    return tag("figure", caption, bar_chart(key, f"{part}, {case}", description, bars, axis))
 
 
 def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
@@ -165,39 +177,50 @@ def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
         # A floor is of a case, whatever its size.
         size = sizes.get(row.case) if row.role == "floor" else row.facts.get("size")
         if isinstance(size, int | float) and rate is not None and row.threads in (threads, None):
-            family = re.sub(r"\d[\d,.]*k?", "", row.case)
+            family = re.sub(r"(?<![A-Za-z\d])\d[\d,.]*k?", "", row.case)  # not the digits of fp32
             families.setdefault((family, row.name), []).append((float(size), rate.median, row))
     series: list[Series] = []
-    for points in families.values():
-        if len({size for size, _, _ in points}) > 1:
-            ordered = sorted({size: (size, rate) for size, rate, _ in points}.values())
-            row = points[0][2]
-            values = [rate / _unit(row)[0] for _, rate in ordered]
-            series.append(Series(_name(row), [size for size, _ in ordered], values, _colour(row, len(series))))
-    if not series or not any(one.colour == 0 for one in series):
+    families = {key: points for key, points in families.items() if len({size for size, _, _ in points}) > 1}
+    several = len({family for family, _ in families}) > 1
+    for (family, _), points in families.items():
+        ordered = sorted({size: (size, rate) for size, rate, _ in points}.values())
+        row = points[0][2]
+        values = [rate / _unit(row)[0] for _, rate in ordered]
+        place = sum((one.colour == _COLOURS["ours"]) == (row.role == "ours") for one in series)
+        name = f"{_name(row)}, {' '.join(family.split())}" if several else _name(row)
+        series.append(Series(name, [size for size, _ in ordered], values, *_look(row, place)))
+    if not any(one.colour == _COLOURS["ours"] for one in series):
         return Markup()
-    unit = _unit(rows[0])[1]
+    more = (
+        f" {counted(len(series) - _MOST_CURVES, 'more curve')} in the table below."
+        if len(series) > _MOST_CURVES
+        else ""
+    )
     return line_chart(
-        f"{section}-{_slug(part)}-size", f"{_PARTS.get(part, part)}: by size", "More is better.", series[:5],
-        x_name="size of the input", y_name=unit, from_zero=True,
-    )  # fmt: skip
+        f"{section}-{_slug(part)}-size",
+        f"{_PARTS.get(part, part)}: by size",
+        f"More is better.{more}",
+        series[:_MOST_CURVES],
+        x_name=_SIZES.get(section.rpartition("-")[0], "size of the input"),
+        y_name=_axis_name(rows),
+        from_zero=True,
+    )
 
 
 def _by_threads(section: str, part: str, rows: Sequence[Row]) -> Markup:
     """How much more two threads do than one: bars of the ratio, with the ideal marked."""
-    rates: dict[tuple[str, str, object], dict[int, float]] = {}
+    rates: dict[tuple[str, str, str], dict[int, float]] = {}
     for row in rows:
         if row.threads and row.wall is not None and (work := row.bytes or row.operations):
-            key = (row.case, row.name, row.role == "floor")
-            rates.setdefault(key, {})[row.threads] = work / row.wall.median
+            rates.setdefault((row.case, row.name, row.role), {})[row.threads] = work / row.wall.median
+    rates = {key: found for key, found in rates.items() if len(found) > 1}
+    scale = max((1.1 * max(found) / min(found) for found in rates.values()), default=1.0)
+    scale = max([scale, *(found[max(found)] / found[min(found)] for found in rates.values())])
     bars = []
-    for (case, name, is_floor), found in rates.items():
-        if len(found) < 2:
-            continue
+    for (case, name, role), found in rates.items():
         few, many = min(found), max(found)
         gain, ideal = found[many] / found[few], many / few
-        scale = max(ideal * 1.1, gain)
-        lane = Lane(gain / scale, _COLOURS["peer" if is_floor else "ours"])
+        lane = Lane(gain / scale, _COLOURS["ours" if role == "ours" else "peer"])
         label = f"{case}, {name}" if case != name else f"{name} (what the machine gives)"
         bars.append(BarRow(label, f"{gain:.2f} × on {many} threads", (lane,), ideal / scale))
     if not bars:
@@ -205,7 +228,8 @@ def _by_threads(section: str, part: str, rows: Sequence[Row]) -> Markup:
     title = f"{_PARTS.get(part, part)}: wall-clock rate by threads"
     caption = tag("figcaption", tag("strong", title), " The mark is the ideal.")
     description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
-    return tag("figure", caption, bar_chart(f"{section}-{_slug(part)}-threads", title, description, bars))
+    axis = axis_from_zero(scale, "times the rate of the fewest threads")
+    return tag("figure", caption, bar_chart(f"{section}-{_slug(part)}-threads", title, description, bars, axis))
 
 
 def _table(results: Results, rows: Sequence[Row]) -> Markup:
@@ -224,29 +248,29 @@ def _table(results: Results, rows: Sequence[Row]) -> Markup:
     return table(f"{results.benchmark}, {results.date}", headers, cells, numeric=range(3, 9))
 
 
-def _largest(rows: Iterable[Row]) -> list[Row]:
-    """Of several sizes or threads of one contender, the largest input and the fewest threads."""
-    best: dict[str, Row] = {}
-    for row in rows:
-        held = best.get(row.name)
-        rank = (row.facts.get("size", 0), -(row.threads or 0))
-        if held is None or rank > (held.facts.get("size", 0), -(held.threads or 0)):
-            best[row.name] = row
-    return list(best.values())
-
-
 def _name(row: Row) -> str:
     return "smolfast" if row.name == "ours" else row.name.replace("ours", "smolfast")
 
 
-def _colour(row: Row, index: int) -> int:
-    if row.role == "floor":
-        return 4
-    return 0 if row.role == "ours" and index == 0 else 1 + index % 3
+def _look(row: Row, place: int) -> tuple[int, str]:
+    """Colour and style of the curve of one of ours or of others, by its place among them: our colour is ours alone."""
+    if row.role == "ours":
+        return _COLOURS["ours"], "line" if place == 0 else "dashed"
+    return _COLOURS["peer"] if row.role == "floor" else 1 + place % 3, "line"
 
 
 def _unit(row: Row) -> tuple[float, str]:
     return (1e6, "MB/s") if row.bytes else (1e9, "GFLOP/s")
+
+
+def _axis_name(rows: Iterable[Row]) -> str:
+    """`MB/s of CPU time, one thread`: the unit and what it was taken by."""
+    rows = list(rows)
+    unit = _unit(rows[0])[1]
+    threads = {row.threads for row in rows if row.threads}
+    on = f", {counted(threads.pop(), 'thread')}" if len(threads) == 1 else ""
+    by_cpu = all(row.seconds() is row.cpu for row in rows if row.seconds() is not None)
+    return f"{unit} of {'CPU' if by_cpu else 'wall-clock'} time{on}"
 
 
 def _rate(row: Row, rate: float) -> str:
@@ -255,6 +279,8 @@ def _rate(row: Row, rate: float) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return ", ".join(f"{k} {v}" for k, v in value.items()) or "–" if isinstance(value, dict) else str(value)
 
 

@@ -18,6 +18,7 @@ from smolfast.bench.compare import compare, last_on_this_hardware
 from smolfast.bench.results import Results, read_results, write_results
 from smolfast.commands.parsers import command, output_path
 from smolfast.errors import SmolfastError
+from smolfast.machine import install_command
 
 PARTS = ("text", "dedup", "curate", "attention", "loss", "optim")
 _DOWNLOADS = ("text", "dedup", "curate")
@@ -59,7 +60,7 @@ def add_bench(commands: Any) -> None:
         const="",
         metavar="FILE",
         help="with an earlier result (the last committed one of the same hardware and size): exit status 3 if ours "
-        "became slower beside the same peers and floors",
+        "became slower beside the same peers and references",
     )
     parser.add_argument(
         "--noise",
@@ -147,7 +148,8 @@ def _chosen(parts: Sequence[str]) -> list[str]:
     if parts or importlib.util.find_spec("torch") is not None:
         return [part for part in PARTS if not parts or part in parts]
     left_out = ", ".join(_NEEDS_TORCH)
-    print(f"smolfast: {left_out} left out: they need torch (pip install 'smolfast[bench]')", file=sys.stderr)
+    remedy = f"they need torch; install it with: {install_command('bench')}"
+    print(f"smolfast: {left_out} left out: {remedy}", file=sys.stderr)
     return [part for part in PARTS if part not in _NEEDS_TORCH]
 
 
@@ -169,7 +171,8 @@ def _measure(folder: Path, part: str, arguments: argparse.Namespace) -> Results:
         done = subprocess.run(run, stdout=tables, stderr=subprocess.PIPE, text=True)
         if done.returncode or not path.exists():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            remedy = " (pip install 'smolfast[bench]' brings torch)" if part in _NEEDS_TORCH and "torch" in last else ""
+            lacks = part in _NEEDS_TORCH and "torch" in last
+            remedy = f"; install torch with: {install_command('bench')}" if lacks else ""
             raise SmolfastError(f"bench: bench_{part}.py stopped with status {done.returncode}: {last}{remedy}")
         results = read_results(path)
     threads = {row.threads for row in results.rows if row.threads}

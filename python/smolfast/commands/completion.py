@@ -9,6 +9,7 @@ from typing import Any
 
 from smolfast.commands.parsers import output_path
 from smolfast.errors import SmolfastError
+from smolfast.machine import install_command
 
 SHELLS = ("bash", "zsh", "tcsh")
 _FILES = {"IN", "DIR", "FILE", "PATH"}
@@ -33,7 +34,7 @@ class _PrintCompletion(argparse.Action):
             import shtab
         except ModuleNotFoundError:
             raise SmolfastError(
-                "--print-completion needs shtab; install it with: pip install 'smolfast[completion]'"
+                f"--print-completion needs shtab; install it with: {install_command('completion')}"
             ) from None
         for action in _actions(parser):
             if action.type in (Path, output_path) or action.metavar in _FILES:

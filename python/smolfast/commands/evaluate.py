@@ -33,7 +33,7 @@ def add_evaluate(commands: Any) -> None:
     parser.add_argument("--tokens", type=Path, metavar="DIR", help="token files with a held-out part")
     parser.add_argument("--held-out", type=Path, metavar="FILE", help="held-out documents (parquet)")
     harness = parser.add_argument_group("instead of held-out text: tasks of lm-evaluation-harness on an export")
-    harness.add_argument("--harness", metavar="TASK,…", help="names of tasks; needs pip install 'smolfast[harness]'")
+    harness.add_argument("--harness", metavar="TASK,…", help="names of tasks; needs lm-eval, of the extra `harness`")
     harness.add_argument("--harness-limit", type=at_least(1), metavar="N", help="examples of each task")
     harness.add_argument("--harness-tasks", type=Path, metavar="DIR", help="folder with further tasks (YAML)")
     parser.add_argument(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, holds, load_config
+from smolfast.commands.options import add_config_options, check_exists, holds, load_config
 from smolfast.commands.parsers import at_least, command
 from smolfast.errors import SmolfastError
 
@@ -29,10 +29,10 @@ def add_generate(commands: Any) -> None:
 def _generate(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     from smolfast.model.generate import complete
 
-    if holds(arguments.model, "config.json") and not holds(arguments.model, "tokenizer.json"):
-        raise SmolfastError(
-            f"{arguments.model} holds no tokenizer.json, so it is no export; give a folder that `smolfast export` wrote"
-        )
+    remedy = "give a folder that `smolfast export` wrote"
+    check_exists(arguments.model, remedy)
+    if not holds(arguments.model, "tokenizer.json"):
+        raise SmolfastError(f"{arguments.model} holds no tokenizer.json, so it is no export; {remedy}")
     config = load_config(arguments)
     chosen = {
         name: value

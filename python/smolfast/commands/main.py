@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from smolfast.commands.tokenize import add_tokenize
 from smolfast.commands.train import add_train
 from smolfast.errors import SmolfastError
 from smolfast.files import finite
+from smolfast.machine import install_command
 from smolfast.progress import Console, bold, red
 
 _GROUPS: Groups = (
@@ -42,6 +44,16 @@ _GROUPS: Groups = (
 )
 _EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
+_SIGPIPE = 13  # Windows has no such signal
+# Where a key of the JSON result doesn't say enough to a person.
+_IN_WORDS = {
+    "full": "ended by collect.max_bytes",
+    "skipped_table": "skipped tables of numbers",
+    "skipped_package_cap": "skipped over the share of one package",
+    "near_by_jaccard": "near duplicates by similarity",
+    "events": "events (spikes, alarms)",
+    "mtp_parameters": "parameters of heads further ahead",
+}
 _PACKAGES_OF_EXTRAS = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
@@ -60,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not argv:
             _parser().print_help()
+            sys.stdout.flush()
             return 0
         _parser().parse_args(argv, arguments)
         run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
@@ -67,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if result is not None:
             _show(result, as_json=arguments.json)
             _advise(arguments, result)
+        sys.stdout.flush()
     except SmolfastError as error:
         _say_error(str(error).encode("utf-8", "replace").decode())  # names of files need not be UTF-8
         return _EXIT_BAD_INPUT
@@ -75,8 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package not in _PACKAGES_OF_EXTRAS:
             raise
         # The smallest extra with all that the command needs, not with this package alone.
-        _say_error(f"this command needs {package}; install it with: pip install 'smolfast[{arguments.extra}]'")
+        _say_error(f"this command needs {package}; install it with: {install_command(arguments.extra)}")
         return _EXIT_BAD_INPUT
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return _EXIT_SIGNAL + _SIGPIPE
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -92,6 +110,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more, as after `| head`; what is left of it goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _say_error(message: str) -> None:
@@ -127,15 +155,16 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         return
     from smolfast.dedup.histogram import draw
 
-    width = max((len(key) for key in result), default=0)
+    words = {key: _IN_WORDS.get(key, key.replace("_", " ")) for key in result}
+    width = max((len(words[key]) for key in result if key != "near_by_jaccard"), default=0)
     for key, value in result.items():
         if key == "near_by_jaccard":
-            if value:
-                print("\n  ".join([key.replace("_", " "), *draw(value)]))
+            if lines := draw(value):
+                print("\n  ".join([words[key], *lines]))
             continue
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if numeric else _in_words(value)
-        print(f"{key.replace('_', ' '):<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
+        print(f"{words[key]:<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
 
 
 def _in_words(value: object) -> str:

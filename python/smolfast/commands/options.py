@@ -89,6 +89,16 @@ def holds(folder: Path, name: str) -> bool:
         return False
 
 
+def check_exists(path: Path, remedy: str) -> None:
+    """Raise SmolfastError where there is nothing; what can't be looked at is left to those who open it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise SmolfastError(f"{path} does not exist; {remedy}") from None
+    except PermissionError:
+        return
+
+
 def check_model(path: Path) -> None:
     """Raise SmolfastError for a run's folder, which has the model in a folder of its own."""
     if not holds(path, "config.json") and holds(path, "model/config.json"):

@@ -101,9 +101,9 @@ def _on_ranks(arguments: argparse.Namespace, config: Config) -> Mapping[str, Any
 
     Only the first rank looks whether there is anything to do, and tells the others.
     """
-    from smolfast.train.checkpoint import RUN_FILES
     from smolfast.train.loop import train
-    from smolfast.train.ranks import Ranks
+    from smolfast.train.process.ranks import Ranks
+    from smolfast.train.run.checkpoint import RUN_FILES
 
     sources = named_folders(arguments.tokens)
     teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}

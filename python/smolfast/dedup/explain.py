@@ -67,6 +67,8 @@ def explain(output: str | os.PathLike[str], document_id: str) -> Explanation:
         SmolfastError: no such output or document, or an input that has changed or moved.
     """
     folder = Path(output)
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        raise SmolfastError(f"{folder} is no output of smolfast dedup (no {MANIFEST}); give the folder that it wrote")
     with naming(folder / MANIFEST, "run dedup again"):
         parameters = read_json(folder / MANIFEST)["parameters"]
         options = {key: str(parameters[key]) for key in ("text_column", "errors")}

@@ -12,6 +12,7 @@ import torch
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
 from smolfast.io.keep_apart import check_apart
+from smolfast.machine import install_command
 
 
 def run_harness(
@@ -38,9 +39,7 @@ def run_harness(
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
     except ModuleNotFoundError as error:
-        raise SmolfastError(
-            f"--harness needs {error.name}; install it with: pip install 'smolfast[harness]'"
-        ) from error
+        raise SmolfastError(f"--harness needs {error.name}; install it with: {install_command('harness')}") from error
     if not (Path(export) / "tokenizer.json").is_file():
         raise SmolfastError(f"{export} holds no tokenizer.json; give a folder from smolfast export")
     check_apart(output, [export, *(() if task_folder is None else (task_folder,))])

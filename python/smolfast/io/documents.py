@@ -24,7 +24,7 @@ from smolfast.io.byte_streams import codec, open_utf8
 from smolfast.io.json.lines import MOST_LINE_BYTES
 from smolfast.io.json.values import TYPES
 from smolfast.io.parquet.writer import BatchWriter
-from smolfast.io.rows import RowReader, TextRule, no_text_column
+from smolfast.io.rows.record_batches import RowReader, TextRule, no_text_column
 from smolfast.io.schemas.columns import byte_lengths, column_names, is_bytes, is_string, select
 from smolfast.io.schemas.unite import twice, without_views
 from smolfast.io.sources import ROW_KINDS, SUFFIXES, Kind, Source, Sources, document_id, find_sources, open_source

@@ -73,6 +73,28 @@ def find_apart(
     return sources, inside
 
 
+def check_free(output: PathLike, names: Iterable[str], inside: Iterable[Source]) -> None:
+    """Refuse to replace files of an input folder that aren't read because the output lies there too.
+
+    Nothing tells them from documents of the user. Outputs under a temporary name are replaced by who renames them.
+
+    Args:
+        names: what will be written in the folder `output`; "" for `output` itself.
+        inside: the sources that lie in `output`, from `find_apart`.
+
+    Raises:
+        SmolfastError: names the file.
+    """
+    if final_path(Path(output)) != Path(output):
+        return
+    identities = {_identity(Path(source.path)) for source in inside} - {None}
+    for name in names:
+        if _identity(Path(output, name)) in identities:
+            raise SmolfastError(
+                f"{Path(output, name)} lies in the input and would be replaced; move it away or choose another output"
+            )
+
+
 def leave_out(sources: Sources, output: PathLike) -> tuple[Sources, Sources]:
     """Sources that don't lie in `output` (and aren't it), and those that do. Each part has what it passed over."""
     identity = _identity(Path(os.path.realpath(output)))

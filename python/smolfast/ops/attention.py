@@ -13,8 +13,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from smolfast import reference
 from smolfast.errors import SmolfastError
-from smolfast.ops import native_attention
-from smolfast.ops.flat_arrays import are_plain
+from smolfast.ops.native import attention as native_attention
+from smolfast.ops.native.flat_arrays import are_plain
 from smolfast.ops.precision import without_autocast
 
 Rope = tuple[Tensor, Tensor]
@@ -95,6 +95,8 @@ def gqa_attention_varlen(
 ) -> Result:
     """`gqa_attention` over sequences packed end to end, each masked from the others.
 
+    What isn't named below is as in `gqa_attention`.
+
     Args:
         q_THD: [Tq, Hq, D]; k_THD, v_THD: [Tk, Hk, D].
         cu_seqlens_q, cu_seqlens_k: int32 [sequences + 1], cumulative lengths from 0 to Tq and Tk; 0 is allowed.
@@ -102,7 +104,6 @@ def gqa_attention_varlen(
             read from the lengths, for which a GPU is waited for. A compiled graph reads no tensor: all tokens there.
         rope: (cos, sin), each [Tk, R], a row for each packed key; the queries of a sequence take its last rows.
         return_lse: the log-sum-exp is [Hq, Tq].
-        Everything else as in `gqa_attention`.
 
     Raises:
         SmolfastError: shapes, dtypes or options that don't fit together; lengths that don't cover the tokens.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smolfast import reference
 from smolfast.ops.loss import check_targets, keep_gradients, scale_gradients
-from smolfast.ops.native_loss import sweep_for
+from smolfast.ops.native.loss import sweep_for
 from smolfast.ops.precision import without_autocast
 
 INSTEAD = "take torch.nn.functional.cross_entropy and kl_div of whole logits"

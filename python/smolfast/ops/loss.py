@@ -14,7 +14,7 @@ from torch import Tensor
 from smolfast import reference
 from smolfast.errors import SmolfastError
 from smolfast.ops.differentiation import anchor_of, is_transformed, refuse_second_order
-from smolfast.ops.native_loss import sweep_for
+from smolfast.ops.native.loss import sweep_for
 from smolfast.ops.precision import without_autocast
 from smolfast.reference import MAX_STORED_COLUMNS
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smolfast import _native
 from smolfast.ops.differentiation import is_transformed
-from smolfast.ops.flat_arrays import are_flat_floats, flat
+from smolfast.ops.native.flat_arrays import are_flat_floats, flat
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from smolfast.io.documents import (
 )
 from smolfast.io.json.lines import TEMPLATE, JsonLinesWriter
 from smolfast.io.json.values import has_key
-from smolfast.io.keep_apart import check_apart, find_apart
+from smolfast.io.keep_apart import check_apart, check_free, find_apart
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_json, check_storable
 from smolfast.io.sources import Sources, kind_of
@@ -81,8 +81,9 @@ def normalize_documents(
         output: with the suffix .parquet or .jsonl (also with .gz, .zst, .bz2 or .xz) one file; else a folder with a
             file for each input file, JSON lines for JSON and parquet for the rest, in the same folders below. In a
             folder, what an earlier call with the same arguments finished before it was killed is kept. It may lie in a
-            folder of the inputs, and isn't read then. Files of these names are replaced, whoever wrote them, as
-            Python's writers do (the command refuses where it has no record of them); others stay.
+            folder of the inputs, and isn't read then; files of these names there are refused. Elsewhere they are
+            replaced, whoever wrote them, as Python's writers do (the command refuses where it has no record of them);
+            others stay.
         types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them; JSON lines that come out of
             JSON keep their values as they stand.
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
@@ -100,7 +101,7 @@ def normalize_documents(
         SmolfastError: as `smolfast.io.read_batches` and the writers do; the output is or contains an input.
     """
     output = Path(output)
-    sources = _sources(inputs, output, strict=strict)
+    sources, inside = _sources(inputs, output, strict=strict)
     job = _Job(TextRules(**rules), text_column, dict(types or {}), errors, threads)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
@@ -119,8 +120,11 @@ def normalize_documents(
     names = _names(sources)
     check_apart(output, (source.path for source in sources), writes=names)
     finished = output / FINISHED
+    if not finished.exists():  # where it does, an earlier call has looked
+        check_free(output, names, inside)
     # What stands against a file is found before the first is written, except in the rows of JSON.
     schemas = [job.schema([source], output / name, one_job=False) for source, name in zip(sources, names, strict=True)]
+    write_json(finished / "started.json", {})
     for index, (source, name, schema) in enumerate(zip(sources, names, schemas, strict=True)):
         record = finished / f"{name}.json"
         if not (record.exists() and (output / name).exists()):
@@ -139,12 +143,14 @@ def normalize_documents(
 
 def output_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> list[str]:
     """What `normalize_documents` writes in a folder, as patterns."""
-    names = _names(_sources(inputs, Path(output)))
+    names = _names(_sources(inputs, Path(output))[0])
     return [*("".join(f"[{c}]" if c in "*?[" else c for c in name) for name in names), f"{FINISHED}/*"]
 
 
-def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path, *, strict: bool = False) -> Sources:
-    """The sources that don't lie in the output.
+def _sources(
+    inputs: Sequence[str | os.PathLike[str]], output: Path, *, strict: bool = False
+) -> tuple[Sources, Sources]:
+    """The sources that don't lie in the output, and those that do.
 
     Raises:
         SmolfastError: the output is or contains one.
@@ -152,7 +158,7 @@ def _sources(inputs: Sequence[str | os.PathLike[str]], output: Path, *, strict: 
     sources, inside = find_apart(inputs, output, strict=strict)
     if inside and output == final_path(output) and not output.is_dir():
         raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
-    return sources
+    return sources, inside
 
 
 class _Job:

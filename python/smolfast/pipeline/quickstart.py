@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smolfast.config import Config
+from smolfast.config import Config, changed_settings
 from smolfast.io.keep_apart import find_apart
 from smolfast.pipeline.run_folder import STAGES, open_run
 from smolfast.pipeline.stages import Runner, Stage
@@ -54,7 +54,7 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
         "errors": options.errors,
         "minutes": options.minutes,
     }
-    notes = {"seed": config.seed, "threads": options.threads}
+    notes = {"seed": config.seed, "threads": options.threads, "changed": changed_settings(config)}
     with open_run(options.out, identity, notes, overwrite=options.overwrite):
         runner = Runner(options.out / STAGES, console, own_folder=True)
         summaries = {stage.name: runner.run(stage) for stage in _stages(config, options, started)}
@@ -189,8 +189,8 @@ def _model_stages(
     from smolfast.evaluate import bits_per_byte as evaluate
     from smolfast.model import export, generate
     from smolfast.report import write_report
-    from smolfast.train import checkpoint
     from smolfast.train import loop as train
+    from smolfast.train.run import checkpoint
 
     out = options.out
 

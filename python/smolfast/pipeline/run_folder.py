@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path, describe_os_error, is_temporary, naming, read_json, write_json
 from smolfast.io.locks import hold
-from smolfast.machine import hardware, versions
+from smolfast.machine import commit, hardware, versions
 from smolfast.pipeline.stages import remove_made
 
 RUN_FILE = "run.json"
@@ -42,9 +43,11 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
     except OSError as error:
         raise SmolfastError(f"can't make {folder}: {describe_os_error(error)}") from error
     with hold(folder / _LOCK_FILE, folder, "choose another --out"):
+        begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         if run_file.exists():
             with naming(run_file, "choose another --out"):
-                before = read_json(run_file).get("identity", {})
+                record = read_json(run_file)
+                before = record.get("identity", {})
             different = _first_difference(before, identity)
             if different and not overwrite:
                 raise SmolfastError(
@@ -52,7 +55,10 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
                 )
             if different:
                 remove_made(folder / STAGES, folder)
-        write_json(run_file, {"identity": identity, **notes, "versions": versions(), "hardware": hardware()})
+            else:
+                begun = record.get("begun") or begun
+        made_with = {"commit": commit(), "versions": versions(), "hardware": hardware()}
+        write_json(run_file, {"identity": identity, **notes, "begun": begun, **made_with})
         yield
 
 

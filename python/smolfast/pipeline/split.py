@@ -17,7 +17,7 @@ import xxhash
 from smolfast.errors import SmolfastError
 from smolfast.io.boundary import computing
 from smolfast.io.documents import BatchWriter, read_batches, utf8_bytes
-from smolfast.io.keep_apart import find_apart
+from smolfast.io.keep_apart import check_free, find_apart
 from smolfast.io.schemas.columns import find_column, select
 from smolfast.io.schemas.shards import common_schema
 
@@ -49,7 +49,7 @@ def split_documents(
     Args:
         output_folder: files of these two names in it are replaced, whoever wrote them, as Python's writers do (the
             command refuses where it has no record of them); others stay. It may lie in `documents`, a folder, and
-            isn't read then.
+            isn't read then; files of these names there are refused.
         types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them.
         errors: for text that isn't UTF-8 or is missing: "fail", "replace" or "skip" the document.
 
@@ -67,7 +67,9 @@ def split_documents(
     repairs: Counter[str] = Counter()
     total = 0
     folder = Path(output_folder)
-    sources, _ = find_apart([documents], folder, writes=[f"{side}.parquet" for side in SIDES])
+    names = [f"{side}.parquet" for side in SIDES]
+    sources, inside = find_apart([documents], folder, writes=names)
+    check_free(folder, names, inside)
     schema = common_schema(sources, text_column=text_column, types=types, errors=errors)
     sides: dict[int, bool] = {}
     with (

@@ -19,12 +19,15 @@ _LANE = 14
 _LINE = 18
 _MOST_LETTERS = 38
 """Of a label and its value on one line: what a phone's 358 pixels hold."""
+_MOST_LETTERS_WIDE = 52
+"""The same where the page has two columns: then the style sheet moves the label down beside its value."""
 _MARGIN = 0.05
+_MOST_MARKS = 24
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One bar: `share` of the full width in colour `series`, on a ghost of `before` (what there was).
+    """One bar from `start` to `share` of the full width in colour `series`, on a ghost of `before` (what there was).
 
     `low` and `high` are the ends of a whisker, where it isn't the same share twice.
     """
@@ -34,6 +37,7 @@ class Lane:
     before: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,27 @@ class BarRow:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """What a bar's length says: the quantity with its unit, and (share of the full width, text) of each tick."""
+
+    name: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at `x`: an upright line through a chart, and what it was in a few words."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True)
 class Series:
     """A named curve; values that aren't finite break it.
 
     Attributes:
-        style: "line", "points", or "faint" for a thin curve with neither legend nor read-out.
+        style: "line", "dashed", "points", or "faint" for a thin curve with neither legend nor read-out.
     """
 
     name: str
@@ -61,13 +81,22 @@ class Series:
     style: str = "line"
 
 
-def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) -> Markup:
+def axis_from_zero(most: float, name: str) -> Axis:
+    """The axis of bars whose full width is `most`: round ticks from 0 on."""
+    ticks = [tick for tick in nice_ticks(0.0, most, 4) if tick <= most * 1.0001] if most > 0 else [0.0]
+    return Axis(name, tuple((tick / most if most > 0 else 0.0, _tick(tick)) for tick in ticks))
+
+
+def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow], axis: Axis | None = None) -> Markup:
     """Horizontal bars, label and value above each (two lines if they are long). `key` makes ids unique on the page."""
     drawn: list[Markup] = []
     top = 0
     for row in rows:
-        drawn.append(tag("text", row.label, x=0, y=top + 14, class_="bar-label"))
-        if len(row.label) + len(row.value) > _MOST_LETTERS:
+        letters = len(row.label) + len(row.value)
+        beside = _MOST_LETTERS < letters <= _MOST_LETTERS_WIDE
+        label_class = "bar-label beside" if beside else "bar-label"
+        drawn.append(tag("text", row.label, x=0, y=top + 14, class_=label_class))
+        if letters > _MOST_LETTERS:
             top += _LINE
         drawn.append(tag("text", row.value, x="100%", y=top + 14, text_anchor="end", class_="bar-value"))
         for lane in row.lanes:
@@ -79,9 +108,9 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) ->
             drawn.append(
                 tag(
                     "rect",
-                    x=0,
+                    x=_percent(min(lane.start, lane.share)),
                     y=top + 6,
-                    width=_percent(lane.share),
+                    width=_percent(abs(lane.share - lane.start)),
                     height=_LANE - 2,
                     rx=2,
                     class_=f"fill s{lane.series}",
@@ -95,7 +124,20 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) ->
             across = _percent(row.limit)
             drawn.append(tag("line", x1=across, x2=across, y1=top + 5, y2=top + _LANE + 7, class_="limit"))
         top += _BAR_ROW - _LANE - 2
-    return _svg(key, title, description, drawn, height=str(max(top - 4, 1)), class_="bars")
+    height = max(top - 4, 1)
+    if axis is not None:
+        grid = [
+            tag("line", x1=_percent(share), x2=_percent(share), y1=0, y2=height, class_="grid")
+            for share, _ in axis.ticks
+        ]
+        labels = [
+            tag("text", text, x=_percent(share), y=height + 16, text_anchor=_anchor(share))
+            for share, text in axis.ticks
+        ]
+        name = tag("text", axis.name, x=0, y=height + 34, class_="axis-name")
+        drawn = [*grid, *drawn, *labels, name]
+        height += 42
+    return _svg(key, title, description, drawn, height=str(height), class_="bars")
 
 
 def line_chart(
@@ -108,8 +150,12 @@ def line_chart(
     y_name: str,
     log: bool = False,
     from_zero: bool = False,
+    marks: Sequence[Mark] = (),
 ) -> Markup:
-    """Curves over a shared x axis, a legend, a read-out for the pointer and the numbers as a folded table."""
+    """Curves over a shared x axis, marks, a legend, a read-out and the numbers as a folded table.
+
+    The read-out follows the pointer, a finger and the arrow keys. More than two dozen marks are drawn without names.
+    """
     shown = [s for s in series if any(_usable(x, y, log) for x, y in zip(s.x, s.y, strict=True))]
     points = [(x, y) for s in shown for x, y in zip(s.x, s.y, strict=True) if _usable(x, y, log)]
     if not points:
@@ -154,6 +200,14 @@ def line_chart(
         curves.append(
             tag("path", d=path, class_=f"curve {one.style} s{one.colour}", vector_effect="non-scaling-stroke")
         )
+    marks = _joined_marks([mark for mark in marks if x_low <= mark.x <= x_high])
+    numbered = len(marks) <= _MOST_MARKS
+    upright: list[Markup] = []
+    for place, mark in enumerate(marks, 1):
+        at = _percent(across(mark.x))
+        upright.append(tag("line", x1=at, x2=at, y1=0, y2="100%", class_="mark"))
+        if numbered:
+            upright.append(tag("text", str(place), x=at, y=0, dy=-3, text_anchor="middle", class_="mark-number"))
     stretched = tag(
         "svg",
         curves,
@@ -165,12 +219,19 @@ def line_chart(
     )
     cursor = tag("line", x1=0, x2=0, y1=0, y2="100%", class_="cursor")
     drawing = _svg(
-        key, title, description, [grid, tag("g", labels, class_="labels"), stretched, dots, cursor], height="100%"
+        key,
+        title,
+        description,
+        [grid, tag("g", labels, class_="labels"), upright, stretched, dots, cursor],
+        height="100%",
     )
 
     named = [s for s in shown if s.style != "faint"]
     legend = tag("ul", (tag("li", _swatch(s), s.name) for s in named), class_="legend")
-    facts = {"low": x_low, "high": x_high, "x": x_name, "series": [_readout(s) for s in named]}
+    facts: dict[str, object] = {"low": x_low, "high": x_high, "x": x_name, "series": [_readout(s) for s in named]}
+    if marks:
+        facts["marks"] = [[mark.x, mark.label] for mark in marks]
+    happened = [tag("li", f"{x_name} {_tick(mark.x)}: {mark.label}") for mark in marks]
     plot = tag("div", drawing, class_="plot", data_chart=json.dumps(facts, separators=(",", ":"), ensure_ascii=False))
     return tag(
         "figure",
@@ -178,7 +239,8 @@ def line_chart(
         legend,
         tag("p", f"{y_name}, by {x_name}", class_="axis"),
         plot,
-        tag("p", Markup("&nbsp;"), class_="readout", aria_hidden="true"),
+        tag("p", Markup("&nbsp;"), class_="readout", aria_live="polite"),
+        tag("ol", happened, class_="marks", aria_label="Marks in the chart") if marks and numbered else None,
         folded("The numbers as a table", _numbers(title, named, x_name)),
         class_="chart",
     )
@@ -239,6 +301,21 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
+def _joined_marks(marks: Sequence[Mark]) -> list[Mark]:
+    """By x, those of one x as one."""
+    found: dict[float, list[str]] = {}
+    for mark in sorted(marks, key=lambda mark: mark.x):
+        labels = found.setdefault(mark.x, [])
+        if mark.label not in labels:
+            labels.append(mark.label)
+    return [Mark(x, ", ".join(labels)) for x, labels in found.items()]
+
+
+def _anchor(share: float) -> str:
+    """Text at either edge stays inside."""
+    return "start" if share < 0.02 else "end" if share > 0.98 else "middle"
+
+
 def _usable(x: float, y: float, log: bool) -> bool:
     return math.isfinite(x) and math.isfinite(y) and (y > 0 or not log)
 
@@ -283,7 +360,7 @@ def _swatch(series: Series) -> Markup:
     mark = (
         tag("circle", cx=11, cy=6, r=4, class_=f"dot s{series.colour}")
         if series.style == "points"
-        else tag("line", x1=0, x2=22, y1=6, y2=6, class_=f"curve line s{series.colour}")
+        else tag("line", x1=0, x2=22, y1=6, y2=6, class_=f"curve {series.style} s{series.colour}")
     )
     return tag("svg", mark, width=22, height=12, aria_hidden="true")
 

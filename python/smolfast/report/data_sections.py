@@ -6,11 +6,13 @@ from typing import Any
 
 from smolfast.progress import format_bytes
 from smolfast.report.charts import BarRow, Lane, bar_chart
-from smolfast.report.difference import compare, difference_table
+from smolfast.report.difference import compare, difference_table, in_words, shared_ngrams
 from smolfast.report.examples import Example, near_duplicate_examples
+from smolfast.report.left_out import left_out
 from smolfast.report.markup import Markup, markup, table, tag
+from smolfast.report.names import figure_counted
 from smolfast.report.run import Run
-from smolfast.report.section import Section, count, numeric, words
+from smolfast.report.section import Section, count, counted, numeric
 
 _COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out")
 _DOCUMENTS, _BYTES = 0, 2
@@ -37,7 +39,7 @@ def funnel(run: Run) -> Section:
     rows = [
         BarRow(
             name,
-            f"{count(summary['documents_out'])} documents · {_size(summary.get('bytes_out'))}",
+            f"{counted(summary['documents_out'], 'document')} · {_size(summary.get('bytes_out'))}",
             (lane(summary, "documents", _DOCUMENTS), lane(summary, "bytes", _BYTES)),
         )
         for name, summary in stages
@@ -51,7 +53,10 @@ def funnel(run: Run) -> Section:
         numeric=range(1, 6),
     )
     more = [tag("li", tag("strong", name), f": {also}") for name, summary in stages if (also := _also(summary))]
-    return Section("funnel", "Documents", markup((_key(), chart, numbers, tag("ul", more) if more else None)))
+    gone = left_out(run)
+    why = (tag("h3", "Left out, and why"), tag("ul", (tag("li", line) for line in gone))) if gone else None
+    others = (tag("h3", "Also counted"), tag("ul", more)) if more else None
+    return Section("funnel", "Documents", markup((_key(), chart, numbers, why, others)))
 
 
 def near_duplicates(run: Run) -> Section:
@@ -69,16 +74,20 @@ def near_duplicates(run: Run) -> Section:
             f"{removed:,} near-duplicates were removed, but none can be shown: "
             "their texts are gone from the run, or equal those kept."
         )
+    shown = (
+        "it is" if len(examples) == removed == 1 else f"{len(examples)} of them {'is' if len(examples) == 1 else 'are'}"
+    )
+    n = _ngram(run)
     intro = tag(
         "p",
-        f"{removed:,} removed; {len(examples)} of them, chosen over the range of likeness, beside the document kept: ",
+        f"{counted(removed, 'near-duplicate')} removed; {shown} shown beside the document kept: ",
         tag("del", "only in the removed one"),
         ", ",
         tag("ins", "only in the one kept"),
-        ". Jaccard is the share of word sequences that both have",
-        "." if exact else ", as estimated from their MinHash signatures.",
+        f". White space isn't compared; a sign counts as a word. Jaccard is the share of {_sequences(n)} in both",
+        "." if exact else ". Deduplication estimated it from MinHash signatures; here it is counted.",
     )
-    body = (intro, [_example(example, exact=exact) for example in examples]) if examples else ()
+    body = (intro, [_example(example, n, exact=exact) for example in examples]) if examples else ()
     return Section("near-duplicates", title, markup((_histogram(run), *body)), lacking, examples=len(examples))
 
 
@@ -89,30 +98,42 @@ def _histogram(run: Run) -> Markup:
     most = max(counts.values(), default=0.0)
     if most <= 0:
         return Markup()
-    rows = [BarRow(name, count(value), (Lane(value / most, _DOCUMENTS),)) for name, value in counts.items()]
+    first = next(place for place, value in enumerate(counts.values()) if value)  # empty ranges below say nothing
+    shown = list(counts.items())[first:]
+    rows = [BarRow(name, count(value), (Lane(value / most, _DOCUMENTS),)) for name, value in shown]
     description = "Near-duplicates removed, by their Jaccard similarity to the document kept for each: " + "; ".join(
         f"{row.label}: {row.value}" for row in rows if row.value != "0"
     )
     chart = bar_chart("jaccard-chart", "Similarity of what was removed to what was kept", f"{description}.", rows)
-    return markup((tag("figure", chart), tag("p", f"{description}.")))
+    return tag("figure", tag("figcaption", tag("strong", "How alike they are"), f" {description}."), chart)
 
 
-def _example(example: Example, *, exact: bool) -> Markup:
+def _example(example: Example, n: int, *, exact: bool) -> Markup:
     difference = compare(example.removed_text, example.kept_text)
-    lines = "1 line differs" if difference.changed == 1 else f"{difference.changed:,} lines differ"
-    hidden = f", {difference.hidden:,} of them not shown" if difference.hidden else ""
-    heading = tag("h3", f"{'' if exact else 'Estimated '}Jaccard {example.jaccard:.3f}", class_="ids")
+    shared = shared_ngrams(example.removed_text, example.kept_text, n)
+    estimated = "" if exact else f" (estimated {example.jaccard:.3f})"
+    caption = f"{shared.common:,} of {shared.all:,} {_sequences(n)} shared; {in_words(difference)}."
     return markup(
         (
-            heading,
+            tag("h3", f"Jaccard {shared.jaccard:.3f}{estimated}", class_="ids"),
             difference_table(
                 difference,
                 tag("span", "removed: ", tag("code", example.removed_id)),
                 tag("span", "kept: ", tag("code", example.kept_id)),
-                f"{lines}{hidden}",
+                caption,
             ),
         )
     )
+
+
+def _ngram(run: Run) -> int:
+    """Words in a sequence, as the run's configuration has it."""
+    found = numeric(run.config.get("dedup", {}).get("ngram"))
+    return int(found) if found and 1 <= found <= 1000 else 5
+
+
+def _sequences(n: int) -> str:
+    return "words" if n == 1 else f"sequences of {n} words"
 
 
 def _numbers(name: str, summary: dict[str, Any]) -> list[object]:
@@ -124,11 +145,17 @@ def _numbers(name: str, summary: dict[str, Any]) -> list[object]:
 
 
 def _also(summary: dict[str, Any]) -> str:
-    """The other whole numbers above zero that a stage reported: `221 exact duplicates, 325 near duplicates`."""
+    """The other whole numbers above zero that a stage reported: `221 exact duplicates, 325 near-duplicates`."""
     return ", ".join(
-        f"{count(value)} {words(key)}"
+        _size(value) + " " + key.removesuffix("_bytes").replace("_", " ")
+        if key.endswith("_bytes")
+        else figure_counted(key, value)
         for key, value in summary.items()
-        if key not in _COUNTS and value and isinstance(value, int) and not isinstance(value, bool)
+        if key not in _COUNTS
+        and not key.startswith(("skipped_", "passed_over"))
+        and value
+        and isinstance(value, int)
+        and not isinstance(value, bool)
     )
 
 

@@ -1,171 +1,185 @@
-"""Two texts side by side with what differs marked, long equal parts left out.
+"""Two texts side by side by the words that differ, long equal parts left out, and the n-grams that they share.
 
-Lines are matched first, then words inside lines that resemble each other (Ratcliff and Obershelp's matching blocks, as
-in `difflib`).
+Lines say little: a text whose lines are broken elsewhere differs in every line and in no word. Words between anchors
+(runs of words that occur once in each text) are matched by Ratcliff and Obershelp's blocks, as in `difflib`.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Literal
 
-from smolfast.report.markup import Markup, tag
+from smolfast import _native
+from smolfast.report.markup import Markup, markup, tag
+from smolfast.report.section import counted
 
-_TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
-_CONTEXT_LINES = 2
-_MOST_ROWS = 18
-_CONTEXT_CHARACTERS = 90
-_MOST_CHANGED_CHARACTERS = 400
-_ALIKE = 0.3
-_LARGEST_ALIGNMENT = 1600
-_LARGEST_MATCH = 1_000_000
+_TOKEN = re.compile(r"(\s*)(\w+|[^\w\s])")
+_CONTEXT = 12
+"""Words shown before and after a difference."""
+_MOST_PARTS = 6
+_MOST_CHARACTERS = 400
+_ANCHOR = 4
+_LARGEST_MATCH = 200_000
 
 Piece = tuple[str, bool]
-"""A stretch of a line, and whether it differs from the other side."""
+"""A stretch of text, and whether it differs from the other side."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of each text (None: that text has none here), or a gap of `skipped` lines left out (of the longer side).
+class Part:
+    """A stretch with a difference in it, as either text has it, after `skipped` equal words that aren't shown."""
 
-    Line numbers count from 1.
-    """
-
-    kind: Literal["equal", "changed", "gap"]
-    left: tuple[Piece, ...] | None = None
-    right: tuple[Piece, ...] | None = None
-    left_line: int = 0
-    right_line: int = 0
-    skipped: int = 0
+    skipped: int
+    left: tuple[Piece, ...]
+    right: tuple[Piece, ...]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The rows to show; how many lines differ in all and how many of those rows don't show."""
+    """What differs, in words or signs.
 
-    rows: tuple[Row, ...]
-    changed: int
+    Attributes:
+        parts: those to show.
+        skipped: equal words after the last of them.
+        only_left, only_right: words that the other text lacks there.
+        hidden: how many of these don't show.
+    """
+
+    parts: tuple[Part, ...]
+    skipped: int
+    only_left: int
+    only_right: int
     hidden: int
 
 
+@dataclass(frozen=True)
+class Shared:
+    """N-grams of words that two texts have in common, of those in either; words as in deduplication."""
+
+    common: int
+    all: int
+
+    @property
+    def jaccard(self) -> float:
+        return self.common / self.all if self.all else 1.0
+
+
 def compare(left: str, right: str) -> Difference:
-    """Align two texts line by line and word by word, and cut around the differences."""
-    rows = _all_rows(left.split("\n"), right.split("\n"))
-    changed = [index for index, row in enumerate(rows) if row.kind == "changed"]
-    near = sorted(
-        {at for i in changed for at in range(i - _CONTEXT_LINES, i + _CONTEXT_LINES + 1) if 0 <= at < len(rows)}
-    )
-    groups: list[list[int]] = []
-    for at in near:
-        if groups and groups[-1][-1] == at - 1:
-            groups[-1].append(at)
-        else:
-            groups.append([at])
-    # Whole groups of changes with their context, as many as fit; of a first one that doesn't, the beginning.
-    chosen = groups[0][:_MOST_ROWS] if groups else []
-    for group in groups[1:]:
-        if len(chosen) + len(group) > _MOST_ROWS:
-            break
-        chosen += group
-    shown: list[Row] = []
-    last = -1
-    for at in [*chosen, len(rows)]:
-        if at > last + 1:
-            between = rows[last + 1 : at]
-            lines = (sum(row.left is not None for row in between), sum(row.right is not None for row in between))
-            shown.append(Row("gap", skipped=max(lines)))
-        shown += rows[at : at + 1]
-        last = at
-    changes_shown = sum(row.kind == "changed" for row in shown)
-    return Difference(tuple(shown), len(changed), len(changed) - changes_shown)
-
-
-def difference_table(difference: Difference, left_name: str, right_name: str, caption: str) -> Markup:
-    """The rows as a table of two columns; the style sheet puts them under each other on a narrow screen."""
-    rows = [_row_markup(row) for row in difference.rows]
-    head = tag("tr", tag("th", left_name, scope="col"), tag("th", right_name, scope="col"))
-    return tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", head),
-        tag("tbody", rows),
-        class_="difference",
-    )
-
-
-def _all_rows(left: Sequence[str], right: Sequence[str]) -> list[Row]:
-    rows: list[Row] = []
-
-    def add(kind: Literal["equal", "changed"], i: int | None, j: int | None) -> None:
-        a, b = (left[i] if i is not None else None), (right[j] if j is not None else None)
-        if kind == "equal" or a is None or b is None:
-            pieces: tuple[tuple[Piece, ...] | None, ...] = tuple(
-                None if text is None else ((text, kind == "changed"),) for text in (a, b)
-            )
-        else:
-            pieces = _words(a, b)
-        rows.append(Row(kind, pieces[0], pieces[1], 0 if i is None else i + 1, 0 if j is None else j + 1))
-
-    for action, i1, i2, j1, j2 in SequenceMatcher(None, left, right).get_opcodes():
-        if action == "equal":
-            for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
-                add("equal", i, j)
-        else:
-            for a, b in _align(left[i1:i2], right[j1:j2]):
-                add("changed", None if a is None else i1 + a, None if b is None else j1 + b)
-    return rows
-
-
-def _align(left: Sequence[str], right: Sequence[str]) -> list[tuple[int | None, int | None]]:
-    """Pair lines that resemble each other, in order, for the greatest total likeness; the others stand alone."""
-    n, m = len(left), len(right)
-    if n * m > _LARGEST_ALIGNMENT:  # quadratic: a large block goes line by line, or as removed lines, then added ones
-        if n == m:
-            return [(i, i) for i in range(n)]
-        return [(i, None) for i in range(n)] + [(None, j) for j in range(m)]
-    words = [[frozenset(_TOKEN.findall(line)) - {" "} for line in lines] for lines in (left, right)]
-    best = [[0.0] * (m + 1) for _ in range(n + 1)]
-    for i in reversed(range(n)):
-        for j in reversed(range(m)):
-            alike = _likeness(words[0][i], words[1][j])
-            paired = alike + best[i + 1][j + 1] if alike > _ALIKE else 0.0
-            best[i][j] = max(paired, best[i + 1][j], best[i][j + 1])
-    pairs: list[tuple[int | None, int | None]] = []
-    i = j = 0
-    while i < n and j < m:
-        alike = _likeness(words[0][i], words[1][j])
-        if alike > _ALIKE and best[i][j] == alike + best[i + 1][j + 1]:
-            pairs.append((i, j))
-            i, j = i + 1, j + 1
-        elif best[i][j] == best[i + 1][j]:
-            pairs.append((i, None))
-            i += 1
-        else:
-            pairs.append((None, j))
-            j += 1
-    return pairs + [(k, None) for k in range(i, n)] + [(None, k) for k in range(j, m)]
-
-
-def _likeness(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / len(a | b) if a | b else 1.0
-
-
-def _words(left: str, right: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    """Align two texts word by word, whatever their white space, and cut around the differences."""
     a, b = _TOKEN.findall(left), _TOKEN.findall(right)
-    # Equal ends first: the quadratic matcher can then mostly afford to look at common words too.
+    changes = _changes([word for _, word in a], [word for _, word in b])
+    groups: list[list[tuple[int, int, int, int]]] = []
+    for change in changes:
+        if groups and change[0] - groups[-1][-1][1] <= 2 * _CONTEXT:
+            groups[-1].append(change)
+        else:
+            groups.append([change])
+    parts: list[Part] = []
+    shown = seen = 0
+    for group in groups[:_MOST_PARTS]:
+        begin = _line_start(a, range(max(seen, group[0][0] - _CONTEXT), group[0][0] + 1))
+        end = _line_start(a, range(min(len(a), group[-1][1] + _CONTEXT), group[-1][1] - 1, -1))
+        before, after = group[0][0] - begin, end - group[-1][1]
+        sides = (
+            _pieces(a, [(i1, i2) for i1, i2, _, _ in group], before, after),
+            _pieces(b, [(j1, j2) for _, _, j1, j2 in group], before, after),
+        )
+        parts.append(Part(begin - seen, *sides))
+        shown += sum(i2 - i1 + j2 - j1 for i1, i2, j1, j2 in group)
+        seen = end
+    only_left, only_right = sum(i2 - i1 for i1, i2, _, _ in changes), sum(j2 - j1 for _, _, j1, j2 in changes)
+    # What is left of a long text after the last part shown: all of it, differences too.
+    rest = max(len(a) - seen, 0) if len(groups) <= _MOST_PARTS else 0
+    return Difference(tuple(parts), rest, only_left, only_right, only_left + only_right - shown)
+
+
+def shared_ngrams(left: str, right: str, n: int) -> Shared:
+    """Different n-grams of words of two texts, as deduplication counts them; a shorter text is one n-gram."""
+    texts = [text.encode("utf-8", "replace") for text in (left, right)]
+    sets = []
+    for text, (_, edges) in zip(texts, (_native.words([text.decode()], 1)[0] for text in texts), strict=True):
+        words = [text[begin:end] for begin, end in edges.reshape(-1, 2)]
+        sets.append({tuple(words[at : at + n]) for at in range(max(1, len(words) - n + 1))})
+    return Shared(len(sets[0] & sets[1]), len(sets[0] | sets[1]))
+
+
+def difference_table(difference: Difference, left_name: object, right_name: object, caption: object) -> Markup:
+    """The parts as a table of two columns; the style sheet puts them under each other on a narrow screen."""
+    rows: list[Markup] = []
+    for part in difference.parts:
+        rows += [_gap(part.skipped), tag("tr", _cell(part.left, "del", "left"), _cell(part.right, "ins", "right"))]
+    if difference.hidden:
+        rows.append(_row(f"{counted(difference.hidden, 'more word')} that differ not shown"))
+    rows.append(_gap(difference.skipped))
+    head = tag("tr", tag("th", left_name, scope="col"), tag("th", right_name, scope="col"))
+    body = tag("tbody", rows) if difference.parts else None
+    return tag("table", tag("caption", caption), tag("thead", head), body, class_="difference")
+
+
+def in_words(difference: Difference) -> str:
+    """`7 words only in the removed text, 1 only in the one kept`."""
+    if not difference.only_left + difference.only_right:
+        return "only white space differs"
+    left, right = counted(difference.only_left, "word"), f"{difference.only_right:,}"
+    return f"{left} only in the removed text, {right} only in the one kept"
+
+
+def _line_start(words: Sequence[tuple[str, str]], places: range) -> int:
+    """The first of these places at which a line begins or the text ends; without one, the first."""
+    return next((at for at in places if at == len(words) or at == 0 or "\n" in words[at][0]), places[0])
+
+
+def _changes(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """Stretches [i1, i2) of a and [j1, j2) of b that differ, in order."""
     head = _equal_items(a, b)
     tail = _equal_items(a[head:][::-1], b[head:][::-1])
-    middle = (a[head : len(a) - tail], b[head : len(b) - tail])
-    matcher = SequenceMatcher(None, *middle, autojunk=len(middle[0]) * len(middle[1]) > _LARGEST_MATCH)
-    pieces: tuple[list[Piece], list[Piece]] = ([("".join(a[:head]), False)], [("".join(b[:head]), False)])
-    for action, i1, i2, j1, j2 in matcher.get_opcodes():
-        pieces[0].append(("".join(middle[0][i1:i2]), action != "equal"))
-        pieces[1].append(("".join(middle[1][j1:j2]), action != "equal"))
-    ending = ("".join(a[len(a) - tail :]), False)
-    return _joined([*pieces[0], ending]), _joined([*pieces[1], ending])
+    found: list[tuple[int, int, int, int]] = []
+    i = j = head
+    for x, y in [*_anchors(a, b, head, tail), (len(a) - tail, len(b) - tail)]:
+        if x < i or y < j:
+            continue  # inside what the last anchor was extended to
+        found += _between(a, b, i, x, j, y)
+        same = _equal_items(a[x : len(a) - tail], b[y : len(b) - tail])
+        i, j = x + same, y + same
+    return found
+
+
+def _between(a: Sequence[str], b: Sequence[str], i1: int, i2: int, j1: int, j2: int) -> list[tuple[int, int, int, int]]:
+    if i1 == i2 or j1 == j2:
+        return [(i1, i2, j1, j2)] if i1 < i2 or j1 < j2 else []
+    quick = (i2 - i1) * (j2 - j1) > _LARGEST_MATCH
+    matcher = SequenceMatcher(None, a[i1:i2], b[j1:j2], autojunk=quick)
+    return [
+        (i1 + x1, i1 + x2, j1 + y1, j1 + y2) for action, x1, x2, y1, y2 in matcher.get_opcodes() if action != "equal"
+    ]
+
+
+def _anchors(a: Sequence[str], b: Sequence[str], head: int, tail: int) -> list[tuple[int, int]]:
+    """Places of runs of words that occur once in each, rising in both: the longest such chain (as in patience diff)."""
+    once: list[dict[tuple[str, ...], int]] = []
+    for words in (a, b):
+        places: dict[tuple[str, ...], int] = {}
+        for at in range(head, len(words) - tail - _ANCHOR + 1):
+            run = tuple(words[at : at + _ANCHOR])
+            places[run] = -1 if run in places else at
+        once.append({run: at for run, at in places.items() if at >= 0})
+    pairs = [(at, once[1][run]) for run, at in once[0].items() if run in once[1]]
+    ends: list[int] = []
+    last: list[int] = []
+    before = [-1] * len(pairs)
+    for index, (_, y) in enumerate(pairs):
+        place = bisect_left(ends, y)
+        before[index] = last[place - 1] if place else -1
+        ends[place : place + 1], last[place : place + 1] = [y], [index]
+    chain: list[tuple[int, int]] = []
+    index = last[-1] if last else -1
+    while index >= 0:
+        chain.append(pairs[index])
+        index = before[index]
+    return chain[::-1]
 
 
 def _equal_items(a: Sequence[str], b: Sequence[str]) -> int:
@@ -173,57 +187,43 @@ def _equal_items(a: Sequence[str], b: Sequence[str]) -> int:
     return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _joined(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Neighbours of one kind joined; a space between two changes belongs to the change."""
-    marked = [piece for piece in pieces if piece[0]]
-    out: list[Piece] = []
-    for index, (text, changed) in enumerate(marked):
-        between = 0 < index < len(marked) - 1 and marked[index - 1][1] and marked[index + 1][1]
-        changed = changed or (between and text.isspace())
-        if out and out[-1][1] == changed:
-            out[-1] = (out[-1][0] + text, changed)
-        else:
-            out.append((text, changed))
-    return tuple(out)
+def _pieces(
+    words: Sequence[tuple[str, str]], changes: Sequence[tuple[int, int]], before: int, after: int
+) -> tuple[Piece, ...]:
+    """One side of a part: equal and changed stretches in turn, with the text's own white space between words."""
+    pieces: list[Piece] = []
+    at = changes[0][0] - before
+    for begin, end in (*changes, (changes[-1][1] + after, changes[-1][1] + after)):
+        for first, last, changed in ((at, begin, False), (begin, end, True)):
+            text = "".join(gap + word for gap, word in words[first:last])
+            # White space before a change isn't part of it.
+            bare = text.lstrip() if changed else text
+            for piece in ((text[: len(text) - len(bare)], False), (bare, changed)):
+                if piece[0] and pieces and pieces[-1][1] == piece[1]:
+                    pieces[-1] = (pieces[-1][0] + piece[0], piece[1])
+                elif piece[0]:
+                    pieces.append(piece)
+        at = end
+    if pieces:
+        # Of the white space before the first word its line's indentation stays.
+        bare = pieces[0][0].lstrip()
+        _, line_break, indentation = pieces[0][0][: len(pieces[0][0]) - len(bare)].rpartition("\n")
+        pieces[0] = (indentation + bare if line_break else bare, pieces[0][1])
+    return tuple(piece for piece in pieces if piece[0])
 
 
-def _row_markup(row: Row) -> Markup:
-    if row.kind == "gap":
-        lines = "1 line" if row.skipped == 1 else f"{row.skipped:,} lines"
-        return tag("tr", tag("td", f"⋯ {lines} not shown ⋯", colspan=2), class_="gap")
-    return tag(
-        "tr",
-        _cell(row.left, row.left_line, "del", row.kind),
-        _cell(row.right, row.right_line, "ins", row.kind),
-        class_=row.kind,
-    )
+def _cell(pieces: Sequence[Piece], mark: str, side: str) -> Markup:
+    content = []
+    for text, changed in pieces:
+        if len(text) > _MOST_CHARACTERS:
+            text = text[:_MOST_CHARACTERS] + f" … ({len(text) - _MOST_CHARACTERS:,} more characters)"
+        content.append(tag(mark if changed else "span", text))
+    return tag("td", tag("code", markup(content)), class_=side)
 
 
-def _cell(pieces: tuple[Piece, ...] | None, line: int, mark: str, kind: str) -> Markup:
-    if pieces is None:
-        return tag("td", class_="none")
-    content: list[Markup] = []
-    for index, (text, changed) in enumerate(pieces):
-        if changed:
-            if len(text) > _MOST_CHANGED_CHARACTERS:
-                text = (
-                    text[:_MOST_CHANGED_CHARACTERS] + f" … ({len(text) - _MOST_CHANGED_CHARACTERS:,} more characters)"
-                )
-            content.append(tag(mark, text or "⏎"))
-        else:
-            content.append(tag("span", _cut(text, first=index == 0, last=index == len(pieces) - 1)))
-    side = "left" if mark == "del" else "right"
-    return tag("td", tag("span", f"{line}", class_="line"), tag("code", content), class_=side)
+def _gap(words: int) -> Markup:
+    return _row(f"{counted(words, 'equal word')} not shown") if words else Markup()
 
 
-def _cut(text: str, *, first: bool, last: bool) -> str:
-    """An equal stretch with its middle left out; at either end of the line only the part near the change stays."""
-    if len(text) <= 2 * _CONTEXT_CHARACTERS + 20:
-        return text
-    if first and last:
-        return text[: 2 * _CONTEXT_CHARACTERS] + " …"
-    if first:
-        return "… " + text[-_CONTEXT_CHARACTERS:]
-    if last:
-        return text[:_CONTEXT_CHARACTERS] + " …"
-    return text[:_CONTEXT_CHARACTERS] + " … " + text[-_CONTEXT_CHARACTERS:]
+def _row(text: str) -> Markup:
+    return tag("tr", tag("td", f"⋯ {text} ⋯", colspan=2), class_="gap")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def near_duplicate_examples(folder: Path, most: int = 4) -> tuple[list[Example],
     """Up to `most` instructive pairs, most alike first, and the number of near-duplicates removed in all.
 
     One pair a cluster, spread over the range of Jaccard, 1.0 only where there is nothing below; readable lengths, few
-    changed lines and documents of different names are preferred.
+    changed words and documents of different names are preferred.
 
     Raises:
         SmolfastError: a table of the run is broken.
@@ -111,12 +112,12 @@ def _texts(path: Path, rows: set[int]) -> dict[tuple[int, str], str]:
 
 
 def _instructive(example: Example) -> tuple[float, Any]:
-    left, right = example.removed_text.split("\n"), example.kept_text.split("\n")
-    changed = len(set(left) ^ set(right))
+    left, right = Counter(example.removed_text.split()), Counter(example.kept_text.split())
+    changed = ((left - right) + (right - left)).total()
     words = sum(1 for c in example.removed_text[:4000] if c.isalpha() or c == " ") / max(
         1, len(example.removed_text[:4000])
     )
-    score = 2.0 * (1 <= changed <= 30)
+    score = 2.0 * (1 <= changed <= 60)
     score += all(_READABLE[0] <= len(text) <= _READABLE[1] for text in (example.removed_text, example.kept_text))
     score += words > 0.6
     score += 0.5 * (posixpath.basename(example.removed_id) != posixpath.basename(example.kept_id))

@@ -97,6 +97,12 @@ def folded(summary: str, *children: object) -> Markup:
     return tag("details", tag("summary", summary), children)
 
 
+def command(text: str) -> Markup:
+    """A command to copy; the button appears where scripts run."""
+    button = tag("button", "Copy", type="button", class_="copy", hidden=True)
+    return tag("div", tag("pre", tag("code", text), tabindex=0), button, class_="command")
+
+
 def missing(text: str) -> Markup:
     """A note that a part of the run isn't there."""
     return tag("p", text, class_="missing")

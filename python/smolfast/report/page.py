@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from smolfast import __version__
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path, write_text
 from smolfast.progress import ProgressCallback
+from smolfast.report.beside import beside
 from smolfast.report.data_sections import funnel, near_duplicates
 from smolfast.report.headline import headline
 from smolfast.report.markup import Markup, markup, missing, tag
+from smolfast.report.next_steps import next_steps
 from smolfast.report.provenance import provenance
-from smolfast.report.run import read_run
+from smolfast.report.run import Run, read_run
 from smolfast.report.section import Section
 from smolfast.report.training_sections import model, sample, stages, training
 
@@ -26,15 +28,18 @@ def write_report(
     run_folder: str | os.PathLike[str],
     output_html: str | os.PathLike[str],
     progress: ProgressCallback | None = None,
+    *,
+    others: Sequence[str | os.PathLike[str]] = (),
 ) -> dict[str, Any]:
     """Write one self-contained HTML page about a run, from the files of its folder.
 
     The same files give the same bytes. Parts of the run that aren't there are said on the page.
 
     Args:
-        run_folder: the output folder of `smolfast quickstart`.
+        run_folder: the output folder of `smolfast quickstart`, or of `smolfast train`.
         output_html: where the page goes; an earlier page is replaced, no other file.
         progress: called with sections done, sections in all and a note.
+        others: folders of up to four other runs, which are laid over this one.
 
     Returns:
         `bytes` of the page, `near_duplicate_examples` shown, and `missing`: titles of the sections that lack something.
@@ -43,14 +48,26 @@ def write_report(
         SmolfastError: the folder is missing, holds no run or has a broken file, or the page can't be written.
     """
     run = read_run(run_folder)
-    makers = (headline, funnel, near_duplicates, training, stages, model, sample, provenance)
+    makers: list[Callable[[Run], Section]] = [headline, sample, next_steps, funnel, near_duplicates, training, stages]
+    makers += [model, provenance]
+    if not run.whole:
+        makers = [headline, next_steps, training, model, provenance]
+    if others:
+        runs = [run, *map(read_run, others)]
+
+        def beside_others(_: Run) -> Section:
+            return beside(runs)
+
+        makers.insert(1, beside_others)
     sections: list[Section] = []
     for index, make in enumerate(makers):
         if progress is not None:
             progress(index, len(makers), make.__name__.replace("_", " "))
         sections.append(make(run))
     name = run.folder.resolve().name
-    page = document(f"smolfast run {name}", sections, "the files of the run folder")
+    made = [str(run.about["begun"])[:10]] if run.about.get("begun") else []
+    made += [f"smolfast at commit {str(run.about['commit'])[:12]}"] if run.about.get("commit") else []
+    page = document(f"smolfast run {name}", sections, "the files of the run folder", subtitle=", ".join(made))
     save_page(output_html, page)
     if progress is not None:
         progress(len(makers), len(makers), "")
@@ -82,10 +99,12 @@ def _is_page(path: Path) -> bool:
         return False
 
 
-def document(title: str, sections: Sequence[Section], source: str) -> str:
-    """A whole self-contained page; `source` says what it was made from."""
+def document(title: str, sections: Sequence[Section], source: str, subtitle: str = "") -> str:
+    """A whole self-contained page; `source` says what it was made from, `subtitle` when and with what."""
     # The policy lets nothing load and no script run but the one below: text from documents stays text.
-    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # What page.css says of narrow screens and paper stands last.
+    style = _asset("charts.css") + _asset("page.css")
+    script = _asset("page.js")
     sources = {"default": "none", "style": _hash(style), "script": _hash(script)}
     policy = (
         "".join(f"{kind}-src '{source}'; " for kind, source in sources.items()) + "base-uri 'none'; form-action 'none'"
@@ -105,7 +124,7 @@ def document(title: str, sections: Sequence[Section], source: str) -> str:
     )
     body = tag(
         "body",
-        tag("header", tag("h1", title), contents),
+        tag("header", tag("h1", title), tag("p", subtitle, class_="muted") if subtitle else None, contents),
         tag("main", (_section(section) for section in sections)),
         tag(
             "footer",
@@ -119,6 +138,10 @@ def document(title: str, sections: Sequence[Section], source: str) -> str:
 def _section(section: Section) -> Markup:
     notes = [missing(note) for note in section.missing]
     return markup(("\n", tag("section", tag("h2", section.title), notes, section.body, id=section.key)))
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

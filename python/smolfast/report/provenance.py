@@ -8,25 +8,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from smolfast.progress import format_bytes
-from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
+from smolfast.report.markup import Markup, command, folded, markup, pairs, table, tag
 from smolfast.report.run import Run
 from smolfast.report.section import Section, numeric, words
+
+_NAMES = {"memory_bytes": "memory", "implementation": "instruction set"}
 
 
 def provenance(run: Run) -> Section:
     """Command, seed, versions, hardware, configuration and the fingerprints of every stage."""
     about = run.about
     lacking = []
-    body: list[Markup] = [_command(run)]
+    # The folder of `smolfast train` doesn't say which token files it was given.
+    body: list[Markup] = [_command(run)] if run.whole else []
+    named = {"begun": "begun", "commit": "commit of smolfast", "seed": "seed", "threads": "threads (0: all)"}
     basics = [
-        (words(key), _value(key, about[key])) for key in ("seed", "threads", "minutes") if about.get(key) is not None
+        (name, _value(key, about[key]))
+        for key, name in {**named, "minutes": "minutes"}.items()
+        if about.get(key) is not None
     ]
     if basics:
         body.append(pairs("Run", basics))
     for key, title in (("versions", "Versions"), ("hardware", "Hardware")):
         value = about.get(key)
         if isinstance(value, Mapping) and value:
-            body.append(pairs(title, [(words(str(name)), _value(str(name), item)) for name, item in value.items()]))
+            entries = [
+                (_NAMES.get(str(name)) or words(str(name)), _value(str(name), item)) for name, item in value.items()
+            ]
+            body.append(pairs(title, entries))
         elif isinstance(value, str) and value:
             body.append(pairs(title, [(key, value)]))
         else:
@@ -36,7 +45,7 @@ def provenance(run: Run) -> Section:
                 else "Hardware is not recorded in this run (run.json)."
             )
     if run.config:
-        body.append(folded("The configuration (config.toml)", tag("pre", toml(run.config), tabindex=0)))
+        body.append(folded("The configuration (config.toml)", command(toml(run.config))))
     else:
         lacking.append("The configuration is not recorded in this run (run.json).")
     fingerprints = [
@@ -65,6 +74,14 @@ def toml(config: Mapping[str, Any]) -> str:
                 *(f"{name} = {_toml(value)}" for name, value in section.items() if value is not None),
             ]
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def set_options(run: Run, without: str) -> list[str] | None:
+    """`--set KEY=VALUE` for each setting but one that differs from the defaults; None where the run doesn't say."""
+    changed = run.about.get("changed")
+    if not isinstance(changed, Mapping):
+        return None
+    return [word for key, value in changed.items() if key != without for word in ("--set", f"{key}={_toml(value)}")]
 
 
 def _toml(value: Any) -> str:
@@ -107,9 +124,9 @@ def _command(run: Run) -> Markup:
     first = ["install the versions below"] if about.get("versions") else []
     first += ["save the configuration below as config.toml"] if run.config else []
     lead = f"{', '.join(first).capitalize()}, then:" if first else "The command:"
-    command = " \\\n  ".join(shlex.join(part) for part in parts)
+    lines = " \\\n  ".join(shlex.join(part) for part in parts)
     note = tag("p", " ".join(notes), class_="muted") if notes else None
-    return markup((tag("p", lead), tag("pre", tag("code", command), tabindex=0), note))
+    return markup((tag("p", lead), command(lines), note))
 
 
 def _value(name: str, value: Any) -> str:

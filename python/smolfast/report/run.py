@@ -37,6 +37,7 @@ class Run:
         metrics: one dict a step, steps rising.
         events: one dict an event of training, as they came.
         shapes: parameter name to shape, from the headers of the final model's safetensors files.
+        whole: a quickstart's folder; else that of `smolfast train`, which holds training alone.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     evaluation: dict[str, Any]
     sample: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
+    whole: bool = True
 
     @property
     def config(self) -> dict[str, Any]:
@@ -73,15 +75,21 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise SmolfastError(f"{folder} {what}; give the output folder of smolfast quickstart")
+    about = _merged(_optional_json(folder / "run.json"))
+    whole = (folder / "train").is_dir() or not (folder / "metrics.jsonl").is_file()
+    trained = folder / "train" if whole else folder
+    if not whole:
+        about["config"] = {key: about[key] for key in ("model", "train") if isinstance(about.get(key), dict)}
     run = Run(
         folder=folder,
-        about=_merged(_optional_json(folder / "run.json")),
+        about=about,
         stages=_stages(folder / "stages"),
-        metrics=_metrics(folder / "train" / "metrics.jsonl"),
-        events=_events(folder / "train" / "events.jsonl"),
+        metrics=_metrics(trained / "metrics.jsonl"),
+        events=_events(trained / "events.jsonl"),
         evaluation=_optional_json(folder / "evaluate" / "evaluation.json"),
         sample=_optional_json(folder / "generate" / "sample.json"),
-        shapes=_shapes(folder / "train" / "model"),
+        shapes=_shapes(trained / "model"),
+        whole=whole,
     )
     if not (run.about or run.stages or run.metrics or run.evaluation):
         raise SmolfastError(

@@ -35,6 +35,11 @@ def words(key: str) -> str:
     return key.replace("_", " ")
 
 
+def counted(value: float, one: str, many: str = "") -> str:
+    """A whole number of things: `1 event`, `2,000 events`; the plural takes an s unless it is given."""
+    return f"{value:,.0f} {one if value == 1 else many or one + 's'}"
+
+
 def count(value: Any) -> str:
     """A whole number with its thousands set apart, or an en dash for none."""
     found = numeric(value)

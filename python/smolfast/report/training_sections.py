@@ -11,16 +11,16 @@ from typing import Any
 from smolfast.progress import format_bytes, format_seconds
 from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, number
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
+from smolfast.report.names import HELD_OUT, LOSS_UNIT, TOTAL, figure_name, head_name
 from smolfast.report.run import Run
-from smolfast.report.section import Section, count, numeric, words
-from smolfast.report.watch import watch
+from smolfast.report.section import Section, count, counted, numeric, words
+from smolfast.report.smoothing import smoothed
+from smolfast.report.watch import marks, watch
 
 _SMOOTH_FROM = 40
-_HEADS_SHOWN = 2
 _HELD_OUT, _NORM = 2, 3
 _SPREAD_FOR_LOG = 30.0
 _RATES = (("muon_learning_rate", "Muon (matrices)"), ("adamw_learning_rate", "AdamW (the rest)"))
-_HEAD_NAMES = ("head 1: the next token", "head 2: the token after it")
 
 
 def training(run: Run) -> Section:
@@ -35,21 +35,23 @@ def training(run: Run) -> Section:
     series = _loss_series(run, steps)
     held = [(s, v) for s, v in zip(steps, _column(run, "held_out_loss"), strict=True) if math.isfinite(v)]
     if held:
-        series.append(
-            Series("held-out text, next token", [s for s, _ in held], [v for _, v in held], _HELD_OUT, "points")
-        )
+        series.append(Series(HELD_OUT, [s for s, _ in held], [v for _, v in held], _HELD_OUT, "points"))
     smoothing = (
-        f" Faint: every step. Full: smoothed over about {_span(len(steps))} steps."
+        f" Faint: every step. Full: a line through the {half_window(len(steps))} steps before and after each, so it "
+        "doesn't lag behind."
         if len(steps) >= _SMOOTH_FROM
         else ""
     )
+    events = marks(run)
+    marked = " Upright dashes: events, listed below." if events else ""
     body: list[Markup] = [
         line_chart(
             "loss",
-            "Loss of each prediction head",
-            f"Cross-entropy in nats per token, from {_ends(series)}.{smoothing}",
+            "Training and held-out loss",
+            f"Cross-entropy in {LOSS_UNIT}, from {_ends(series)}.{smoothing}{marked}",
             series,
-            y_name="nats per token",
+            y_name=LOSS_UNIT,
+            marks=events,
         )
     ]
     rates = []
@@ -78,6 +80,7 @@ def training(run: Run) -> Section:
                 y_name="norm",
                 log=bool(finite) and max(finite) / min(finite) > _SPREAD_FOR_LOG,
                 from_zero=True,
+                marks=events,
             ),
             class_="two",
         )
@@ -100,7 +103,7 @@ def stages(run: Run) -> Section:
         "What each stage reported",
         ("Stage", "Name", "Value"),
         [
-            [str(stage["stage"]), words(str(key)), _plain(value)]
+            [str(stage["stage"]), figure_name(str(key)), _plain(value)]
             for stage in run.stages
             if isinstance(stage["summary"], dict)
             for key, value in stage["summary"].items()
@@ -130,7 +133,7 @@ def model(run: Run) -> Section:
     body: list[Markup] = []
     total = sum(math.prod(dimensions) for dimensions in run.shapes.values())
     if total:
-        body.append(tag("p", tag("strong", f"{total:,} parameters"), f" in {len(run.shapes):,} tensors."))
+        body.append(tag("p", tag("strong", f"{total:,} parameters"), f" in {counted(len(run.shapes), 'tensor')}."))
         groups: Counter[str] = Counter()
         for name, dimensions in run.shapes.items():
             groups[_group(name, tied=bool(shape.get("tie_word_embeddings")))] += math.prod(dimensions)
@@ -180,8 +183,27 @@ def _column(run: Run, key: str) -> list[float]:
     return [math.nan if (value := numeric(entry.get(key))) is None else value for entry in run.metrics]
 
 
+def next_token_losses(run: Run) -> list[float]:
+    """The training loss of the next token at each step; the loss of all heads where there are no heads."""
+    return _curves(run)[0][1]
+
+
 def _loss_series(run: Run, steps: Sequence[float]) -> list[Series]:
     """Each head, or the total where there are none; with many steps the raw values faint under a smoothed curve."""
+    curves = _curves(run)
+    series: list[Series] = []
+    colours = (0, 1, 3, 4)
+    for index, (name, values) in enumerate(curves):
+        colour = colours[min(index, len(colours) - 1)]
+        if len(steps) >= _SMOOTH_FROM:
+            series.append(Series(name, steps, values, colour, "faint"))
+            values = smoothed(values, half_window(len(steps)))
+        series.append(Series(name, steps, values, colour))
+    return series
+
+
+def _curves(run: Run) -> list[tuple[str, list[float]]]:
+    """The name and values of each head's loss, or of the total where there are none."""
     heads = max((len(entry.get("head_losses") or ()) for entry in run.metrics), default=0)
     curves: list[tuple[str, list[float]]] = []
     for head in range(heads):
@@ -190,48 +212,25 @@ def _loss_series(run: Run, steps: Sequence[float]) -> list[Series]:
             losses = entry.get("head_losses") or ()
             value = numeric(losses[head]) if head < len(losses) else None
             values.append(math.nan if value is None else value)
-        name = _HEAD_NAMES[head] if head < _HEADS_SHOWN else f"head {head + 1}: {head + 1} tokens ahead"
-        curves.append((name, values))
+        curves.append((head_name(head), values))
     if not curves:
-        curves.append(("loss", _column(run, "loss")))
-    series: list[Series] = []
-    colours = (0, 1, 3, 4)
-    for index, (name, values) in enumerate(curves):
-        colour = colours[min(index, len(colours) - 1)]
-        if len(steps) >= _SMOOTH_FROM:
-            series.append(Series(name, steps, values, colour, "faint"))
-            values = _smoothed(values)
-        series.append(Series(name, steps, values, colour))
-    return series
+        curves.append((TOTAL, _column(run, "loss")))
+    return curves
 
 
-def _span(steps: int) -> int:
-    return max(5, min(50, steps // 25))
-
-
-def _smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving average, corrected for its start; values that aren't finite stay as they are."""
-    keep = 1 - 1 / _span(len(values))
-    total = weight = 0.0
-    out = []
-    for value in values:
-        if math.isfinite(value):
-            total = keep * total + (1 - keep) * value
-            weight = keep * weight + (1 - keep)
-            out.append(total / weight)
-        else:
-            out.append(value)
-    return out
+def half_window(steps: int) -> int:
+    """Steps on either side that a curve of so many is smoothed over."""
+    return max(4, min(50, steps // 25))
 
 
 def _ends(series: Sequence[Series]) -> str:
-    """`head 1 8.3 to 4.1; …`: what a listener needs of the curves."""
+    """`8.3 to 4.1 (training loss, next token)`: what a listener needs of the curves."""
     parts = []
     for one in series:
         finite = [value for value in one.y if math.isfinite(value)]
         if finite and one.style != "faint":
             parts.append(f"{number(finite[0])} to {number(finite[-1])} ({one.name})")
-    return ", ".join(parts) or "no finite values"
+    return "; ".join(parts) or "no finite values"
 
 
 def _stage_bars(key: str, title: str, values: Sequence[tuple[str, float]], say: Any, colour: int) -> Markup:

@@ -6,10 +6,11 @@ import json
 import math
 from typing import Any
 
-from smolfast.report.charts import Series, line_chart, number
+from smolfast.report.charts import Mark, Series, line_chart, number
 from smolfast.report.markup import Markup, folded, markup, table, tag
+from smolfast.report.names import HELD_OUT, LOSS_UNIT
 from smolfast.report.run import Run
-from smolfast.report.section import numeric, words
+from smolfast.report.section import counted, numeric, words
 
 _MOST_EVENTS = 200
 
@@ -17,6 +18,22 @@ _MOST_EVENTS = 200
 def watch(run: Run) -> Markup:
     """All of it; where a run left none, that is said of events and nothing of the rest."""
     return markup((_events(run), _sources(run), _features(run)))
+
+
+def marks(run: Run) -> list[Mark]:
+    """Where the charts show that something happened."""
+    return [
+        Mark(step, _happened(event))
+        for event in run.events
+        if (step := numeric(event.get("step"))) is not None and math.isfinite(step)
+    ]
+
+
+def _happened(event: dict[str, Any]) -> str:
+    """`alarm, attention entropy, layer 1`; of most events the name alone."""
+    named = [event.get("event", "event"), event.get("measure")]
+    named += [f"layer {event['layer']}"] if "layer" in event else []
+    return ", ".join(words(str(part)) for part in named if part is not None)
 
 
 def _events(run: Run) -> Markup:
@@ -34,7 +51,7 @@ def _events(run: Run) -> Markup:
             )
         )
     more = f" The first {_MOST_EVENTS} are shown." if len(run.events) > len(shown) else ""
-    title = f"{len(run.events):,} events: spikes, reactions and alarms.{more}"
+    title = f"{counted(len(run.events), 'event')}: spikes, reactions and alarms.{more}"
     return markup((tag("p", title), table("Events", ("Step", "Event", "Details"), rows)))
 
 
@@ -54,9 +71,13 @@ def _sources(run: Run) -> Markup:
     series = [Series(name, steps, values, index % 5) for index, (name, (steps, values)) in enumerate(found.items())]
     ends = ", ".join(f"{name} {number(values[-1])}" for name, (_, values) in found.items())
     return line_chart(
-        "source-loss", "Held-out loss of each source", f"In nats per token; at the end {ends}.", series,
-        y_name="nats per token",
-    )  # fmt: skip
+        "source-loss",
+        f"{HELD_OUT.capitalize()}, by source",
+        f"In {LOSS_UNIT}; at the end {ends}.",
+        series,
+        y_name=LOSS_UNIT,
+        marks=marks(run),
+    )
 
 
 def _features(run: Run) -> Markup:
@@ -81,5 +102,5 @@ def _features(run: Run) -> Markup:
 
 def _plain(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if math.isfinite(value) else "not finite"
     return "not finite" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -22,7 +22,7 @@ from smolfast.io.documents import ErrorPolicy
 from smolfast.io.json.lines import read_lines, read_values
 from smolfast.io.json.values import decode_cell, is_json
 from smolfast.io.keep_apart import check_apart
-from smolfast.io.rows import REMEDY
+from smolfast.io.rows.record_batches import REMEDY
 from smolfast.io.schemas.columns import column_names, is_string
 from smolfast.io.schemas.unite import twice
 from smolfast.io.sources import Source, find_sources, one_line, open_source

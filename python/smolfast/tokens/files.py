@@ -173,7 +173,10 @@ class TokenFile:
             changed = int(file.get("changed_documents", 0))
             vocabulary = index.get("vocabulary")
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise SmolfastError(f"{index_path} describes no token file '{name}'; tokenize again") from error
+            others = index.get("files") if isinstance(index, dict) else None
+            there = [] if not isinstance(others, dict) or name in others else sorted(map(str, others))
+            remedy = f"it has {', '.join(there)}" if there else "tokenize again"
+            raise SmolfastError(f"{index_path} describes no token file '{name}'; {remedy}") from error
         path = Path(folder) / f"{name}.tokens.npy"
         tokens = _load_npy(path, ("<u2", "<u4"), counts["tokens"])
         starts_path = Path(folder) / f"{name}.documents.npy"

@@ -5,14 +5,14 @@ by side as there are threads; gradients are added in the order of the micro-batc
 configuration and the seed only. Losses are divided by the whole batch's count of targets, so micro-batches change
 nothing but rounding, and neither do ranks: under torchrun each takes its share of the micro-batches.
 
-`take_step` is the step, whole. What comes before it is in `run.py` and `opening.py`, what is kept of it in `saving.py`,
-what happens when it goes wrong in `trouble/`.
+`take_step` is the step, whole. The run that it is a step of, how that opens and what is kept of it are in `run/`. What
+happens when a step goes wrong is in `trouble/`.
 
 The run folder:
     run.json            the configuration, the seed, the tokens' fingerprint, the number of steps
     metrics.jsonl       a line for each step
     events.jsonl        spikes, rollbacks, clipped heads, alarms (see `smolfast.train.watch.events`)
-    checkpoints/        see `smolfast.train.checkpoint`
+    checkpoints/        see `smolfast.train.run.checkpoint`
     model/              the finished model, as transformers lays it out
 """
 
@@ -36,16 +36,16 @@ from smolfast.io.background import Background
 from smolfast.io.keep_apart import check_apart
 from smolfast.model.flops import flops_per_token
 from smolfast.optim import qk_clip_
-from smolfast.train import checkpoint
-from smolfast.train.allocator import keep_freed_memory
 from smolfast.train.distillation.teaching import Teaching
-from smolfast.train.opening import open_run
-from smolfast.train.ranks import Ranks, local
-from smolfast.train.run import Run
-from smolfast.train.run_record import MODEL_FILES
-from smolfast.train.saving import facts, restore, save_model, snapshot
+from smolfast.train.process.allocator import keep_freed_memory
+from smolfast.train.process.ranks import Ranks, local
+from smolfast.train.process.signals import DeferredSignals
+from smolfast.train.run import checkpoint
+from smolfast.train.run.opening import open_run
+from smolfast.train.run.parts import Run
+from smolfast.train.run.record import MODEL_FILES
+from smolfast.train.run.saving import facts, restore, save_model, snapshot
 from smolfast.train.schedule import rate_scale
-from smolfast.train.signals import DeferredSignals
 from smolfast.train.trouble.answer import RollBack, is_taken, roll_back
 from smolfast.train.watch.attention_logits import LargestLogits
 from smolfast.train.watch.events import EventLog

@@ -16,7 +16,7 @@ from smolfast.tokens.files import PackedWindows
 from smolfast.train.compiled import CompiledLayers
 from smolfast.train.data_plan import Rows
 from smolfast.train.distillation.teaching import Teaching
-from smolfast.train.ranks import Ranks
+from smolfast.train.process.ranks import Ranks
 from smolfast.workers import Workers
 
 Unit = Callable[[], tuple[Tensor, Tensor]]

@@ -14,7 +14,7 @@ import torch
 
 from smolfast import SmolfastError
 from smolfast.commands import main as cli
-from smolfast.config import DistillConfig, ModelConfig, TrainConfig
+from smolfast.config import DistillConfig, TrainConfig
 from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.model.pretrained import load_pretrained, save_pretrained
 from smolfast.tokens.files import TokenFile
@@ -22,11 +22,9 @@ from smolfast.train.distillation import cache as distill_cache
 from smolfast.train.distillation.cache import TeacherCache
 from smolfast.train.distillation.teaching import Teaching
 from smolfast.train.loop import train
+from tiny_models import tiny
 
-STUDENT = ModelConfig(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,
-    head_dim=8, no_rope_layer_interval=3, max_position_embeddings=64,
-)  # fmt: skip
+STUDENT = tiny(no_rope_layer_interval=3, max_position_embeddings=64)
 TEACHER = STUDENT.model_copy(
     update={"hidden_size": 48, "num_attention_heads": 6, "mtp_heads": 1, "initializer_range": 0.2}
 )

@@ -7,15 +7,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from smolfast.config import ModelConfig
 from smolfast.model.flops import flops_per_token
 from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.train.watch import speed
 from smolfast.workers import Workers
+from tiny_models import tiny
 
-CONFIG = ModelConfig(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8
-)
+CONFIG = tiny(num_hidden_layers=3, num_key_value_heads=2, no_rope_layer_interval=4)
 
 
 @pytest.mark.parametrize("heads", [1, 2])

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from smolfast.errors import SmolfastError
 from smolfast.train.micro_batches import Unit
-from smolfast.train.run import Run
-from smolfast.train.saving import restore
+from smolfast.train.run.parts import Run
+from smolfast.train.run.saving import restore
 from smolfast.train.trouble.nonfinite import first_nonfinite
 from smolfast.train.trouble.reaction import Guard, Trouble
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.errors import SmolfastError
+from smolfast.machine import install_command
 
 
 class TensorBoardLog:
@@ -25,8 +26,8 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise SmolfastError(
-                "train.tensorboard needs the package tensorboard; install it with: pip install 'smolfast[watch]', or "
-                "set train.tensorboard=false"
+                "train.tensorboard needs the package tensorboard; set train.tensorboard=false, or install it with: "
+                f"{install_command('watch')}"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 

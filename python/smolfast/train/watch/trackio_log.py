@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.errors import SmolfastError
+from smolfast.machine import install_command
 from smolfast.train.watch.tensorboard_log import scalars
 
 PROJECT = "smolfast"
@@ -28,8 +29,8 @@ class TrackioLog:
             import trackio
         except ImportError as error:
             raise SmolfastError(
-                "train.trackio needs the package trackio; install it with: pip install 'smolfast[watch]', or set "
-                "train.trackio=false"
+                "train.trackio needs the package trackio; set train.trackio=false, or install it with: "
+                f"{install_command('watch')}"
             ) from error
         self._trackio: Any = trackio
         with contextlib.redirect_stdout(io.StringIO()):  # it greets

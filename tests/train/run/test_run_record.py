@@ -10,19 +10,13 @@ from typing import Any
 
 import pytest
 
-from smolfast.config import ModelConfig, TrainConfig
+from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.train.loop import train
-from smolfast.train.run_record import RunRecord, first_difference
+from smolfast.train.run.record import RunRecord, first_difference
+from tiny_models import least
 
-MODEL = ModelConfig(
-    hidden_size=16,
-    intermediate_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=8,
-)
+MODEL = least()
 CONFIG = TrainConfig(
     steps=8, sequence_length=16, batch_size=2, micro_batch_size=2, checkpoint_every=3, evaluate_every=0, monitor_every=0
 )

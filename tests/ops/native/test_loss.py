@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smolfast import _native, ops, reference
 from smolfast.errors import SmolfastError
-from smolfast.ops import native_loss
+from smolfast.ops.native import loss as native_loss
 from smolfast.reference import LossOptions, Teacher
 
 # Of the largest gradient: bf16 rounds each logit and each gradient of a logit once.

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from smolfast.train.run import Run
-from smolfast.train.run_record import RunRecord
-from smolfast.train.saving import facts
+from smolfast.train.run.parts import Run
+from smolfast.train.run.record import RunRecord
+from smolfast.train.run.saving import facts
 from smolfast.train.trouble.answer import RollBack
 
 _TIMED_STEPS = 3

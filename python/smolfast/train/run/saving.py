@@ -10,8 +10,8 @@ from smolfast.files import atomic_path
 from smolfast.machine import hardware
 from smolfast.model.network import SmolLM
 from smolfast.model.pretrained import save_pretrained
-from smolfast.train import checkpoint
-from smolfast.train.run import Run
+from smolfast.train.run import checkpoint
+from smolfast.train.run.parts import Run
 
 
 def snapshot(run: Run, step: int) -> checkpoint.Snapshot:

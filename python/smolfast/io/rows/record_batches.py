@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from smolfast.errors import SmolfastError
 from smolfast.io.byte_streams import open_utf8
-from smolfast.io.csv_rows import read_rows
 from smolfast.io.json.lines import TEMPLATE, read_lines, read_values
 from smolfast.io.json.values import (
     CellError,
@@ -32,6 +31,7 @@ from smolfast.io.json.values import (
     template,
     without_surrogates,
 )
+from smolfast.io.rows.csv_rows import read_rows
 from smolfast.io.schemas.columns import column_names
 from smolfast.io.sources import Kind, stat_source
 

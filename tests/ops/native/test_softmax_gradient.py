@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smolfast import _native, reference
 from smolfast.errors import SmolfastError
-from smolfast.ops.native_softmax_gradient import turn_for
+from smolfast.ops.native.softmax_gradient import turn_for
 from smolfast.reference import LossOptions, Rows, Teacher
 
 POSITIONS = 50

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from smolfast import _native, reference
-from smolfast.ops import native_softmax_gradient
-from smolfast.ops.flat_arrays import are_plain
+from smolfast.ops.native import softmax_gradient
+from smolfast.ops.native.flat_arrays import are_plain
 
 # Rows whose logits exist at a time: 640 or 768 gain 1 to 2 % of the time.
 _ROWS = 512
@@ -31,13 +31,13 @@ def sweep_for(
     """The fastest `Sweep` for this device, dtype and these options."""
     if serves(hidden, weight, options, teacher):
         return _sweep
-    return functools.partial(reference.sweep_rows, turn=native_softmax_gradient.turn_for(hidden, options, teacher))
+    return functools.partial(reference.sweep_rows, turn=softmax_gradient.turn_for(hidden, options, teacher))
 
 
 def serves(hidden: Tensor, weight: Tensor, options: reference.LossOptions, teacher: reference.Teacher | None) -> bool:
     """Whether C++ goes over the rows. It depends on nothing but kinds, sizes and the number of threads."""
     return (
-        native_softmax_gradient.serves(hidden, options, teacher)
+        softmax_gradient.serves(hidden, options, teacher)
         and _native.loss_sweeps(hidden.dtype == torch.bfloat16)
         and are_plain(hidden, weight)
         and weight.stride(1) == 1
@@ -65,7 +65,7 @@ def _sweep(
     dw, db = (None if grad is None else _array(grad) for grad in (into.weight, into.bias))
     for start in range(0, count, height):
         block = slice(start, min(start + height, count))
-        terms = native_softmax_gradient.Terms(rows[block], vocabulary, options, teacher)
+        terms = softmax_gradient.Terms(rows[block], vocabulary, options, teacher)
         dx = None if into.hidden is None else _array(into.hidden[block])
         found = _native.loss_sweep(
             _array(x[block].contiguous()), weights, biases, *terms.arrays, room, dx, dw, db, torch.get_num_threads()

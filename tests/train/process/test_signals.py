@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from smolfast.train.signals import DeferredSignals
+from smolfast.train.process.signals import DeferredSignals
 
 
 class Received(BaseException):

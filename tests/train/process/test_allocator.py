@@ -11,7 +11,7 @@ import pytest
 # Forty blocks of 1 MiB on a worker thread, freed together, ten times over: page faults of the last nine.
 PROGRAM = """
 import resource, sys, threading
-from smolfast.train.allocator import keep_freed_memory
+from smolfast.train.process.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def work():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-SCRIPT = Path(__file__).parents[1] / "distributed" / "drift_ranks.py"
+SCRIPT = Path(__file__).parents[2] / "distributed" / "drift_ranks.py"
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo here")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from smolfast import SmolfastError, _native, ops, reference
-from smolfast.ops import native_attention
+from smolfast.ops.native import attention as native_attention
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from smolfast.errors import SmolfastError
-from smolfast.train import checkpoint
+from smolfast.train.run import checkpoint
 
 
 def network(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -18,8 +18,8 @@ from smolfast.train.clipping import make_clipper
 from smolfast.train.data_plan import DataPlan, check_learnable
 from smolfast.train.distillation.teaching import Teaching
 from smolfast.train.micro_batches import Objective, Unit
-from smolfast.train.ranks import Ranks
-from smolfast.train.run_record import RunRecord
+from smolfast.train.process.ranks import Ranks
+from smolfast.train.run.record import RunRecord
 from smolfast.train.trouble.reaction import Guard
 from smolfast.train.watch.events import EventLog
 from smolfast.train.watch.features import FeatureMonitor

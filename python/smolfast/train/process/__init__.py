@@ -1,0 +1,1 @@
+"""The process that trains: its memory, its signals, and the other ranks beside it."""
