@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from smolfast import _native, dedup, text
+from smolfast import _native, curate, dedup, text
 
 Column = Any
 
@@ -42,6 +42,7 @@ ENTRY_POINTS: dict[str, Callable[[Column], Any]] = {
     "text.words": lambda c: _listed(text.words(c)),
     "text.words (spacy)": lambda c: _listed(text.words(c, rules="spacy")),
     "text.count_sentences": lambda c: _listed(text.count_sentences(c)),
+    "curate.judge": lambda c: curate.judge(c).to_pylist(),
     **{
         f"MinHasher.signatures ({scheme})": lambda c, hasher=hasher: _listed(hasher.signatures(c))
         for scheme, hasher in _HASHERS.items()

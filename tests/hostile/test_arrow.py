@@ -18,6 +18,7 @@ SCRIPT = Path(__file__).with_name("try_arrow.py")
 NAMES = (
     *(f"text.{name}" for name in ("normalize", "is_normalized", "lower", "casefold", "simplify", "clean", "redact")),
     *("text.fix_mojibake", "text.words", "text.words (spacy)", "text.count_sentences", "MinHasher.shingles"),
+    "curate.judge",
     *(f"MinHasher.signatures ({scheme})" for scheme in ("fast", "classic", "datasketch", "datatrove")),
     *(f"_native.{name}" for name in ("is_normalized", "is_valid_utf8", "hash_texts", "hash_lines", "drop_lines")),
 )
@@ -57,7 +58,7 @@ def test_no_entry_point_is_left_out() -> None:
     from smolfast import _native, text
 
     taking_text = {f"_native.{name}" for name, value in vars(_native).items() if "strings" in (value.__doc__ or "")}
-    wrapped = {f"_native.{name}" for name in text.__all__} - {"_native.unicode_version"}
+    wrapped = {f"_native.{name}" for name in (*text.__all__, "judge")} - {"_native.unicode_version"}
     assert taking_text - wrapped - {"_native.import_strings", "_native.MinHasher", "_native.ArrowStrings"} <= set(NAMES)
     without_text = {"text.Cleaned", "text.release_memory", "text.spacy_languages", "text.unicode_version"}
     assert {f"text.{name}" for name in text.__all__} - without_text <= set(NAMES)
