@@ -11,6 +11,7 @@ turns, and the median of the rounds counts. Without PEER ours is measured alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -32,7 +33,7 @@ from curate_peers import CODES
 from hostile_texts import HOSTILE
 from real_text import offline_corpus
 
-from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
+from smolfast.bench.results import Results, Row, Spread, machine, peak_resident, versions, write_results
 
 PACKAGES = ["datatrove", "spacy", "pyarrow", "numpy"]
 RULES = {"fineweb": "fineweb@0.10", "fineweb-2": "fineweb-2@1"}
@@ -77,12 +78,26 @@ def worker(name: str, path: Path, rules: str, language: str, threads: int) -> di
     """Ours: text to decisions on the file's documents."""
     if threads == 1:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+    forget_peak()
     column = pq.read_table(path)["text"].combine_chunks()
     run = contender(name, column, rules, language, threads)
     run()
     cpu, wall = timed(run)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     return {"bytes": text_bytes(column), "cpu": cpu, "wall": wall, "documents": len(column), "peak_rss": peak}
+
+
+def forget_peak() -> None:
+    """What getrusage calls the peak counts the process that started this one; Linux lets it be reset."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return peak_resident() or 0
 
 
 def text_bytes(column: pa.Array | pa.ChunkedArray) -> int:
@@ -109,7 +124,7 @@ def speed(case: str, path: Path, rules: str, language: str, options: argparse.Na
     names = [OURS, SIGNALS, FLOOR_WORDS, FLOOR_HASH]
     if machine()["instructions"] != "avx2":
         names.insert(1, f"{OURS}, avx2")
-    if options.peer and threads == 1:
+    if options.peer and threads == 1 and (rules == "fineweb" or options.configs):
         names.append(PEER)
     if threads > 1:
         names = [OURS]
@@ -229,7 +244,9 @@ def decisions(options: argparse.Namespace) -> list[Row]:
             for difference in differences:
                 print(f"    {difference}")
             said = reasons(decided, name) if name in decided.column_names else {}
+            unexplained = sum(difference.cause == "not known" for difference in differences)
             facts = {
+                "unexplained": unexplained,
                 "documents": count,
                 "differ": len(differences),
                 "differences": [str(d) for d in differences[:50]],
@@ -333,13 +350,14 @@ def grow(name: str, path: Path, rules: str) -> dict[str, Any]:
     """All documents of the file once, in this process."""
     start = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time(), time.perf_counter()
     threads, size = 1, 0
+    forget_peak()
     if name == "judge":
         from smolfast import curate
 
         for batch in pq.ParquetFile(path).iter_batches(4_096, columns=["text"]):
             curate.judge(batch["text"], RULES[rules], threads=1)
             size += text_bytes(batch["text"])
-        cpu, peak = time.process_time() - start[1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        cpu, peak = time.process_time() - start[1], peak_bytes()
     else:
         threads = 2
         with tempfile.TemporaryDirectory(dir=path.parent) as out:
@@ -360,11 +378,11 @@ def grow(name: str, path: Path, rules: str) -> dict[str, Any]:
             if done.returncode:
                 raise SystemExit(done.stderr.strip() or f"exit status {done.returncode}")
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss
+        cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
     return {
         "cpu": cpu,
         "wall": time.perf_counter() - start[2],
-        "peak_rss": peak * 1024,
+        "peak_rss": peak,
         "bytes": size or None,
         "threads": threads,
     }

@@ -5,18 +5,19 @@ from __future__ import annotations
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from curate_peers import ALONE, BAD_WORDS, CODES
+from curate_peers import ALONE, BAD_WORDS, CODES, FORGOTTEN
 
 from smolfast import curate
 
 CORPORA = [*CODES, "mutated"]
 SEQUENCES = ["fineweb", "fineweb2"]
+FORGOTTEN_CAUSE = f"spaCy fails at {FORGOTTEN} but for the first time in a process, and datatrove cuts it out"
 SYMBOLS = ["symbol_lines", "symbol_lines_all"]
 
 
@@ -30,9 +31,11 @@ class Difference:
     filter: str
     ours: str
     theirs: str
+    cause: str = "not known"
 
     def __str__(self) -> str:
-        return f"{self.corpus} {self.filter} {self.document} ({self.language}): ours {self.ours}, theirs {self.theirs}"
+        where = f"{self.corpus} {self.filter} {self.document} ({self.language})"
+        return f"{where}: ours {self.ours}, theirs {self.theirs}; cause: {self.cause}"
 
 
 def rules_of(name: str, language: str) -> curate.Rules | None:
@@ -83,7 +86,7 @@ def compared(
     `decisions` may have a part of the corpus only: documents are matched by id.
     """
     place = {name: i for i, name in enumerate(table["id"].to_pylist())}
-    found = table.take([place[name] for name in decisions["id"].to_pylist()])
+    corpus_rows = table.take([place[name] for name in decisions["id"].to_pylist()])
     languages = decisions["language"].to_pylist()
     for name in (*ALONE, *SYMBOLS, *SEQUENCES):
         count, differences = 0, []
@@ -92,10 +95,14 @@ def compared(
             if rules is None:
                 continue
             rows = [i for i, other in enumerate(languages) if other == language]
-            texts, expected = found.take(rows), decisions.take(rows)
+            texts, expected = corpus_rows.take(rows), decisions.take(rows)
             judged = curate.judge(texts["text"], rules, CODES[language], words=words)  # type: ignore[arg-type]
             count += len(rows)
-            differences += _differences(corpus, language, name, texts["id"].to_pylist(), judged, expected)
+            found = _differences(corpus, language, name, texts["id"].to_pylist(), judged, expected)
+            by_id = dict(zip(texts["id"].to_pylist(), texts["text"].to_pylist(), strict=True)) if found else {}
+            for difference in found:
+                known = FORGOTTEN in by_id[difference.document]
+                differences.append(replace(difference, cause=FORGOTTEN_CAUSE) if known else difference)
         yield name, count, differences
 
 

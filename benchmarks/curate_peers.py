@@ -42,7 +42,9 @@ BAD_WORDS = [
     "(c)",
     "na\u00efve",
 ]
-BREAKS_LONG_ZONES = "IS_ALPHA"  # spaCy raises where it meets this word a second time in a zone
+# spaCy raises where it meets this word a second time in a process, and datatrove then takes it out of the text. So its
+# decision depends on the documents before.
+FORGOTTEN = "IS_ALPHA"
 CODES = {
     "en": "en",
     "de": "deu_Latn",
@@ -146,13 +148,13 @@ def remember_words(language: str) -> tuple[Callable[[], None], Callable[[], Any]
     plain, span_tokenize = load_word_tokenizer.__wrapped__(CODES.get(language, language)), tokenizer.span_tokenize
 
     def word_tokenize(text: str) -> list[str]:
-        if BREAKS_LONG_ZONES in text:
+        if FORGOTTEN in text:
             return plain.word_tokenize(text)
         # Without the sentencizer, which changes no token.
         return strip_strings([token.text for token in spacy.tokenizer(text)])
 
     def spans_of(text: str) -> list[tuple[int, int]]:
-        return plain.span_tokenize(text) if BREAKS_LONG_ZONES in text else span_tokenize(text)
+        return plain.span_tokenize(text) if FORGOTTEN in text else span_tokenize(text)
 
     words, spans = functools.lru_cache(None)(word_tokenize), functools.lru_cache(None)(spans_of)
     tokenizer.word_tokenize, tokenizer.span_tokenize = words, spans
