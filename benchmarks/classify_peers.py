@@ -1,7 +1,7 @@
 """What classification is measured against: functions from a list of texts to their languages.
 
-Each peer reads one text at a time; none has an interface for several that is faster. fasttext-predict refuses line feeds,
-so they are made spaces before the time is taken.
+Each peer reads one text at a time; none has an interface for several that is faster. fasttext-predict refuses line
+feeds, so they are made spaces before the time is taken.
 """
 
 from __future__ import annotations
