@@ -314,18 +314,21 @@ def pictures() -> dict[str, str]:
     """Each picture's file name and its SVG."""
     found = load()
     clean = rate_of(found["text"], "clean", "ascii", 1) / 1e6
+    judged = rate_of(found["curate"], "fineweb", "as they come", 1) / 1e6
     unique = rate_of(found["dedup"], "job", "real-95", 2) / 1e6
     step = find(found["train"], Claim("", "train", "training step", "compact", "", "", threads=2), "smolfast")
     tokens = float(step.facts["tokens_a_second"])
     steps = [
         ("Your text", "files, folders, URLs"),
         ("Clean text", "one form of Unicode, no invisible characters"),
+        ("Good text", "what FineWeb's filters keep"),
         ("Unique text", "no near-copies"),
         ("Tokens", "numbers, packed into windows"),
         ("A small model", "a folder that transformers loads"),
     ]
     between = [
         ("clean", f"{clean:,.0f} MB/s of ASCII on one thread"),
+        ("judge", f"{judged:,.0f} MB/s of English pages on one thread; optional"),
         ("deduplicate", f"{unique:,.0f} MB/s, parquet to parquet, on two threads"),
         ("tokenize", "with Hugging Face's tokenizers"),
         ("train", f"{tokens:,.0f} tokens/s on two threads of a CPU"),
@@ -357,7 +360,7 @@ def pictures() -> dict[str, str]:
         "classify.svg": path("How a document gets its label", *classification()),
         "scale.svg": path("What a terabyte of text takes on its way", *terabyte()),
         "kernels.svg": dispatch(),
-        "speed-text.svg": bars("Text and deduplication", of("text", "dedup")),
+        "speed-text.svg": bars("Text, filters and deduplication", of("text", "curate", "dedup")),
         "speed-operations.svg": bars("Attention, loss and Muon on a CPU", of("attention", "loss", "optim")),
         "speed-training.svg": bars("A training step on a CPU", of("train")),
         "time-to-loss.svg": durations(

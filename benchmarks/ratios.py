@@ -40,6 +40,7 @@ OPTIM = "python benchmarks/bench_optim.py --threads 1 --match Schulz"
 ATTENTION = "python benchmarks/bench_attention.py"
 LOSS = "python benchmarks/bench_loss.py --depths 4"
 LOSS_PART, LOSS_CASE = "loss, forward and backward", "V = 49,152, k = 4"
+CURATE = "python benchmarks/bench_curate.py speed"
 TRAIN = "python benchmarks/bench_train.py speed"
 EAST = "japanese+chinese+russian+arabic"
 LOOP, DION = "plain fp32 loop", "dion"
@@ -53,6 +54,16 @@ CLAIMS = (
     Claim("FineWeb's `simplify_text`, ASCII", "text", "simplify", "ascii", "datatrove", TEXT),
     Claim("FineWeb's `simplify_text`, Japanese, Chinese, Russian, Arabic", "text", "simplify", EAST, "datatrove", TEXT),
     Claim("mojibake, French and German", "text", "fix_mojibake", "french+german", "ftfy", TEXT),
+    Claim("FineWeb's filters, documents as they come", "curate", "fineweb", "as they come", "datatrove", CURATE),
+    Claim(
+        "FineWeb's filters, documents that all four see",
+        "curate",
+        "fineweb",
+        "seen by all four filters",
+        "datatrove",
+        CURATE,
+    ),
+    Claim("FineWeb-2's filters, German", "curate", "fineweb-2", "German, as they come", "datatrove", CURATE),
     Claim("text to 128 MinHash values", "dedup", "signatures", "real-95", "daft", DEDUP, "smolfast fast"),
     Claim(
         "the same, tokens between white space",
