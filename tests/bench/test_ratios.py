@@ -50,9 +50,9 @@ def test_a_case_that_is_not_in_the_results_is_named(ratios: ModuleType) -> None:
 
 
 def test_the_screenshot_is_small_and_described() -> None:
-    picture = (ROOT / "docs" / "pictures" / "report.png").read_bytes()
-    assert picture.startswith(b"\x89PNG") and len(picture) < 150_000
-    assert "](../pictures/report.png)" in (ROOT / "docs" / "tutorials" / "train.md").read_text("utf-8")
+    picture = (ROOT / "docs" / "pictures" / "report.svg").read_text("utf-8")
+    assert picture.count("data:image/png;base64,") == 2 and len(picture) < 400_000
+    assert "](../pictures/report.svg)" in (ROOT / "docs" / "tutorials" / "train.md").read_text("utf-8")
 
 
 def test_a_recorded_run_is_what_its_folder_says(tmp_path: Path) -> None:
