@@ -6,7 +6,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smolfast.report.curation.histogram import Bin, Limit, histogram
@@ -55,6 +55,8 @@ def test_nothing_measured_is_said(fake: SimpleNamespace) -> None:
     assert "w: measured on no document." in page.words and not page.all("svg")
 
 
+@example(counts={(40, 0, False): 1}, limits=[(0.125, False)])
+@example(counts={(40, 0, False): 1}, limits=[])
 @given(
     st.dictionaries(
         st.tuples(st.integers(10, 99), st.integers(-6, 8), st.booleans()),

@@ -59,7 +59,7 @@ def histogram(key: str, title: str, bins: Sequence[Bin], limits: Sequence[Limit]
     if not total:
         return tag("p", f"{title}: measured on no document.", class_="missing")
     top, log = _extent(bins, limits)
-    edges = _log_edges(bins, top) if log else _linear_edges(top)
+    edges = _log_edges(bins, limits, top) if log else _linear_edges(top)
     bars = _bars(bins, edges)
     most = max(bar.count for bar in bars)
     shown_limits = [limit for limit in limits if edges[0] <= limit.at <= edges[-1]]
@@ -155,12 +155,13 @@ def _linear_edges(top: float) -> list[float]:
     return [round(index * step, places) for index in range(math.floor(top / step + 1e-9) + 2)]
 
 
-def _log_edges(bins: Sequence[Bin], top: float) -> list[float]:
-    low = max(_quantile(bins, 0.001), 10.0 ** (math.floor(math.log10(top)) - 6), 1e-3)
+def _log_edges(bins: Sequence[Bin], limits: Sequence[Limit], top: float) -> list[float]:
+    least = min([_quantile(bins, 0.001), *(limit.at for limit in limits if limit.at > 0)])
+    low = max(least, 10.0 ** (math.floor(math.log10(top)) - 6), 1e-3)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(top)) + 1)
     edges = [float(f"{factor}e{power}") for power in powers for factor in _NICE]
-    first = bisect.bisect_right(edges, low) - 1
-    return edges[max(0, first) : bisect.bisect_left(edges, top) + 1]
+    first = max(0, bisect.bisect_right(edges, low) - 1)
+    return edges[first : max(first + 1, bisect.bisect_left(edges, top)) + 1]
 
 
 def _bars(bins: Sequence[Bin], edges: Sequence[float]) -> list[_Bar]:
