@@ -1,6 +1,9 @@
 """Draws `docs/pictures/report.svg`: the top of a report page as a browser shows it, light and dark.
 
 python docs/draw_report.py RUN    # RUN: the folder of a finished quickstart; needs Chromium on the path
+
+Both screenshots lie in one SVG, since Markdown's images know no colour scheme and an SVG's style does. A browser loads
+nothing for an image, so they are inside and not linked.
 """
 
 from __future__ import annotations
