@@ -25,9 +25,12 @@ _SUMMARY = "Label documents by language, quality or anything else, with fastText
 def add_classify(commands: Any) -> None:
     """The parser of `smolfast classify`, and of its verbs."""
     parser: CommandParser = commands.add_parser("classify", help=_SUMMARY, description=_SUMMARY)
-    verbs = parser.add_subparsers(title="commands", required=True, metavar="predict|train", parser_class=CommandParser)
+    verbs = parser.add_subparsers(
+        title="commands", required=True, metavar="predict|train|quantize", parser_class=CommandParser
+    )
     _add_predict(verbs)
     _add_train(verbs)
+    _add_quantize(verbs)
 
 
 def _add_predict(verbs: Any) -> None:
@@ -151,4 +154,36 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         work=lambda path, progress: train_on_files(
             arguments.input, arguments.against, path, **options, threads=arguments.threads
         ),
+    )
+
+
+def _add_quantize(verbs: Any) -> None:
+    parser = command(verbs, "quantize", _quantize, "Make a model's file small, as fastText's quantize does.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .bin of fastText's or of classify train")
+    add_output(parser, "the small file, commonly .ftz", metavar="FILE")
+    parser.add_argument(
+        "--cutoff",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="keep the N words and n-grams with the longest rows; 0 for all (default: 0)",
+    )
+    parser.add_argument(
+        "--dsub", type=at_least(1), default=2, metavar="N", help="numbers that a byte stands for (default: 2)"
+    )
+    parser.add_argument("--qnorm", action="store_true", help="give rows' lengths bytes of their own")
+    parser.add_argument("--qout", action="store_true", help="labels' rows too, if there are 256 or more")
+    add_threads(parser)
+
+
+def _quantize(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.classify import quantize
+
+    options = {name: getattr(arguments, name) for name in ("cutoff", "dsub", "qnorm", "qout")}
+    return run_stage(
+        arguments,
+        "classify_quantize",
+        inputs={"model": arguments.model},
+        parameters=options,
+        work=lambda path, progress: quantize(arguments.model, path, **options, threads=arguments.threads),
     )
