@@ -7,12 +7,15 @@ classify.train({"good": column, "bad": other}, "quality.bin")
 classify.quantize("quality.bin", "quality.ftz")
 """
 
+from smolfast.classify.calibration import Calibration
+from smolfast.classify.judging import Quality, heaviest, judge
 from smolfast.classify.labelling import label_documents
 from smolfast.classify.model import Model
 from smolfast.classify.quantizing import quantize
-from smolfast.classify.training import Quality, Settings, heaviest, judge, train, train_on_files
+from smolfast.classify.training import Settings, train, train_on_files
 
 __all__ = [
+    "Calibration",
     "Model",
     "Quality",
     "Settings",

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smolfast import _native
+from smolfast.classify.calibration import Calibration
+from smolfast.classify.notes import read_notes
 from smolfast.errors import SmolfastError
 from smolfast.strings import Strings, importable
 
@@ -49,6 +51,8 @@ class Model:
         """The labels, by descending count in training."""
         self.settings: dict[str, Any] = self._native.settings()
         """fastText's arguments under its names, `format`, `words` and `quantised`."""
+        self.notes: dict[str, Any] = read_notes(self.path)
+        """Of a classifier that `train_on_files` made: threshold, keep, auc, and calibration (slope and offset)."""
         self._numbers: dict[str, int] = {}
         for number, (name, label) in enumerate(zip(names, self.labels, strict=True)):
             self._numbers.setdefault(name, number)
@@ -154,6 +158,26 @@ class Model:
             SmolfastError: as `predict`, but any model has vectors.
         """
         return self._native.embed(importable(strings), newlines, errors, threads)
+
+    def probabilities(
+        self, strings: Strings, *, newlines: Newlines = "space", errors: Errors = "fail", threads: int = 0
+    ) -> pa.Array:
+        """How probable it is that each string is good: the calibrated score of `good`, float64; null for null.
+
+        That holds where good and bad documents are as frequent as in those that the model was judged by.
+
+        Raises:
+            SmolfastError: the model's file holds no calibration; or as `scores`.
+        """
+        fitted = self.notes.get("calibration")
+        if not fitted:
+            raise SmolfastError(
+                f"{self.path} holds no calibration; train it with smolfast classify train, on more documents"
+            )
+        scores = self.scores(strings, ["good"], newlines=newlines, errors=errors, threads=threads)["good"]
+        slope, offset = (float(one) for one in fitted)
+        found = Calibration(slope, offset)(np.asarray(scores.fill_null(0.5), np.float64))
+        return pa.array(found, mask=np.asarray(scores.is_null()))
 
     def weights(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
         """What each phrase adds to each label's logit, before the mean of a text's rows is taken: [phrases, labels].

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast import _native
+from smolfast.classify.notes import append_notes, read_notes
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, final_path
 
@@ -25,7 +26,7 @@ def quantize(
 
     A row is cut into parts of `dsub` numbers, and each part becomes one byte: the nearest of 256 that k-means found.
     The arguments have fastText's names and defaults. Draws are our own: the file has another codebook than fastText's,
-    and depends on the model and the arguments alone, not on `threads` or the CPU.
+    and depends on the model and the arguments alone, not on `threads` or the CPU. `Model.notes` come along as they are.
 
     Args:
         model: a `.bin` that isn't quantised.
@@ -54,5 +55,7 @@ def quantize(
         made = _native.quantize_fasttext(
             os.fspath(model), os.fspath(temporary), cutoff=cutoff, dsub=dsub, qnorm=qnorm, qout=qout, threads=threads
         )
+        if notes := read_notes(model):
+            append_notes(temporary, notes)
         size = temporary.stat().st_size
     return {"bytes_in": Path(source).stat().st_size, "bytes_out": size, **made}

@@ -46,6 +46,11 @@ def _add_predict(verbs: Any) -> None:
         help="the label's column; NAME_score has the score (default: label)",
     )
     parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="add NAME_probability: how probable it is that a document is good, by the model's own calibration",
+    )
+    parser.add_argument(
         "--threshold",
         type=float,
         default=0.0,
@@ -68,6 +73,7 @@ def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     options = {
         "column": arguments.column,
+        "probability": arguments.probability,
         "threshold": arguments.threshold,
         "newlines": arguments.newlines,
         **reading_of(arguments),
@@ -110,6 +116,10 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument(
         "--held-out", type=float, default=0.1, metavar="X", help="share of documents to judge it by (default: 0.1)"
     )
+    parser.add_argument(
+        "--judge-good", nargs="+", default=[], metavar="IN", help="judge it by these good documents, of other sources"
+    )
+    parser.add_argument("--judge-bad", nargs="+", default=[], metavar="IN", help="and by these bad ones")
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--loss", choices=("softmax", "ova"), default="softmax", help="ova: one against all (default: softmax)"
@@ -143,17 +153,19 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     names = ("loss", "dim", "epoch", "lr", "word_ngrams", "minn", "maxn", "bucket", "min_count", "seed")
     options = {name: getattr(arguments, name) for name in (*names, "keep", "held_out")} | reading_of(arguments)
-    sources = [
-        source.path for paths in (arguments.input, arguments.against) for source in local_sources(arguments, paths)
-    ]
+    given = {
+        "good": arguments.input,
+        "bad": arguments.against,
+        "judge_good": arguments.judge_good,
+        "judge_bad": arguments.judge_bad,
+    }
+    sources = [source.path for paths in given.values() if paths for source in local_sources(arguments, paths)]
     return run_stage(
         arguments,
         "classify_train",
         inputs=local_inputs(sources),
-        parameters={"good": arguments.input, "bad": arguments.against, **options},
-        work=lambda path, progress: train_on_files(
-            arguments.input, arguments.against, path, **options, threads=arguments.threads
-        ),
+        parameters={**given, **options},
+        work=lambda path, progress: train_on_files(**given, output=path, **options, threads=arguments.threads),
     )
 
 

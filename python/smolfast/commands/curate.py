@@ -77,7 +77,9 @@ def _add_judging(group: Any) -> None:
     group.add_argument(
         "--quality-model", type=Path, metavar="FILE", help="fastText's model: what it scores low goes last"
     )
-    group.add_argument("--quality-score", type=float, metavar="X", help="the least score for quality")
+    group.add_argument(
+        "--quality-score", type=float, metavar="X", help="the least score for quality (default: that of the model)"
+    )
     group.add_argument("--quality-label", metavar="NAME", help="the label that is scored (default: good, or hq)")
     group.add_argument("--signals", action="store_true", help="keep every measured number as a column")
 

@@ -108,7 +108,7 @@ def curate_files(
         language_score: the least score that stays; the rules' own (FineWeb-2's, for GlotLID), or 0.65 as for datatrove.
         quality_model: a model of fastText's, such as `smolfast.classify.train_on_files` makes. Behind the rules, and on
             the text as they left it, documents go that it scores too low, with the reason "quality".
-        quality_score: the least score that stays.
+        quality_score: the least score that stays; the threshold in the model's file, if training wrote one.
         quality_label: the label that is scored; `good`, or `hq` as for DCLM, if the model has it.
         text_column, types, errors, strict: as for `smolfast.dedup.deduplicate`.
         id_column: names a document for `explain`; FILE:ROW where there is none.
