@@ -1,0 +1,114 @@
+"""A classifier of quality, whole: documentation prose against menus and boilerplate, judged on sources it hasn't seen.
+
+    python benchmarks/study_quality.py --cache ~/.cache/smolfast-curate --out study [--save study.json]
+
+Good documents are the English pages of `curate_corpora.py` (Debian's documentation, made once into --cache) that
+Gopher's rules keep. Bad ones are made by `boilerplate.py`. Six packages, and the half of boilerplate that shares no
+phrase with the other, are kept out of training. The model is judged twice: by a tenth of the documents of the sources
+that it was trained on, and by the sources kept out. What it goes by is listed, and the model is tried again when it is
+quantised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parent))
+from boilerplate import pages
+from curate_corpora import build_corpus
+
+from smolfast import classify
+from smolfast.curate import judge as by_rules
+from smolfast.files import write_json
+
+KEPT_OUT = ("postgresql-doc-15", "sqlite3", "python-django-doc", "perl", "debian-handbook", "nodejs")
+"""Packages that no document of is trained on."""
+SHARED: dict[str, Any] = {"dim": 100, "epoch": 5, "lr": 0.1, "bucket": 200_000}
+FEATURES: dict[str, dict[str, Any]] = {
+    "words": {"word_ngrams": 1},
+    "words and pairs": {"word_ngrams": 2},  # as DCLM's
+    "characters": {"word_ngrams": 1, "minn": 3, "maxn": 5},
+}
+
+
+def source_of(name: str) -> str:
+    """The package, manual section or library of a page, from its name in the corpus."""
+    found = re.match(r"usr/share/(?:doc/([^/]+)|(?:man/)?(man\d)|([^/]+))|python/", name)
+    return next((part for part in found.groups() if part), "python") if found else "other"
+
+
+def written(path: Path, texts: list[str]) -> Path:
+    pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), path)
+    return path
+
+
+def documents(cache: Path, folder: Path) -> dict[str, Path]:
+    """Files of good and bad documents, to train on ("seen") and of sources kept out ("unseen")."""
+    table = pq.read_table(build_corpus(cache, "en"))
+    kept = by_rules(table["text"], rules="gopher@0.10")["keep"].to_pylist()
+    rows = [
+        (source_of(name), text)
+        for name, text, keep in zip(table["id"].to_pylist(), table["text"].to_pylist(), kept, strict=True)
+        if keep
+    ]
+    count = Counter(source for source, _ in rows)
+    print("good documents:", ", ".join(f"{source} {size}" for source, size in count.most_common()))
+    good = {
+        "seen": [text for source, text in rows if source not in KEPT_OUT],
+        "unseen": [text for source, text in rows if source in KEPT_OUT],
+    }
+    files = {}
+    for half, texts in good.items():
+        files[f"good {half}"] = written(folder / f"good-{half}.parquet", texts)
+        files[f"bad {half}"] = written(folder / f"bad-{half}.parquet", list(pages(half, len(texts))))
+    return files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cache", type=Path, required=True, help="folder of curate_corpora.py's en.parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder for documents and models")
+    parser.add_argument("--save", type=Path, help="write what came out there, as JSON")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    files = documents(arguments.cache.expanduser(), arguments.out)
+    unseen = {"judge_good": [files["good unseen"]], "judge_bad": [files["bad unseen"]]}
+    results: dict[str, Any] = {"settings": SHARED, "kept_out": KEPT_OUT, "models": {}}
+    for features, settings in FEATURES.items():
+        for name, judged in {"documents held out": {}, "sources kept out": unseen}.items():
+            path = arguments.out / f"{features} {name}.bin".replace(" ", "-")
+            found = classify.train_on_files(
+                [files["good seen"]], [files["bad seen"]], path, **judged, **SHARED, **settings
+            )
+            results["models"][f"{features}, {name}"] = found
+            shown = {key: round(value, 4) for key, value in found.items() if isinstance(value, float)}
+            print(f"{features}, {name}: {found['documents_held_out']} documents, {shown}")
+        for label in ("good", "bad"):
+            print(f"  {label}: {', '.join(found[f'phrases_{label}'])}")
+    # What quantising costs.
+    whole, small = arguments.out / "words-and-pairs-sources-kept-out.bin", arguments.out / "small.ftz"
+    made = classify.quantize(whole, small, qnorm=True, cutoff=50_000)
+    texts = {half: pq.read_table(files[f"{half} unseen"])["text"] for half in ("good", "bad")}
+    quality = classify.judge(classify.Model(small), texts)
+    scores = [
+        np.concatenate([np.asarray(classify.Model(path).scores(column, ["good"])["good"]) for column in texts.values()])
+        for path in (whole, small)
+    ]
+    moved = float(np.abs(scores[0] - scores[1]).mean())
+    results["quantised"] = {**made, "auc": quality.auc, "accuracy": quality.accuracy, "mean_change_of_score": moved}
+    print("quantised", results["quantised"])
+    if arguments.save:
+        write_json(arguments.save, results)
+
+
+if __name__ == "__main__":
+    main()
