@@ -7,6 +7,7 @@ classify.train({"good": column, "bad": other}, "quality.bin")
 classify.quantize("quality.bin", "quality.ftz")
 """
 
+from smolfast.classify import head
 from smolfast.classify.calibration import Calibration
 from smolfast.classify.judging import Quality, heaviest, judge
 from smolfast.classify.labelling import label_documents
@@ -19,6 +20,7 @@ __all__ = [
     "Model",
     "Quality",
     "Settings",
+    "head",
     "heaviest",
     "judge",
     "label_documents",
