@@ -27,7 +27,7 @@ using fasttext::Prediction;
 template <typename Number>
 using Array = py::array_t<Number, py::array::c_style>;
 
-constexpr int64_t kTaskBytes = 256 << 10;
+constexpr int64_t kTaskBytes = 64 << 10;  // so that threads end at nearly the same time
 
 enum class Policy { kSpace, kEnd, kFail };
 
