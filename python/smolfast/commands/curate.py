@@ -66,7 +66,7 @@ def _add_judging(group: Any) -> None:
     )
     group.add_argument("--bad-words", type=Path, metavar="FILE", help="words, one a line: documents with one go")
     group.add_argument(
-        "--language-model", type=Path, metavar="FILE", help="fastText's model: documents of other languages go first"
+        "--language-model", type=Path, metavar="FILE", help="fastText's, or lid.176: other languages go first"
     )
     group.add_argument(
         "--language-score",
