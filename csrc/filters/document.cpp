@@ -1,6 +1,7 @@
 #include "filters/document.h"
 
 #include "filters/characters.h"
+#include "filters/word_measures.h"
 
 namespace smolfast::filters {
 
@@ -13,7 +14,8 @@ void Document::reset(std::string_view text) {
 
 void Document::give_words(std::string_view text, const std::vector<text::Word>& words) {
   word_text_ = text;
-  words_ = words;
+  words_.clear();
+  for (const text::Word word : words) append_measured(text, word, words_);
   has_words_ = true;
 }
 
@@ -55,12 +57,9 @@ const std::vector<Stretch>& Document::paragraphs() {
   return paragraphs_;
 }
 
-const std::vector<text::Word>& Document::words() {
-  if (!has_words_) {
-    words_.clear();
-    source_.words(text_, words_);
-    has_words_ = true;
-  }
+const text::MeasuredWords& Document::words() {
+  if (!has_words_) source_.words(text_, words_);
+  has_words_ = true;
   return words_;
 }
 

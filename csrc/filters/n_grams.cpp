@@ -15,14 +15,15 @@ std::size_t window_bytes(std::size_t n) {
 }
 constexpr std::size_t kMostWindow = NGrams::kMostWords / 2 * 8;
 
-uint64_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
+uint32_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
   uint64_t hash = bytes == 8 ? fold(load64(at) ^ seed.a, seed.b) : fold(load64(at) ^ seed.a, load64(at + 8) ^ seed.b);
   for (std::size_t i = 16; i < bytes; i += 8) hash = fold(load64(at + i) ^ hash, seed.b);
-  return hash;
+  return static_cast<uint32_t>(hash);
 }
 
-uint64_t join(uint64_t gram, uint64_t word) {
-  return fold(gram ^ 0x9E3779B97F4A7C15u, word ^ 0xD6E8FEB86659FD93u);
+// The words' hashes are those of a seed that nobody knows, so that a sum of products is good enough.
+uint32_t join(uint32_t gram, uint32_t word) {
+  return gram * 0x9E3779B1u + word;
 }
 
 const RangeSet::Entry* find_most(const RangeSet& seen) {
@@ -35,8 +36,9 @@ const RangeSet::Entry* find_most(const RangeSet& seen) {
 
 }  // namespace
 
-void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) {
-  const HashSeed seed = draw_hash_seed();
+void NGrams::reset(std::string_view text, const text::MeasuredWords& measured) {
+  const std::span<const text::Word> words = measured.words();
+  hashes_ = measured.hashes();
   repeated_n_ = 0;
   places_n_ = 0;
   squeezed_.clear();
@@ -44,7 +46,6 @@ void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) 
   const char* const begin = out;
   const char* const whole_loads = text.size() < 16 ? text.data() : text.data() + text.size() - 16;
   offsets_.resize(words.size() + 1);
-  hashes_.resize(words.size());
   for (std::size_t i = 0; i < words.size(); ++i) {
     const char* const from = text.data() + words[i].begin;
     const std::size_t size = words[i].end - words[i].begin;
@@ -54,7 +55,6 @@ void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) 
     } else {
       std::memcpy(out, from, size);
     }
-    hashes_[i] = hash_bytes({out, size}, seed);
     out += size;
   }
   offsets_[words.size()] = static_cast<uint32_t>(out - begin);
@@ -83,49 +83,63 @@ void NGrams::count_grams(std::size_t grams) {
   }
 }
 
-// What starts an n-gram that occurs twice starts a shorter one that does.
+// What starts an n-gram that occurs twice starts a shorter one that does. (Almost all words are repeated: so begin with
+// two.)
 void NGrams::find_repeated(std::size_t n) {
   if (repeated_n_ == 0 || repeated_n_ > n) {
-    repeated_.resize(size());
+    repeated_n_ = std::min<std::size_t>(n, 2);
+    const std::size_t all = size() + 1 - repeated_n_;
+    repeated_.resize(all);
     std::iota(repeated_.begin(), repeated_.end(), 0);
-    grams_ = hashes_;
-    repeated_n_ = 0;
+    grams_.resize(all);
+    for (std::size_t i = 0; i < all; ++i) grams_[i] = n == 1 ? hashes_[i] : join(hashes_[i], hashes_[i + 1]);
+    keep_repeated();
   }
   while (repeated_n_ < n) {
     ++repeated_n_;
-    if (repeated_n_ > 1) {
-      std::size_t kept = 0;
-      for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + repeated_n_ <= size(); ++i) {
-        grams_[kept] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
-        repeated_[kept++] = repeated_[i];
-      }
-      repeated_.resize(kept);
-    }
-    if (repeated_n_ == 1 && n > 1) continue;  // almost all words are repeated
-    count_grams(repeated_.size());
-    // If all occur once, the first is the top one.
-    top_bound_ = size() < repeated_n_ ? 0 : bytes_of(0, repeated_n_) + repeated_n_ - 1;
     std::size_t kept = 0;
-    for (std::size_t i = 0; i < repeated_.size(); ++i) {
-      const uint64_t hash = grams_[i];
-      const uint32_t first = repeated_[i];
-      const std::size_t count = counted(hash);
-      grams_[kept] = hash;
-      repeated_[kept] = first;
-      if (count < 2) continue;
-      ++kept;
-      const std::size_t most = count == kMostCounted ? repeated_.size() : count;
-      top_bound_ = std::max(top_bound_, most * (bytes_of(first, repeated_n_) + repeated_n_ - 1));
+    for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + repeated_n_ <= size(); ++i) {
+      grams_[kept] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
+      repeated_[kept++] = repeated_[i];
     }
     repeated_.resize(kept);
+    keep_repeated();
   }
+}
+
+// Of the places in repeated_, those whose hash in grams_ is there twice.
+void NGrams::keep_repeated() {
+  const std::size_t all = repeated_.size();
+  count_grams(all);
+  repeated_counts_.resize(all);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < all; ++i) {
+    const uint32_t hash = grams_[i];
+    const auto count = static_cast<uint32_t>(counted(hash));
+    grams_[kept] = hash;
+    repeated_[kept] = repeated_[i];
+    repeated_counts_[kept] = count == kMostCounted ? static_cast<uint32_t>(all) : count;
+    kept += count > 1;
+  }
+  repeated_.resize(kept);
+}
+
+std::size_t NGrams::known_top_bound(std::size_t n) const {
+  if (size() < n) return 0;
+  if (spaced_ || repeated_n_ == 0 || repeated_n_ > n) return kUnknown;
+  // If all occur once, the first is the top one.
+  std::size_t bound = bytes_of(0, n) + n - 1;
+  for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + n <= size(); ++i) {
+    bound = std::max<std::size_t>(bound, repeated_counts_[i] * (bytes_of(repeated_[i], n) + n - 1));
+  }
+  return bound;
 }
 
 std::size_t NGrams::top_bound(std::size_t n) {
   if (size() < n) return 0;
   if (spaced_) return top_joined(n);
   find_repeated(n);
-  return top_bound_;
+  return known_top_bound(n);
 }
 
 std::size_t NGrams::top(std::size_t n) {
@@ -198,10 +212,16 @@ void NGrams::find_places(std::size_t n) {
 
 std::size_t NGrams::duplicated_bound(std::size_t n) {
   find_places(n);
+  return known_duplicated_bound(n);
+}
+
+std::size_t NGrams::known_duplicated_bound(std::size_t n) const {
+  if (places_n_ == 0 || places_n_ > n) return kUnknown;
   // The bytes of all n-grams at places, each byte once: those that are counted don't overlap.
   std::size_t bytes = 0;
   std::size_t end = 0;
   for (const uint32_t place : places_) {
+    if (place + n > size()) break;
     bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
     end = offsets_[place + n];
   }
