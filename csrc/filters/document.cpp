@@ -41,7 +41,7 @@ std::size_t Document::characters() {
 
 const std::vector<Stretch>& Document::lines() {
   if (!has_lines_) {
-    split_at_line_feeds(text_, 1, lines_);
+    split_at_line_feeds(text_, characters() == text_.size(), 1, lines_);
     find_repeated(lines_, seen_);
     has_lines_ = true;
   }
@@ -50,7 +50,7 @@ const std::vector<Stretch>& Document::lines() {
 
 const std::vector<Stretch>& Document::paragraphs() {
   if (!has_paragraphs_) {
-    split_at_line_feeds(strip(text_), 2, paragraphs_);
+    split_at_line_feeds(strip(text_), characters() == text_.size(), 2, paragraphs_);
     find_repeated(paragraphs_, seen_);
     has_paragraphs_ = true;
   }
@@ -66,14 +66,7 @@ const text::MeasuredWords& Document::words() {
 std::size_t Document::least_words() {
   if (has_words_) return words_.size();
   if (!source_.has_words_between_spaces()) return 0;
-  // A byte that is no white space behind one that is, both of ASCII.
-  std::size_t words = 0;
-  char before = ' ';
-  for (const char byte : text_) {
-    words += (before == ' ' || before == '\n') && byte > ' ';
-    before = byte;
-  }
-  return words;
+  return count_word_begins(text_);
 }
 
 NGrams& Document::n_grams() {

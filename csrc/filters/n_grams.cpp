@@ -11,14 +11,13 @@ namespace {
 
 // Bytes at the begin of an n-gram by which it is first looked for: about as many as n words mostly have.
 std::size_t window_bytes(std::size_t n) {
-  return std::max<std::size_t>(n / 2, 1) * 8;
+  return n < 4 ? 8 : 16;
 }
-constexpr std::size_t kMostWindow = NGrams::kMostWords / 2 * 8;
+constexpr std::size_t kMostWindow = 16;
 
 uint32_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
-  uint64_t hash = bytes == 8 ? fold(load64(at) ^ seed.a, seed.b) : fold(load64(at) ^ seed.a, load64(at + 8) ^ seed.b);
-  for (std::size_t i = 16; i < bytes; i += 8) hash = fold(load64(at + i) ^ hash, seed.b);
-  return static_cast<uint32_t>(hash);
+  const uint64_t high = bytes == 8 ? 0 : load64(at + 8);
+  return static_cast<uint32_t>(hash_short(load64(at), high, bytes, seed));
 }
 
 // The words' hashes are those of a seed that nobody knows, so that a sum of products is good enough.
@@ -72,15 +71,34 @@ bool NGrams::same_words(std::size_t a, std::size_t b, std::size_t n) const {
 }
 
 // Of hashes that occur once, one in twelve shares its slot: in slots for three times as many it was one in four.
-void NGrams::count_grams(std::size_t grams) {
+std::size_t NGrams::slots_for(std::size_t grams) {
   std::size_t slots = 64;
   while (slots < 8 * grams) slots *= 2;
+  return slots;
+}
+
+// Counts the hashes in grams_ of the places in repeated_, and keeps the places whose hash is there twice.
+void NGrams::keep_repeated() {
+  const std::size_t all = grams_.size();
+  const std::size_t slots = slots_for(all);
   counts_.assign(slots, 0);
   const std::size_t mask = slots - 1;
-  for (std::size_t i = 0; i < grams; ++i) {
-    uint16_t& count = counts_[grams_[i] & mask];
+  for (const uint32_t hash : grams_) {
+    uint16_t& count = counts_[hash & mask];
     count = static_cast<uint16_t>(count + (count < kMostCounted));
   }
+  repeated_counts_.resize(std::max(repeated_counts_.size(), all));
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < all; ++i) {
+    const uint32_t hash = grams_[i];
+    const uint32_t count = counts_[hash & mask];
+    grams_[kept] = hash;
+    repeated_[kept] = repeated_[i];
+    repeated_counts_[kept] = count == kMostCounted ? static_cast<uint32_t>(all) : count;
+    kept += count > 1;
+  }
+  grams_.resize(kept);
+  repeated_.resize(kept);
 }
 
 // What starts an n-gram that occurs twice starts a shorter one that does. (Almost all words are repeated: so begin with
@@ -92,36 +110,22 @@ void NGrams::find_repeated(std::size_t n) {
     repeated_.resize(all);
     std::iota(repeated_.begin(), repeated_.end(), 0);
     grams_.resize(all);
-    for (std::size_t i = 0; i < all; ++i) grams_[i] = n == 1 ? hashes_[i] : join(hashes_[i], hashes_[i + 1]);
+    if (n == 1) {
+      std::copy(hashes_.begin(), hashes_.end(), grams_.begin());
+    } else {
+      for (std::size_t i = 0; i < all; ++i) grams_[i] = join(hashes_[i], hashes_[i + 1]);
+    }
     keep_repeated();
   }
   while (repeated_n_ < n) {
     ++repeated_n_;
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + repeated_n_ <= size(); ++i) {
-      grams_[kept] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
-      repeated_[kept++] = repeated_[i];
+    while (!repeated_.empty() && repeated_.back() + repeated_n_ > size()) repeated_.pop_back();
+    grams_.resize(repeated_.size());
+    for (std::size_t i = 0; i < repeated_.size(); ++i) {
+      grams_[i] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
     }
-    repeated_.resize(kept);
     keep_repeated();
   }
-}
-
-// Of the places in repeated_, those whose hash in grams_ is there twice.
-void NGrams::keep_repeated() {
-  const std::size_t all = repeated_.size();
-  count_grams(all);
-  repeated_counts_.resize(all);
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < all; ++i) {
-    const uint32_t hash = grams_[i];
-    const auto count = static_cast<uint32_t>(counted(hash));
-    grams_[kept] = hash;
-    repeated_[kept] = repeated_[i];
-    repeated_counts_[kept] = count == kMostCounted ? static_cast<uint32_t>(all) : count;
-    kept += count > 1;
-  }
-  repeated_.resize(kept);
 }
 
 std::size_t NGrams::known_top_bound(std::size_t n) const {
@@ -183,47 +187,70 @@ std::size_t NGrams::top_joined(std::size_t n) {
 // one. So a place stays if its window is there twice or if its n-gram may be shorter, and what isn't a place for n
 // words is none for more.
 void NGrams::find_places(std::size_t n) {
-  const HashSeed seed = draw_hash_seed();
-  if (places_n_ > n) places_n_ = 0;
-  const bool all = places_n_ == 0;
-  const std::size_t window = window_bytes(n);
-  const std::size_t last_window = all ? 0 : window_bytes(places_n_);
+  if (places_n_ != 0 && places_n_ <= n) return;
   places_n_ = n;
-  if (all) {
-    places_.resize(size() < n ? 0 : size() - n + 1);
-    std::iota(places_.begin(), places_.end(), 0);
+  places_.clear();
+  later_.clear();
+  if (size() < n) return;
+  const HashSeed seed = draw_hash_seed();
+  const std::size_t window = window_bytes(n);
+  const std::size_t all = size() - n + 1;
+  const std::size_t slots = slots_for(all);
+  const auto mask = static_cast<uint32_t>(slots - 1);
+  windows_.resize(all);
+  seen_windows_.assign(slots, 0);
+  for (std::size_t i = 0; i < all; ++i) {
+    windows_[i] = hash_window(squeezed_.data() + offsets_[i], window, seed) & mask;
+    uint8_t& seen = seen_windows_[windows_[i]];
+    seen = static_cast<uint8_t>(seen + (seen < 2));
   }
-  while (!places_.empty() && places_.back() + n > size()) places_.pop_back();
-  if (window == last_window) return;
-  grams_.resize(std::max(grams_.size(), places_.size()));
-  repeated_n_ = 0;  // grams_ isn't of n-grams any more
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    grams_[i] = hash_window(squeezed_.data() + offsets_[places_[i]], window, seed);
-  }
-  count_grams(places_.size());
+  places_.resize(all);
+  later_.resize(all);
   std::size_t kept = 0;
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    const uint32_t place = places_[i];
-    places_[kept] = place;
-    kept += counted(grams_[i]) > 1 || bytes_of(place, n) < window;
+  std::size_t later = 0;
+  for (std::size_t i = 0; i < all; ++i) {
+    uint8_t& seen = seen_windows_[windows_[i]];
+    const bool is_short = bytes_of(i, n) < window;
+    const bool is_kept = seen > 1 || is_short;
+    places_[kept] = static_cast<uint32_t>(i);
+    kept += is_kept;
+    later_[later] = static_cast<uint32_t>(i);
+    later += seen > 2 || is_short;
+    seen = static_cast<uint8_t>(seen + (seen == 2));  // the first one is met
   }
   places_.resize(kept);
+  later_.resize(later);
 }
 
-std::size_t NGrams::duplicated_bound(std::size_t n) {
-  find_places(n);
-  return known_duplicated_bound(n);
-}
-
+// The bytes of all n-grams that may equal one before, each byte once: those that are counted don't overlap.
 std::size_t NGrams::known_duplicated_bound(std::size_t n) const {
   if (places_n_ == 0 || places_n_ > n) return kUnknown;
-  // The bytes of all n-grams at places, each byte once: those that are counted don't overlap.
+  std::size_t bytes = 0;
+  std::size_t end = 0;
+  for (const uint32_t place : later_) {
+    if (place + n > size()) break;
+    bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
+    end = offsets_[place + n];
+  }
+  return bytes;
+}
+
+// The same by a hash of the whole n-gram.
+std::size_t NGrams::duplicated_bound(std::size_t n) {
+  find_places(n);
+  const HashSeed seed = draw_hash_seed();
+  const std::size_t slots = slots_for(places_.size());
+  seen_windows_.assign(slots, 0);
   std::size_t bytes = 0;
   std::size_t end = 0;
   for (const uint32_t place : places_) {
     if (place + n > size()) break;
-    bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
-    end = offsets_[place + n];
+    uint8_t& seen = seen_windows_[hash_bytes(gram(place, n), seed) & (slots - 1)];
+    if (seen != 0) {
+      bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
+      end = offsets_[place + n];
+    }
+    seen = 1;
   }
   return bytes;
 }
@@ -238,6 +265,7 @@ std::size_t NGrams::duplicated(std::size_t n) {
   std::size_t characters = 0;
   std::size_t next = 0;
   for (const uint32_t place : places_) {
+    if (place + n > size()) break;
     if (place < next) continue;
     const std::string_view bytes = gram(place, n);
     const uint64_t hash = hash_bytes(bytes, seed);

@@ -63,27 +63,29 @@ class NGrams {
   void find_repeated(std::size_t n);
   void keep_repeated();
   void find_places(std::size_t n);
-  // Counts the first hashes of grams_, to kMostCounted.
-  void count_grams(std::size_t grams);
-  std::size_t counted(uint32_t hash) const { return counts_[hash & (counts_.size() - 1)]; }
+  static std::size_t slots_for(std::size_t grams);
 
   static constexpr std::size_t kMostCounted = 0xFFFF;
 
-  text::Buffer squeezed_;          // all words, joined by nothing
-  std::vector<uint32_t> offsets_;  // of words in squeezed_, and its end
+  text::Buffer squeezed_;             // all words, joined by nothing
+  std::vector<uint32_t> offsets_;     // of words in squeezed_, and its end
   std::span<const uint32_t> hashes_;  // of words
-  bool spaced_ = false;            // a word holds a space
+  bool spaced_ = false;               // a word holds a space
   RangeSet seen_;
   std::vector<uint16_t> counts_;
-  // Where words begin that may be an n-gram of repeated_n_ words that occurs twice, those n-grams' hashes, and how often
-  // they occur at most.
+  // Where words begin that may be an n-gram of repeated_n_ words that occurs twice, those n-grams' hashes, and how
+  // often they occur at most.
   std::vector<uint32_t> repeated_;
   std::vector<uint32_t> grams_;
   std::vector<uint32_t> repeated_counts_;
   std::size_t repeated_n_ = 0;
-  // Where n-grams of places_n_ words or more may be joined to something that is there twice.
+  // Where n-grams of places_n_ words or more may be joined to something that is there twice, and which of those may
+  // have one before.
   std::vector<uint32_t> places_;
+  std::vector<uint32_t> later_;
   std::size_t places_n_ = 0;
+  std::vector<uint32_t> windows_;
+  std::vector<uint8_t> seen_windows_;
   std::vector<uint64_t> slots_;
   text::Buffer joined_;
   std::vector<uint32_t> joined_offsets_;

@@ -1,7 +1,6 @@
 #include "filters/word_measures.h"
 
 #include "filters/characters.h"
-#include "filters/hash.h"
 
 namespace smolfast::filters {
 namespace {
@@ -20,7 +19,6 @@ bool has_letter(std::string_view word) {
 
 text::WordMeasure measure_word(std::string_view word) {
   text::WordMeasure measure;
-  measure.hash = static_cast<uint32_t>(hash_bytes(word, draw_hash_seed()));
   measure.characters = static_cast<uint32_t>(count_characters(word));
   if (static_cast<uint8_t>((word.front() | 0x20) - 'a') < 26) {
     measure.solid = measure.lettered = true;

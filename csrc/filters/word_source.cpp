@@ -19,9 +19,11 @@ namespace {
 class SpacySource final : public WordSource {
  public:
   explicit SpacySource(const text::SpacyRules& rules) : spacy_(rules, measure_word) {
-    // An exception that holds a space may make one word of several.
-    spaced_ = std::any_of(rules.exceptions.begin(), rules.exceptions.end(),
-                          [](const auto& exception) { return exception.first.find(' ') != std::string_view::npos; });
+    // An exception that holds a space may make one word of several; one that is nothing else makes none.
+    spaced_ = std::any_of(rules.exceptions.begin(), rules.exceptions.end(), [](const auto& exception) {
+      const std::string_view chunk = exception.first;
+      return chunk.find(' ') != std::string_view::npos && chunk.find_first_not_of(' ') != std::string_view::npos;
+    });
   }
 
   void words(std::string_view text, text::MeasuredWords& words) override { spacy_.words(text, words); }

@@ -13,11 +13,11 @@
 namespace smolfast::text {
 
 struct WordMeasure {
-  uint32_t hash = 0;
   uint32_t characters = 0;
   bool solid = false;     // holds something else than symbols
   bool lettered = false;  // holds a letter
 };
+// Not asked of words of letters alone, which are solid and lettered.
 using MeasureWord = WordMeasure (*)(std::string_view word);
 inline WordMeasure measure_nothing(std::string_view) {
   return {};
@@ -44,6 +44,7 @@ class MeasuredWords {
   };
 
   std::span<const Word> words() const { return {words_.data(), size_}; }
+  // By base/seeded_hash.h.
   std::span<const uint32_t> hashes() const { return {hashes_.data(), size_}; }
   std::size_t size() const { return size_; }
   const Word& operator[](std::size_t i) const { return words_[i]; }
@@ -59,13 +60,10 @@ class MeasuredWords {
   Word* next_word() { return words_.data() + size_; }
   uint32_t* next_hash() { return hashes_.data() + size_; }
   void commit(std::size_t words) { size_ += words; }
-  void append(Word word, uint32_t hash) {
+  void append(Word word, uint32_t hash, const WordMeasure& measure) {
     room(1);
     words_[size_] = word;
     hashes_[size_++] = hash;
-  }
-  void append(Word word, const WordMeasure& measure) {
-    append(word, measure.hash);
     sums.add(measure);
   }
 

@@ -22,6 +22,13 @@ class ShortChunks {
   struct Key {
     uint64_t low;
     uint64_t high;  // zeros behind the chunk
+
+    // Of its first bytes.
+    Key first(std::size_t size) const {
+      const std::size_t above = size > 8 ? size - 8 : 0;
+      return {low & kMasks[size - above], high & kMasks[above]};
+    }
+    std::size_t characters(std::size_t size) const { return size - continuations(low) - continuations(high); }
   };
   struct alignas(64) Entry {
     uint64_t low;
@@ -47,9 +54,7 @@ class ShortChunks {
       std::memcpy(copy, begin, size);
       begin = copy;
     }
-    const std::size_t above = size > 8 ? size - 8 : 0;
-    const std::size_t below = size - above;
-    return {load_eight(begin) & kMasks[below], load_eight(begin + 8) & kMasks[above]};
+    return Key{load_eight(begin), load_eight(begin + 8)}.first(size);
   }
   Entry& place(const Key& key) {
     return entries_[(key.low * 0x9E3779B97F4A7C15u + key.high * 0xD6E8FEB86659FD93u) >> (64 - kPlaces)];
@@ -57,15 +62,12 @@ class ShortChunks {
 
  private:
   static constexpr int kPlaces = 13;
-  static constexpr uint64_t kMasks[9] = {0,
-                                         0xFF,
-                                         0xFFFF,
-                                         0xFFFFFF,
-                                         0xFFFFFFFF,
-                                         0xFFFFFFFFFF,
-                                         0xFFFFFFFFFFFF,
-                                         0xFFFFFFFFFFFFFF,
-                                         0xFFFFFFFFFFFFFFFF};
+  // Bytes of which the highest bit is 1 and the next one 0.
+  static std::size_t continuations(uint64_t eight) {
+    return ((eight & ~(eight << 1) & 0x8080808080808080) >> 7) * 0x0101010101010101 >> 56;
+  }
+  static constexpr uint64_t kMasks[9] = {
+      0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF};
   std::vector<Entry> entries_;
 };
 

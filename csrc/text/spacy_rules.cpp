@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 
+#include "base/error.h"
 #include "text/spacy_chunk.h"
 #include "text/spacy_words.h"
 
@@ -23,7 +24,8 @@ std::vector<Value> expand_runs(const uint16_t* runs) {
 
 }  // namespace
 
-SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter_(std::size_t{1} << kFilterBits) {
+SpacyRules::SpacyRules(const SpacyLanguage& language)
+    : name(language.name), filter_(std::size_t{1} << kFilterBits), openings_(kOpenings) {
   std::vector<const SpacyAutomaton*> used = {&kSpacyAutomata[language.prefix], &kSpacyAutomata[language.suffix],
                                              &kSpacyAutomata[language.infix], &kSpacyAutomata[language.infix_again]};
   has_whole = language.whole >= 0;
@@ -55,7 +57,8 @@ SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), fil
   for (const auto& [chunk, exception] : exceptions) mark(chunk, kException);
   nodes.emplace_back();
   for (const auto& [chunk, exception] : exceptions) add_sequence(chunk);
-  for (const auto& [token, node] : openings) {
+  for (const auto& [token, node] : openings_) {
+    if (node == 0) continue;
     mark(token, nodes[node].ends ? kOpening | kAlone : kOpening);
     for (const auto& [second, next] : nodes[node].following) mark(second, kSecond);
   }
@@ -250,13 +253,18 @@ void SpacyRules::add_sequence(std::string_view chunk) {
   longest_sequence = std::max(longest_sequence, tokens.size());
   uint32_t node = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    uint32_t next = follow(node, tokens[i]);
+    uint32_t next = follow(node, tokens[i], tokens[i].data() + tokens[i].size());
     if (next == 0) {
       next = static_cast<uint32_t>(nodes.size());
       nodes.emplace_back();
       if (i == 0) {
         owned_.push_back(tokens[i]);
-        openings[owned_.back()] = next;
+        const std::string_view token = owned_.back();
+        std::size_t place =
+            opening_place(head_of(token.data(), token.size(), token.data() + token.size()), token.size());
+        while (openings_[place].node != 0) place = (place + 1) % kOpenings;
+        openings_[place] = {token, next};
+        if (2 * ++opening_count_ > kOpenings) throw Error("spaCy's rules have more sequences than there is room for");
       } else {
         nodes[node].following.emplace_back(tokens[i], next);
       }
@@ -266,10 +274,11 @@ void SpacyRules::add_sequence(std::string_view chunk) {
   nodes[node].ends = true;
 }
 
-uint32_t SpacyRules::follow(uint32_t node, std::string_view token) const {
+uint32_t SpacyRules::follow(uint32_t node, std::string_view token, const char* text_end) const {
   if (node == 0) {
-    const auto found = openings.find(token);
-    return found == openings.end() ? 0 : found->second;
+    std::size_t place = opening_place(head_of(token.data(), token.size(), text_end), token.size());
+    while (openings_[place].node != 0 && openings_[place].token != token) place = (place + 1) % kOpenings;
+    return openings_[place].node;
   }
   for (const auto& [text, next] : nodes[node].following) {
     if (text == token) return next;

@@ -1,9 +1,11 @@
 #include "text/spacy_words.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
+#include "base/seeded_hash.h"
 #include "text/spaces.h"
 #include "text/spacy_cache.h"
 #include "text/spacy_chunk.h"
@@ -22,10 +24,25 @@ struct Found {
 }  // namespace
 
 struct SpacyWords::State {
-  State(const SpacyRules& language, MeasureWord measures) : rules(language), measure(measures), cutter(language) {}
+  State(const SpacyRules& language, MeasureWord measures) : rules(language), measure(measures), cutter(language) {
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+      if (rules.closing[i] == SpacyRules::kNever) continue;
+      const char mark = static_cast<char>(i);
+      marks[i] = {static_cast<uint32_t>(hash_short(i, 0, 1, seed)), measure({&mark, 1}), rules.kinds(i, 1)};
+    }
+  }
+
+  // A byte that may close a chunk.
+  struct Mark {
+    uint32_t hash = 0;
+    WordMeasure measure;
+    uint8_t kinds = 0;
+  };
 
   const SpacyRules& rules;
   const MeasureWord measure;
+  const HashSeed seed = draw_hash_seed();
+  std::array<Mark, 128> marks;
   ChunkCutter cutter;
   ShortChunks short_chunks;
   LongChunks long_chunks;
@@ -41,18 +58,21 @@ struct SpacyWords::State {
   MeasuredWords* tokens = nullptr;
 
   void scan();
-  void add_chunk(const char* begin, const char* end, uint64_t strange, bool plain);
+  void add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii);
+  void add_letters(const char* begin, std::size_t size, const ShortChunks::Key& key, uint8_t kinds,
+                   std::size_t characters);
+  bool add_letters(const char* begin, const char* end);
+  bool add_closed(const char* begin, std::size_t size, const ShortChunks::Key& key, bool ascii);
   void add_known(const ShortChunks::Entry& chunk, const char* begin);
-  void remember(const char* begin, const char* end, std::size_t from, const ShortChunks::Key& key,
-                ShortChunks::Entry& entry) const;
-  void cut_chunk(const char* begin, const char* end, uint64_t strange, bool plain);
-  bool add_closed(const char* begin, const char* end);
+  void remember(const char* begin, std::size_t size, std::size_t from, const MeasuredWords::Sums& before,
+                const ShortChunks::Key& key, ShortChunks::Entry& entry) const;
   void add_odd(const char* begin, const char* end);
   void add(const char* begin, const char* end, uint8_t kinds);
   void note(std::size_t number, uint8_t kinds);
   void find_sequences();
   void apply_sequences();
   std::string_view bytes(const Word& word) const { return text.substr(word.begin, word.end - word.begin); }
+  uint32_t hash(const Word& word) const { return static_cast<uint32_t>(hash_bytes(bytes(word), seed)); }
   bool adjacent(const Word& a, const Word& b) const {
     return a.end == b.begin || (a.end + 1 == b.begin && text[a.end] == ' ');
   }
@@ -129,28 +149,80 @@ void SpacyWords::State::scan() {
       const int begin = std::countr_zero(begins);
       const int stop = std::countr_zero(ends_behind);
       const uint64_t below = stop == 64 ? ~uint64_t{0} : (uint64_t{1} << stop) - 1;
-      add_chunk(at + begin, at + stop, (odd & below) >> begin, plain);
+      add_chunk(at + begin, at + stop, (odd & below) >> begin, classes.above == 0);
     }
     at = next;
   }
 }
 
-// `strange` says which bytes of the chunk aren't plain.
-inline void SpacyWords::State::add_chunk(const char* begin, const char* end, uint64_t strange, bool plain) {
+// `strange` says which bytes of the chunk aren't plain letters; all are of ASCII if `ascii` is true. There is room for
+// its tokens.
+inline void SpacyWords::State::add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii) {
   const auto size = static_cast<std::size_t>(end - begin);
   if (size > ShortChunks::kBytes) {
-    cut_chunk(begin, end, strange, plain);
+    if (strange != 0 || !add_letters(begin, end)) add_odd(begin, end);
     return;
   }
   const ShortChunks::Key key = ShortChunks::key(begin, size, text_end);
+  if (strange == 0) {
+    const uint8_t kinds = rules.kinds(key.low, size);
+    if ((kinds & SpacyRules::kException) == 0) [[likely]] {
+      add_letters(begin, size, key, kinds, ascii ? size : key.characters(size));
+      return;
+    }
+  } else if (strange == uint64_t{1} << (size - 1) && size > 1 && add_closed(begin, size, key, ascii)) {
+    return;
+  }
   ShortChunks::Entry& entry = short_chunks.place(key);
   if (entry.holds(key, size)) [[likely]] {
     add_known(entry, begin);
   } else {
     const std::size_t from = tokens->size();
-    cut_chunk(begin, end, strange, plain);
-    remember(begin, end, from, key, entry);
+    const MeasuredWords::Sums before = tokens->sums;
+    add_odd(begin, end);
+    remember(begin, size, from, before, key, entry);
   }
+}
+
+// A token of letters.
+inline void SpacyWords::State::add_letters(const char* begin, std::size_t size, const ShortChunks::Key& key,
+                                           uint8_t kinds, std::size_t characters) {
+  const auto base = static_cast<uint32_t>(begin - text.data());
+  *tokens->next_word() = {base, base + static_cast<uint32_t>(size)};
+  *tokens->next_hash() = static_cast<uint32_t>(hash_short(key.low, key.high, size, seed));
+  tokens->commit(1);
+  ++tokens->sums.solid;
+  ++tokens->sums.lettered;
+  tokens->sums.solid_characters += characters;
+  note(tokens->size() - 1, kinds);
+}
+
+// A longer one; false if it's an exception.
+inline bool SpacyWords::State::add_letters(const char* begin, const char* end) {
+  const uint8_t kinds = rules.kinds(begin, static_cast<std::size_t>(end - begin), text_end);
+  if ((kinds & SpacyRules::kException) != 0) return false;
+  add(begin, end, kinds);
+  return true;
+}
+
+// Letters and one byte behind them that is a suffix; false if it isn't so simple.
+inline bool SpacyWords::State::add_closed(const char* begin, std::size_t size, const ShortChunks::Key& key,
+                                          bool ascii) {
+  const char* const last = begin + size - 1;
+  const auto byte = static_cast<unsigned char>(*last);
+  if (byte >= 0x80 || rules.closing[byte] == SpacyRules::kNever) return false;
+  if (rules.closing[byte] == SpacyRules::kAfterSome && rules.closed[rules.classes(decode(previous(last)).code)] == 0) {
+    return false;
+  }
+  const ShortChunks::Key word = key.first(size - 1);
+  const uint8_t kinds = rules.kinds(word.low, size - 1);
+  if (((kinds | rules.kinds(key.low, size)) & SpacyRules::kException) != 0) return false;
+  add_letters(begin, size - 1, word, kinds, ascii ? size - 1 : word.characters(size - 1));
+  const Mark& mark = marks[byte];
+  const auto at = static_cast<uint32_t>(last - text.data());
+  tokens->append({at, at + 1}, mark.hash, mark.measure);
+  note(tokens->size() - 1, mark.kinds);
+  return true;
 }
 
 // There is room for as many tokens as an entry has.
@@ -173,55 +245,41 @@ inline void SpacyWords::State::add_known(const ShortChunks::Entry& chunk, const 
   }
 }
 
-// Keeps how the chunk was cut, which the tokens from `from` on say.
-void SpacyWords::State::remember(const char* begin, const char* end, std::size_t from, const ShortChunks::Key& key,
+// Keeps how the chunk was cut: into the tokens from `from` on, `before` which the sums were these.
+void SpacyWords::State::remember(const char* begin, std::size_t size, std::size_t from,
+                                 const MeasuredWords::Sums& before, const ShortChunks::Key& key,
                                  ShortChunks::Entry& entry) const {
   const std::size_t count = tokens->size() - from;
   if (count > ShortChunks::kTokens) return;
   entry = {};
   entry.low = key.low;
   entry.high = key.high;
-  entry.size = static_cast<uint8_t>(end - begin);
+  entry.size = static_cast<uint8_t>(size);
   entry.tokens = static_cast<uint8_t>(count);
   const auto base = static_cast<uint32_t>(begin - text.data());
-  MeasuredWords::Sums sums;
-  uint8_t before = 0;
+  uint8_t last = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const Word token = (*tokens)[from + i];
     entry.edges[2 * i] = static_cast<uint16_t>(token.begin - base);
     entry.edges[2 * i + 1] = static_cast<uint16_t>(token.end - base);
-    const WordMeasure measured = measure(bytes(token));
-    entry.hashes[i] = measured.hash;
-    sums.add(measured);
+    entry.hashes[i] = tokens->hashes()[from + i];
     const uint8_t kinds = rules.kinds(text.data() + token.begin, token.end - token.begin, text_end);
     entry.kinds = static_cast<uint16_t>(entry.kinds | (kinds & 15) << 4 * i);
     if (i == 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kSecondFirst;
     if ((kinds & SpacyRules::kAlone) != 0) entry.flags |= ShortChunks::kWithin;
-    if ((before & SpacyRules::kOpening) != 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kWithin;
+    if ((last & SpacyRules::kOpening) != 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kWithin;
     if ((kinds & SpacyRules::kOpening) != 0) entry.opening = static_cast<uint8_t>(i + 1);
-    before = kinds;
+    last = kinds;
   }
-  entry.solid = static_cast<uint8_t>(sums.solid);
-  entry.solid_characters = static_cast<uint8_t>(sums.solid_characters);
-  entry.lettered = static_cast<uint8_t>(sums.lettered);
-}
-
-void SpacyWords::State::cut_chunk(const char* begin, const char* end, uint64_t strange, bool plain) {
-  if (strange == 0) {
-    const uint8_t kinds = rules.kinds(begin, static_cast<std::size_t>(end - begin), text_end);
-    if ((kinds & SpacyRules::kException) == 0) [[likely]] {
-      add(begin, end, kinds);
-      return;
-    }
-  } else if (plain && end - begin > 1 && strange == uint64_t{1} << (end - begin - 1) && add_closed(begin, end)) {
-    return;
-  }
-  add_odd(begin, end);
+  const MeasuredWords::Sums& after = tokens->sums;
+  entry.solid = static_cast<uint8_t>(after.solid - before.solid);
+  entry.solid_characters = static_cast<uint8_t>(after.solid_characters - before.solid_characters);
+  entry.lettered = static_cast<uint8_t>(after.lettered - before.lettered);
 }
 
 inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t kinds) {
   const Word word = {static_cast<uint32_t>(begin - text.data()), static_cast<uint32_t>(end - text.data())};
-  tokens->append(word, measure(bytes(word)));
+  tokens->append(word, hash(word), measure(bytes(word)));
   note(tokens->size() - 1, kinds);
 }
 
@@ -229,34 +287,19 @@ inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t k
 inline void SpacyWords::State::note(std::size_t number, uint8_t kinds) {
   if ((kinds & ~SpacyRules::kException) == 0) return;
   const bool follows = (kinds & SpacyRules::kSecond) != 0 && opening == number && number > 0;
-  if (follows && adjacent((*tokens)[number - 1], (*tokens)[number]) && (openings.empty() || openings.back() != number - 1)) {
+  if (follows && adjacent((*tokens)[number - 1], (*tokens)[number]) &&
+      (openings.empty() || openings.back() != number - 1)) {
     openings.push_back(static_cast<uint32_t>(number - 1));
   }
   if ((kinds & SpacyRules::kAlone) != 0) openings.push_back(static_cast<uint32_t>(number));
   if ((kinds & SpacyRules::kOpening) != 0) opening = number + 1;
 }
 
-// Plain letters and one byte behind them that is a suffix; false if it isn't so simple.
-inline bool SpacyWords::State::add_closed(const char* begin, const char* end) {
-  const char* const last = end - 1;
-  const auto byte = static_cast<unsigned char>(*last);
-  if (byte >= 0x80 || rules.closing[byte] == SpacyRules::kNever) return false;
-  if (rules.closing[byte] == SpacyRules::kAfterSome && rules.closed[rules.classes(decode(previous(last)).code)] == 0) {
-    return false;
-  }
-  const auto size = static_cast<std::size_t>(last - begin);
-  const uint8_t kinds = rules.kinds(begin, size, text_end);
-  if (((kinds | rules.kinds(begin, size + 1, text_end)) & SpacyRules::kException) != 0) return false;
-  add(begin, last, kinds);
-  add(last, end, rules.kinds(last, 1, text_end));
-  return true;
-}
-
 void SpacyWords::State::add_odd(const char* begin, const char* end) {
   const auto size = static_cast<std::size_t>(end - begin);
   LongChunks::Entry* entry = nullptr;
   uint64_t chunk[LongChunks::kWords];
-  if (size <= LongChunks::kBytes) {
+  if (size <= LongChunks::kBytes && size > ShortChunks::kBytes) {
     entry = &long_chunks.place(begin, size, text_end, chunk);
     if (LongChunks::holds(*entry, size, chunk)) {
       const char* token = begin;
@@ -279,7 +322,6 @@ void SpacyWords::State::add_odd(const char* begin, const char* end) {
     token = ends[i];
   }
   if (entry == nullptr || ends.size() > LongChunks::kTokens) return;
-  if (size <= ShortChunks::kBytes && ends.size() <= ShortChunks::kTokens) return;  // kept among those
   entry->size = static_cast<uint16_t>(size);
   entry->count = static_cast<uint16_t>(ends.size());
   entry->kinds = all_kinds;
@@ -293,7 +335,7 @@ void SpacyWords::State::find_sequences() {
     uint32_t node = 0;
     for (uint32_t i = first; i < tokens->size(); ++i) {
       if (i != first && !adjacent((*tokens)[i - 1], (*tokens)[i])) break;
-      node = rules.follow(node, bytes((*tokens)[i]));
+      node = rules.follow(node, bytes((*tokens)[i]), text_end);
       if (node == 0) break;
       if (rules.nodes[node].ends) found.push_back({first, i + 1});
     }
@@ -343,7 +385,7 @@ void SpacyWords::State::apply_sequences() {
     uint32_t token = begin;
     for (const uint8_t token_end : exception->ends) {
       const Word word = {token, begin + token_end};
-      rewritten.append(word, measure(bytes(word)));
+      rewritten.append(word, hash(word), measure(bytes(word)));
       token = begin + token_end;
     }
     copied = one.last;
