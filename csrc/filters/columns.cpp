@@ -1,5 +1,6 @@
 #include "filters/columns.h"
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 
@@ -11,33 +12,6 @@ namespace smolfast::filters {
 namespace {
 
 constexpr int64_t kTaskBytes = int64_t{1} << 19;
-
-// Judges that no task uses now, with their memory.
-class SpareJudges {
- public:
-  explicit SpareJudges(const std::function<std::unique_ptr<Judge>()>& make) : make_(make) {}
-
-  std::unique_ptr<Judge> take() {
-    {
-      const std::lock_guard<std::mutex> hold(lock_);
-      if (!spare_.empty()) {
-        std::unique_ptr<Judge> judge = std::move(spare_.back());
-        spare_.pop_back();
-        return judge;
-      }
-    }
-    return make_();
-  }
-  void give_back(std::unique_ptr<Judge> judge) {
-    const std::lock_guard<std::mutex> hold(lock_);
-    spare_.push_back(std::move(judge));
-  }
-
- private:
-  const std::function<std::unique_ptr<Judge>()>& make_;
-  std::mutex lock_;
-  std::vector<std::unique_ptr<Judge>> spare_;
-};
 
 struct Task {
   const arrow::StringColumn* column;
@@ -116,9 +90,8 @@ void read_tokens(const JudgeOptions& options, std::size_t row, text::Buffer& joi
 
 }  // namespace
 
-JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
-                            const std::function<std::unique_ptr<Judge>()>& make_judge, const JudgeOptions& options) {
-  SpareJudges judges(make_judge);
+JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks, JudgePool& judges,
+                            const JudgeOptions& options) {
   JudgedColumns judged;
   std::vector<Task> tasks;
   int64_t rows = 0;
@@ -153,6 +126,7 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
     text::Buffer repaired;
     text::Buffer token_text;
     Judge::GivenWords given;
+    std::size_t longest = 0;
     for (int64_t row = task.begin; row < task.end; ++row) {
       if (!task.column->is_null(row)) {
         const auto at = static_cast<std::size_t>(task.base + row);
@@ -170,6 +144,7 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
           text::append_repaired(text, repaired);
           text = repaired.view();
         }
+        longest = std::max(longest, text.size());
         if (options.tokens != nullptr) read_tokens(options, at, token_text, given);
         judged.verdicts[at] = judge->judge(text, options.signals ? signals.data() : nullptr,
                                            options.tokens != nullptr ? &given : nullptr);
@@ -178,7 +153,7 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
       }
       if (judged.rewrites) texts.ends.push_back(texts.bytes.size());
     }
-    judges.give_back(std::move(judge));
+    if (longest <= kTaskBytes) judges.give_back(std::move(judge));  // else its memory isn't worth keeping
     if (judged.rewrites) out.give(number, std::move(texts));
   });
   return judged;

@@ -20,6 +20,14 @@ uint32_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
   return static_cast<uint32_t>(hash_short(load64(at), high, bytes, seed));
 }
 
+// Of an n-gram's ends and size.
+uint64_t hash_ends(std::string_view bytes, HashSeed seed) {
+  if (bytes.size() < 16) return hash_bytes(bytes, seed);
+  const char* const tail = bytes.data() + bytes.size() - 16;
+  const uint64_t head = hash_short(load64(bytes.data()), load64(bytes.data() + 8), bytes.size(), seed);
+  return fold(head ^ load64(tail), load64(tail + 8) ^ seed.b);
+}
+
 // The words' hashes are those of a seed that nobody knows, so that a sum of products is good enough.
 uint32_t join(uint32_t gram, uint32_t word) {
   return gram * 0x9E3779B1u + word;
@@ -235,7 +243,7 @@ std::size_t NGrams::known_duplicated_bound(std::size_t n) const {
   return bytes;
 }
 
-// The same by a hash of the whole n-gram.
+// The same by a hash of the n-gram's ends and size.
 std::size_t NGrams::duplicated_bound(std::size_t n) {
   find_places(n);
   const HashSeed seed = draw_hash_seed();
@@ -245,7 +253,7 @@ std::size_t NGrams::duplicated_bound(std::size_t n) {
   std::size_t end = 0;
   for (const uint32_t place : places_) {
     if (place + n > size()) break;
-    uint8_t& seen = seen_windows_[hash_bytes(gram(place, n), seed) & (slots - 1)];
+    uint8_t& seen = seen_windows_[hash_ends(gram(place, n), seed) & (slots - 1)];
     if (seen != 0) {
       bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
       end = offsets_[place + n];

@@ -26,13 +26,12 @@ struct Found {
 struct SpacyWords::State {
   State(const SpacyRules& language, MeasureWord measures) : rules(language), measure(measures), cutter(language) {
     for (std::size_t i = 0; i < marks.size(); ++i) {
-      if (rules.closing[i] == SpacyRules::kNever) continue;
       const char mark = static_cast<char>(i);
       marks[i] = {static_cast<uint32_t>(hash_short(i, 0, 1, seed)), measure({&mark, 1}), rules.kinds(i, 1)};
     }
   }
 
-  // A byte that may close a chunk.
+  // A byte of ASCII that is a token.
   struct Mark {
     uint32_t hash = 0;
     WordMeasure measure;
@@ -279,7 +278,12 @@ void SpacyWords::State::remember(const char* begin, std::size_t size, std::size_
 
 inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t kinds) {
   const Word word = {static_cast<uint32_t>(begin - text.data()), static_cast<uint32_t>(end - text.data())};
-  tokens->append(word, hash(word), measure(bytes(word)));
+  const auto byte = static_cast<unsigned char>(*begin);
+  if (end - begin == 1 && byte < 0x80) {
+    tokens->append(word, marks[byte].hash, marks[byte].measure);
+  } else {
+    tokens->append(word, hash(word), measure(bytes(word)));
+  }
   note(tokens->size() - 1, kinds);
 }
 
