@@ -5,7 +5,6 @@
 #include <memory>
 #include <mutex>
 
-#include "base/error.h"
 #include "text/spacy_chunk.h"
 #include "text/spacy_words.h"
 
@@ -24,8 +23,7 @@ std::vector<Value> expand_runs(const uint16_t* runs) {
 
 }  // namespace
 
-SpacyRules::SpacyRules(const SpacyLanguage& language)
-    : name(language.name), filter_(std::size_t{1} << kFilterBits), openings_(kOpenings) {
+SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), filter_(std::size_t{1} << kFilterBits) {
   std::vector<const SpacyAutomaton*> used = {&kSpacyAutomata[language.prefix], &kSpacyAutomata[language.suffix],
                                              &kSpacyAutomata[language.infix], &kSpacyAutomata[language.infix_again]};
   has_whole = language.whole >= 0;
@@ -259,12 +257,7 @@ void SpacyRules::add_sequence(std::string_view chunk) {
       nodes.emplace_back();
       if (i == 0) {
         owned_.push_back(tokens[i]);
-        const std::string_view token = owned_.back();
-        std::size_t place =
-            opening_place(head_of(token.data(), token.size(), token.data() + token.size()), token.size());
-        while (openings_[place].node != 0) place = (place + 1) % kOpenings;
-        openings_[place] = {token, next};
-        if (2 * ++opening_count_ > kOpenings) throw Error("spaCy's rules have more sequences than there is room for");
+        add_opening({owned_.back(), next});
       } else {
         nodes[node].following.emplace_back(tokens[i], next);
       }
@@ -274,10 +267,29 @@ void SpacyRules::add_sequence(std::string_view chunk) {
   nodes[node].ends = true;
 }
 
+std::size_t SpacyRules::opening_place(std::string_view token, const char* text_end) const {
+  const uint64_t head = head_of(token.data(), token.size(), text_end);
+  return ((head ^ token.size()) * 0x9E3779B97F4A7C15u >> 32) & (openings_.size() - 1);
+}
+
+void SpacyRules::add_opening(Opening opening) {
+  if (2 * ++opening_count_ > openings_.size()) {
+    std::vector<Opening> old(2 * openings_.size());
+    std::swap(old, openings_);
+    opening_count_ = 1;
+    for (const Opening& one : old) {
+      if (one.node != 0) add_opening(one);
+    }
+  }
+  std::size_t place = opening_place(opening.token, opening.token.data() + opening.token.size());
+  while (openings_[place].node != 0) place = (place + 1) & (openings_.size() - 1);
+  openings_[place] = opening;
+}
+
 uint32_t SpacyRules::follow(uint32_t node, std::string_view token, const char* text_end) const {
   if (node == 0) {
-    std::size_t place = opening_place(head_of(token.data(), token.size(), text_end), token.size());
-    while (openings_[place].node != 0 && openings_[place].token != token) place = (place + 1) % kOpenings;
+    std::size_t place = opening_place(token, text_end);
+    while (openings_[place].node != 0 && openings_[place].token != token) place = (place + 1) & (openings_.size() - 1);
     return openings_[place].node;
   }
   for (const auto& [text, next] : nodes[node].following) {

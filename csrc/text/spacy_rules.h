@@ -91,19 +91,16 @@ struct SpacyRules {
     return load_eight(padded);
   }
 
-  // The first tokens of sequences, each at the first free place from its own on.
+  // The first tokens of sequences, each at the first free place from its own on; at most half of the places are taken.
   struct Opening {
     std::string_view token;
-    uint32_t node;
+    uint32_t node = 0;  // 0: free
   };
-  static constexpr int kOpeningBits = 12;
-  static constexpr std::size_t kOpenings = std::size_t{1} << kOpeningBits;
-  static std::size_t opening_place(uint64_t head, std::size_t size) {
-    return (head ^ size) * 0x9E3779B97F4A7C15u >> (64 - kOpeningBits);
-  }
+  std::size_t opening_place(std::string_view token, const char* text_end) const;
+  void add_opening(Opening opening);
 
   std::vector<uint8_t> filter_;
-  std::vector<Opening> openings_;
+  std::vector<Opening> openings_ = std::vector<Opening>(64);
   std::size_t opening_count_ = 0;
   std::deque<std::string> owned_;
 };
