@@ -79,9 +79,11 @@ bool NGrams::same_words(std::size_t a, std::size_t b, std::size_t n) const {
 }
 
 // Of hashes that occur once, one in twelve shares its slot: in slots for three times as many it was one in four.
+// Very long documents share more, lest most of the time is spent in memory far away.
 std::size_t NGrams::slots_for(std::size_t grams) {
+  constexpr std::size_t kMostSlots = std::size_t{1} << 20;
   std::size_t slots = 64;
-  while (slots < 8 * grams) slots *= 2;
+  while (slots < 8 * grams && slots < kMostSlots) slots *= 2;
   return slots;
 }
 
@@ -263,13 +265,26 @@ std::size_t NGrams::duplicated_bound(std::size_t n) {
   return bytes;
 }
 
+void NGrams::grow_slots(std::size_t n) {
+  std::vector<uint64_t> old(2 * slots_.size());
+  std::swap(old, slots_);
+  const HashSeed seed = draw_hash_seed();
+  for (const uint64_t held : old) {
+    if (held == 0) continue;
+    std::size_t slot = hash_bytes(gram(static_cast<uint32_t>(held) - 1, n), seed) & (slots_.size() - 1);
+    while (slots_[slot] != 0) slot = (slot + 1) & (slots_.size() - 1);
+    slots_[slot] = held;
+  }
+}
+
 std::size_t NGrams::duplicated(std::size_t n) {
   const HashSeed seed = draw_hash_seed();
   find_places(n);
   // A slot is the upper half of a hash, and a place + 1.
   std::size_t slots = 64;
-  while (slots < 2 * places_.size()) slots *= 2;
+  while (slots < 2 * places_.size() && slots < kFirstSlots) slots *= 2;
   slots_.assign(slots, 0);
+  std::size_t distinct = 0;
   std::size_t characters = 0;
   std::size_t next = 0;
   for (const uint32_t place : places_) {
@@ -278,10 +293,11 @@ std::size_t NGrams::duplicated(std::size_t n) {
     const std::string_view bytes = gram(place, n);
     const uint64_t hash = hash_bytes(bytes, seed);
     const uint64_t upper = hash >> 32 << 32;
-    for (std::size_t slot = hash & (slots - 1);; slot = (slot + 1) & (slots - 1)) {
+    for (std::size_t slot = hash & (slots_.size() - 1);; slot = (slot + 1) & (slots_.size() - 1)) {
       const uint64_t held = slots_[slot];
       if (held == 0) {
         slots_[slot] = upper | (place + 1);
+        if (2 * ++distinct > slots_.size()) grow_slots(n);
         break;
       }
       if ((held >> 32 << 32) == upper && gram(static_cast<uint32_t>(held) - 1, n) == bytes) {

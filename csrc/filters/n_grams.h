@@ -64,8 +64,10 @@ class NGrams {
   void keep_repeated();
   void find_places(std::size_t n);
   static std::size_t slots_for(std::size_t grams);
+  void grow_slots(std::size_t n);
 
   static constexpr std::size_t kMostCounted = 0xFFFF;
+  static constexpr std::size_t kFirstSlots = 8192;
 
   text::Buffer squeezed_;             // all words, joined by nothing
   std::vector<uint32_t> offsets_;     // of words in squeezed_, and its end
