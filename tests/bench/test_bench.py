@@ -209,7 +209,7 @@ def test_our_colour_is_ours_alone_and_references_are_no_floors(tmp_path: Path) -
     charts = [json.loads(a["data-chart"] or "") for _, a in page.attributes if "data-chart" in a]
     for figure in re.findall(r"<figure.*?</figure>", text.partition('id="read"')[2], re.DOTALL):
         for label, bars in re.findall(
-            r"bar-label[^>]*>([^<]*)</text>(.*?)(?=<text[^>]*bar-label|</svg>)", figure, re.S
+            r"bar-label[^>]*>([^<]*)</span>(.*?)(?=<span[^>]*bar-label|</figure>)", figure, re.S
         ):
             ours = "smolfast" in label or " alone: no peer" in figure or "by threads" in figure
             assert ("fill s0" in bars) <= ours, label

@@ -116,7 +116,7 @@ def test_page_is_one_safe_accessible_file(folder: Path, tmp_path: Path, fake: Si
             assert not key.startswith("on") and key not in {"src", "srcset", "style", "action"}
             if key == "href":
                 assert value is not None and value[0] == "#" and value[1:] in page.ids
-    drawings = [a for a in page.all("svg") if a.get("role") == "img"]
+    drawings = [a for _, a in page.elements if a.get("role") == "img"]
     assert len(drawings) == 4  # the funnel, and a histogram of each number
     for attributes in drawings:
         named = (attributes["aria-labelledby"] or "").split()
