@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ratios import CLAIMS, Claim, find, ratio
 
 from smolfast import text
+from smolfast.bench.names import contender
 from smolfast.bench.results import Results, read_results
 from smolfast.curate import load_rules
 from smolfast.report.smoothing import smoothed
@@ -28,15 +29,6 @@ from smolfast.report.smoothing import smoothed
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURES = ROOT / "docs" / "pictures"
-
-# What the results call by one word.
-PEERS = {
-    "naive": "cross_entropy(linear(…))",
-    "sdpa": "SDPA",
-    "sdpa by document": "SDPA by document",
-    "torch": "a plain torch loop",
-    "trainer": "transformers' Trainer",
-}
 
 _STYLE = """<style>
 text{font:15px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}
@@ -347,7 +339,7 @@ def pictures() -> dict[str, str]:
             label = claim.plot or claim.job.replace("`", "").replace(
                 "Japanese, Chinese, Russian, Arabic", "CJK, Russian, Arabic"
             )
-            peer = PEERS.get(claim.peer, claim.peer)
+            peer = contender(claim.peer)
             rows.append(Bar(label, peer, ratio(found[claim.benchmark], claim)))
         return sorted(rows, key=lambda row: -row.times)
 

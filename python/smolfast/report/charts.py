@@ -294,10 +294,10 @@ def number(value: float) -> str:
     """Four significant digits, thousands set apart."""
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
-    if value == 0 or 1e-4 <= abs(value) < 1e4:
+    if value == 0 or 1e-4 <= abs(value) < 999.95:
         text = f"{value:.4g}"
     elif abs(value) < 1e15:
-        text = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.2e}"
+        text = f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:.2e}"
     else:
         text = f"{value:.3e}"
     return text.replace("-", "−")
