@@ -17,6 +17,8 @@ from smolfast.report.section import counted, share
 _BARS = 100
 _NICE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Edges within a decade where the axis is logarithmic."""
+_FEW = 0.2
+"""Of a bar's documents, on the other side of a threshold within it: below this share they get no bar of their own."""
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -168,7 +170,10 @@ def _log_edges(bins: Sequence[Bin], limits: Sequence[Limit], top: float) -> list
 
 
 def _bars(bins: Sequence[Bin], edges: Sequence[float], limits: Sequence[Limit]) -> list[_Bar]:
-    """A bar between two edges; two of half the width where a threshold parts the documents between them."""
+    """A bar between two edges; two of half the width where a threshold parts the documents between them.
+
+    Where hardly any lie on its other side, the bar has the colour of the many: a sliver would look like a gap.
+    """
     found: dict[int, dict[bool, int]] = {}
     for one in bins:
         place = max(0, bisect.bisect_right(edges, one.low) - 1)
@@ -178,6 +183,8 @@ def _bars(bins: Sequence[Bin], edges: Sequence[float], limits: Sequence[Limit]) 
             counts[stays] = counts.get(stays, 0) + one.count
     bars = []
     for place, counts in found.items():
+        if min(counts.values()) < _FEW * sum(counts.values()):
+            counts = {max(counts, key=counts.__getitem__): sum(counts.values())}
         low, wide = edges[place], (edges[place + 1] - edges[place]) / len(counts)
         for index, (stays, count) in enumerate(counts.items()):
             bars.append(_Bar(low + index * wide, low + (index + 1) * wide, count, stays))

@@ -199,14 +199,14 @@ def _beyond(run: Curation) -> Section:
 def _example(example: Example) -> Markup:
     measured = ""
     if example.value is not None and example.threshold is not None and math.isfinite(example.value):
-        measured = f" · {number(example.value)}, threshold {number(example.threshold)}"
+        measured = f"{number(example.value)}, threshold {number(example.threshold)} · "
     text = example.text
     more = ""
     if len(text) > _MOST_CHARACTERS:
         more = f"… and {len(text) - _MOST_CHARACTERS:,} characters more"
         text = text[:_MOST_CHARACTERS]
     return folded(
-        f"{example.id}{measured} · {_first_words(example.text)}",
+        f"{measured}{example.id} · {_first_words(example.text)}",
         tag("pre", text, tabindex=0),
         tag("p", more, class_="muted") if more else None,
     )
