@@ -1,4 +1,4 @@
-"""The texts of `smolfast demo` that tell languages apart, written for it: six sentences each, and one more to be told."""
+"""What `smolfast demo` tells languages apart by, written for it: six sentences each, and one more to be told."""
 
 SPOKEN = {
     "English": [
