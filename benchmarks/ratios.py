@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from smolfast.bench.names import contender
 from smolfast.bench.results import Results, Row, read_results
 
 ROOT = Path(__file__).parents[1]
@@ -218,7 +219,7 @@ def table() -> str:
     for claim in CLAIMS:
         value = ratio(found[claim.benchmark], claim)
         figure = f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 2 else f"{value:.2f}"
-        lines.append(f"| {claim.job} | {claim.peer} | {figure} | `{claim.command}` |")
+        lines.append(f"| {claim.job} | {contender(claim.peer)} | {figure} | `{claim.command}` |")
     return "\n".join(lines) + "\n"
 
 

@@ -54,8 +54,10 @@ def on_post_page(output: str, **_: Any) -> str:
 
 
 def on_post_template(output_content: str, **_: Any) -> str:
-    """The same for the page that says that there is no such page."""
-    return on_post_page(output_content)
+    """The same for the page that says that there is no such page, and what to do there."""
+    found = "<h1>404 - Not found</h1>"
+    advice = "<p>There is no such page. The menu and the search lead to those that there are.</p>"
+    return on_post_page(output_content).replace(found, f"{found}\n{advice}")
 
 
 def _options(code: re.Match[str]) -> str:
