@@ -164,7 +164,7 @@ def test_the_page_draws_bars_spread_floor_and_scaling_and_loads_nothing(tmp_path
     assert marks[0]["x1"] == "63.33%" and marks[0]["x2"] == "100.00%"
     assert "Reference: memcpy, 20 MB/s, 19 × the fastest: off the scale." in page.text
     assert "0.5 MB/s · ours 2.0 ×" in page.text
-    assert "job: by size" in page.text
+    assert "Job: by size" in page.text
     assert "2.00 × on 2 threads" in page.text
     limits = [attributes for _, attributes in page.attributes if attributes.get("class") == "limit"]
     assert len(limits) == 1  # of the ideal by threads

@@ -34,6 +34,15 @@ _CASES = {
     "giant": "a giant among small ones",
     "1 of 256 × 2048": "1 of 256 × 2,048",
 }
+FUNCTIONS = ("casefold", "clean", "fix_mojibake", "redact", "simplify", "words")
+"""Jobs that are named after a function of `smolfast.text`."""
+NOTES = {
+    "attention": "Packed are five documents in one row. A window of 256 sees the last 256 tokens. 1k is 1,024 tokens.",
+    "loss": "V is the size of the vocabulary; k is how many tokens ahead are predicted.",
+    "optim": "Matrices of rows × columns, so many at a time.",
+    "train": "Compact is the shape of quickstart, small has 6 layers of 256.",
+}
+"""What a reader needs to know of a benchmark's cases."""
 _LANGUAGES = ("french", "german", "vietnamese", "korean", "japanese")
 _CONTENDERS = {
     "naive": "cross_entropy(linear(…))",

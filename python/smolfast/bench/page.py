@@ -65,6 +65,8 @@ def _where(results: Sequence[Results]) -> Section:
 def _section(results: Results, index: int) -> Section:
     key = f"{results.benchmark}-{index}"
     figures = [tag("p", _provenance(results), class_="muted")]
+    if note := names.NOTES.get(results.benchmark):
+        figures.append(tag("p", note))
     if checks := [row for row in results.rows if row.part == "check"]:
         right = sum(not row.failed for row in checks)
         figures.append(tag("p", f"{right} of {len(checks)} comparisons with fp64 are right."))
@@ -87,7 +89,7 @@ def _section(results: Results, index: int) -> Section:
 
 def _provenance(results: Results) -> str:
     about = results.machine
-    settings = ", ".join(
+    settings = "; ".join(
         f"{words(name)} {_plain(value)}"
         for name, value in results.settings.items()
         if value not in ("", None, [], "^$", False) and name != "note"
@@ -250,9 +252,8 @@ def _name(row: Row) -> str:
 
 
 def _capital(words: str) -> str:
-    """The first letter large, but for a function's name, which has no other word beside it."""
-    first = words.partition(" ")[0]
-    return words if first == words or not first.isalpha() else f"{words[0].upper()}{words[1:]}"
+    """The first letter large, but for a function's name."""
+    return words if words.partition(" ")[0] in names.FUNCTIONS else f"{words[0].upper()}{words[1:]}"
 
 
 def _look(row: Row, place: int) -> tuple[int, str]:
