@@ -1,5 +1,7 @@
 """Labels and scores of texts by fastText's models (languages, quality), and their training.
 
+Strings go in, a table comes out:
+
     model = classify.Model("lid.176.ftz")
     model.predict(column)  # a table of `label` and `score`
     model.scores(column, labels=["en", "de"])  # a table with a column for each
