@@ -62,22 +62,24 @@ class GopherRepetition final : public Filter {
     }
     NGrams& grams = document.n_grams();
     // What can't be above its limit isn't counted exactly.
-    const auto may_pass = [&](std::size_t bound, double limit) {
-      return !verdict.wants_signals() && divide(bound, characters) <= limit;
+    const auto within = [&](double limit) {
+      return [&verdict, characters, limit](std::size_t bound) {
+        return !verdict.wants_signals() && divide(bound, characters) <= limit;
+      };
     };
     std::size_t signal = 5;
     for (const NGramLimit& gram : rules_.top_n_grams) {
       // No n-gram, no check: also where the limit is below 0.
       if (document.words().size() < gram.n) {
         verdict.record(signal, kUnmeasured);
-      } else if (!may_pass(grams.top_bound(gram.n), gram.limit)) {
+      } else if (!grams.top_fits(gram.n, within(gram.limit))) {
         check(signal, divide(grams.top(gram.n), characters), gram.limit);
         if (verdict.over()) return;
       }
       ++signal;
     }
     for (const NGramLimit& gram : rules_.dup_n_grams) {
-      if (!may_pass(grams.duplicated_bound(gram.n), gram.limit)) {
+      if (!grams.duplicated_fits(gram.n, within(gram.limit))) {
         check(signal, divide(grams.duplicated(gram.n), characters), gram.limit);
         if (verdict.over()) return;
       }

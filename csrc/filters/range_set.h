@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "filters/hash.h"
+#include "base/seeded_hash.h"
 
 namespace smolfast::filters {
 
