@@ -1,8 +1,10 @@
 """A score from 0 to 5 out of embeddings that you bring, as FineWeb-Edu has it: a linear head on a frozen model.
 
-head = classify.head.fit(texts, scores, embed)      # embed: a list of str → numbers [texts, dim]
-head.predict(column)                                # a table of `score` and `int_score`
-head.save("edu.npz"); classify.head.load("edu.npz", embed)
+`embed` is a function from a list of str to numbers [texts, dim]:
+
+    head = classify.head.fit(texts, scores, embed)
+    head.predict(column)  # a table of `score` and `int_score`
+    head.save("edu.npz")
 """
 
 from __future__ import annotations
