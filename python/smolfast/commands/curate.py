@@ -65,6 +65,20 @@ def _add_judging(group: Any) -> None:
         "white space (default: spacy)",
     )
     group.add_argument("--bad-words", type=Path, metavar="FILE", help="words, one a line: documents with one go")
+    group.add_argument(
+        "--language-model", type=Path, metavar="FILE", help="fastText's model: documents of other languages go first"
+    )
+    group.add_argument(
+        "--language-score",
+        type=float,
+        metavar="X",
+        help="the language's least score (default: the rules' own, or 0.65)",
+    )
+    group.add_argument(
+        "--quality-model", type=Path, metavar="FILE", help="fastText's model: what it scores low goes last"
+    )
+    group.add_argument("--quality-score", type=float, metavar="X", help="the least score for quality")
+    group.add_argument("--quality-label", metavar="NAME", help="the label that is scored (default: good, or hq)")
     group.add_argument("--signals", action="store_true", help="keep every measured number as a column")
 
 
@@ -102,6 +116,11 @@ def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
             language_column=arguments.language_column,
             words=arguments.words,
             bad_words=arguments.bad_words,
+            language_model=arguments.language_model,
+            language_score=arguments.language_score,
+            quality_model=arguments.quality_model,
+            quality_score=arguments.quality_score,
+            quality_label=arguments.quality_label,
             text_column=arguments.text_column,
             id_column=arguments.id_column,
             signals=arguments.signals,

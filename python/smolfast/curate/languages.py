@@ -61,3 +61,10 @@ def scripted(language: str) -> str:
         if language in (code, alone, short, f"{short}_{script}"):
             return code
     return language
+
+
+def codes_of(language: str) -> tuple[str, ...]:
+    """The code as it is, and those that mean the same: "slk_Latn", "slk" and "sk" for each of them."""
+    whole = scripted(language)
+    short = next((short for code, short, _, _ in _rows() if code == whole), "")
+    return tuple(dict.fromkeys(name for name in (language, whole, whole.partition("_")[0], short) if name))

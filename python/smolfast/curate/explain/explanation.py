@@ -19,6 +19,7 @@ from smolfast.curate.explain.marking import counted
 from smolfast.curate.explain.marks import Span
 from smolfast.curate.files.folder import MANIFEST, read_manifest
 from smolfast.curate.files.options import Check, Options
+from smolfast.curate.files.scoring import QUALITY
 from smolfast.curate.judging import judge
 from smolfast.curate.languages import tokenizer_of
 from smolfast.errors import SmolfastError
@@ -173,13 +174,18 @@ def _marks(original: str, shown: Verdict | None, options: Options, language: str
     if shown is None:
         return original, []
     rules = options.rules.of(language)
-    place = [kind.name for kind in rules.filters].index(shown.filter)
+    names = [kind.name for kind in rules.filters]
+    if shown.filter not in names and shown.filter != QUALITY:  # a model's score of the text as it came
+        return original, []
+    place = names.index(shown.filter) if shown.filter in names else len(names)
     text = original
     for kind in rules.filters[:place]:
         if kind.rewrites:  # of what it removes it gives back the text as it was, and the checks behind saw that
             alone = dataclasses.replace(rules, filters=(kind,))
             (text,) = judge([text], alone, language, words=options.words)["text"].to_pylist()
-    (kind,) = rules.filters[place : place + 1]
+    if place == len(names):
+        return text, []
+    kind = rules.filters[place]
     alone = dataclasses.replace(rules, filters=(kind,))
 
     def of_lines(lines: Sequence[str], signal: str) -> Sequence[float]:

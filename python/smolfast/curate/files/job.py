@@ -64,6 +64,11 @@ def curate_files(
     language_column: str | None = None,
     words: WordsName = "spacy",
     bad_words: str | os.PathLike[str] | None = None,
+    language_model: str | os.PathLike[str] | None = None,
+    language_score: float | None = None,
+    quality_model: str | os.PathLike[str] | None = None,
+    quality_score: float | None = None,
+    quality_label: str | None = None,
     text_column: str = "text",
     id_column: str = "id",
     signals: bool = False,
@@ -98,6 +103,13 @@ def curate_files(
         language_column: a column that holds each document's own.
         words: what a word is, as `smolfast.curate.judge` takes it.
         bad_words: a file of words, one a line: documents that hold one go.
+        language_model: a model of fastText's, such as lid.176.ftz. Before the rules, documents go that it gives too low
+            a score for `language`, with the reason "language".
+        language_score: the least score that stays; the rules' own (FineWeb-2's, for GlotLID), or 0.65 as for datatrove.
+        quality_model: a model of fastText's, such as `smolfast.classify.train_on_files` makes. Behind the rules, and on
+            the text as they left it, documents go that it scores too low, with the reason "quality".
+        quality_score: the least score that stays.
+        quality_label: the label that is scored; `good`, or `hq` as for DCLM, if the model has it.
         text_column, types, errors, strict: as for `smolfast.dedup.deduplicate`.
         id_column: names a document for `explain`; FILE:ROW where there is none.
         signals: keep the measured numbers as columns, for `smolfast.curate.decide`.
@@ -122,6 +134,11 @@ def curate_files(
         types=dict(types or {}),
         errors=errors,
         prefix=prefix,
+        language_model=None if language_model is None else os.fspath(language_model),
+        language_score=language_score,
+        quality_model=None if quality_model is None else os.fspath(quality_model),
+        quality_score=quality_score,
+        quality_label=quality_label,
     )
     folder = check_path(output)
     sources = _sources(inputs, folder, strict=strict)
@@ -135,6 +152,7 @@ def curate_files(
             "smolfast": __version__,
             "parameters": options.parameters(),
             "rules": options.rules_key(),
+            "models": options.models_key(),
             "inputs": [{"path": document_id(source.path), "xxh3_128": _fingerprint(source)} for source in sources],
         }
         key = xxhash.xxh3_128_hexdigest(repr(made_from).encode())

@@ -13,13 +13,15 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
+from smolfast.curate.files import scoring
+from smolfast.curate.files.scoring import ScoreCheck
 from smolfast.curate.judging import judge, signal_names
 from smolfast.curate.languages import tokenizer_of
 from smolfast.curate.rules import C4BadWords, Rules, load_rules, shipped_rules
 from smolfast.curate.rules.ruleset import rules_from
 from smolfast.curate.words import WordsName
 from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
+from smolfast.files import describe_os_error, fingerprint
 from smolfast.io.documents import ErrorPolicy
 
 REMOVED_COLUMNS = ("document", "reason", "filter", "value", "threshold")
@@ -106,6 +108,11 @@ class Options:
     types: Mapping[str, str]
     errors: ErrorPolicy
     prefix: str
+    language_model: str | None = None
+    language_score: float | None = None
+    quality_model: str | None = None
+    quality_score: float | None = None
+    quality_label: str | None = None
 
     def check(self) -> None:
         """Refuse values that aren't ones to choose from.
@@ -117,15 +124,49 @@ class Options:
             raise SmolfastError(f"errors = {self.errors!r}: choose one of {', '.join(get_args(ErrorPolicy))}")
         if self.words not in get_args(WordsName):
             raise SmolfastError(f"words = {self.words!r}: choose one of {', '.join(get_args(WordsName))}")
+        for what in ("language", "quality"):
+            model, score = (getattr(self, f"{what}_{part}") for part in ("model", "score"))
+            if score is not None and model is None:
+                raise SmolfastError(f"--{what}-score is the score of a model; name its file with --{what}-model")
+            if score is not None and not 0 <= score <= 1:
+                raise SmolfastError(f"{what}_score = {score!r}: give a share from 0 to 1, for example 0.5")
+            if model is not None:
+                scoring.opened(model)
+        if self.quality_model is not None and self.quality_score is None:
+            raise SmolfastError("--quality-model needs the least score of what stays; give --quality-score, say 0.5")
+        if self.quality_label is not None and self.quality_model is None:
+            raise SmolfastError("--quality-label is one of a model's; name its file with --quality-model")
         if self.language_column is None:
             self.verdicts([""], self.language)
+
+    def score_checks(self, language: str | None) -> tuple[list[ScoreCheck], list[ScoreCheck]]:
+        """What models decide: before the rules, and behind them.
+
+        Raises:
+            SmolfastError: a model that can't be read, or has no label for the language or for quality.
+        """
+        before, after = [], []
+        if self.language_model is not None:
+            asked = self.language_score
+            if asked is None:
+                asked = self.rules.of(language).language_score
+            label = scoring.label_of_language(self.language_model, self.language_of(language))
+            least = scoring.DATATROVE_SCORE if asked is None else asked
+            before.append(ScoreCheck(scoring.LANGUAGE, self.language_model, label, least))
+        if self.quality_model is not None:
+            assert self.quality_score is not None
+            label = scoring.label_of_quality(self.quality_model, self.quality_label)
+            after.append(ScoreCheck(scoring.QUALITY, self.quality_model, label, self.quality_score))
+        return before, after
 
     def verdicts(self, strings: Any, language: str | None, threads: int = 1) -> pa.Table:
         """The verdicts on strings with all numbers, as `judge` gives them."""
         if self.words == "spacy" and language is not None:
             _check_language(language)
         rules = self.rules.of(language)
-        return judge(strings, rules, language, words=self.words, signals=True, threads=threads)
+        table = judge(strings, rules, language, words=self.words, signals=True, threads=threads)
+        before, after = self.score_checks(language)
+        return scoring.apply(table, strings, before, after, threads) if before or after else table
 
     def language_of(self, language: str | None) -> str:
         """The language's name in what is written: what was asked for, or else the rules' own, or English."""
@@ -133,7 +174,11 @@ class Options:
 
     def checks(self, language: str | None) -> tuple[Check, ...]:
         """The checks of the rules in their order."""
-        return tuple(
+        of_models = [
+            [Check(one.name, one.name, one.signal, one.threshold, above=False) for one in part]
+            for part in self.score_checks(language)
+        ]
+        of_rules = [
             Check(
                 kind.name,
                 check.reason,
@@ -145,22 +190,30 @@ class Options:
             )
             for kind in self.rules.of(language).filters
             for check in kind.checks()
-        )
+        ]
+        return (*of_models[0], *of_rules, *of_models[1])
 
     def signal_columns(self) -> dict[str, pa.DataType]:
         """The columns of measured numbers that are stored; the same for every language."""
         if not self.signals:
             return {}
-        return {
+        of_rules = {
             kind.column(name): pa.int64() if name in kind.counts else pa.float64()
             for kind in self.rules.of(self.language or ("en" if self.language_column else None)).filters
             for name in signal_names(kind)
         }
+        before = {"language_score": pa.float64()} if self.language_model is not None else {}
+        after = {"quality_score": pa.float64()} if self.quality_model is not None else {}
+        return {**before, **of_rules, **after}
 
     def parameters(self) -> dict[str, Any]:
         """The options as JSON has them."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "rules"}
         return {**own, "types": dict(self.types)}
+
+    def models_key(self) -> dict[str, str]:
+        """What the models are: a fingerprint of each one's file."""
+        return {path: fingerprint(path) for path in (self.language_model, self.quality_model) if path is not None}
 
     def rules_key(self) -> Any:
         """What the rules are, for a run's key: their content where a file holds it."""

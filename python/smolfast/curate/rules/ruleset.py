@@ -17,7 +17,7 @@ from smolfast.errors import SmolfastError
 class Rules:
     """Filters in their order. `language` and `language_score` say what the thresholds were chosen for.
 
-    `language_score` is a number of FineWeb-2's, for GlotLID's scores. It is kept, and no filter here applies it.
+    `language_score` is a number of FineWeb-2's, for GlotLID's scores. `curate_files` applies it to those of its model.
     Two equal lists of filters judge alike, whatever their names.
     """
 
