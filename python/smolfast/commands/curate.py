@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smolfast.commands.crawl import add_crawl, refuse_crawl_options, run_crawl
 from smolfast.commands.options import add_column_types, add_strict, add_threads, as_words
 from smolfast.commands.parsers import add_common, add_output, command
 from smolfast.curate.explain import explain
 from smolfast.curate.files.folder import KEPT, REMOVED
 from smolfast.curate.files.job import curate_files
 from smolfast.curate.files.summary import CurateSummary
+from smolfast.io.crawls import holds_crawls
 from smolfast.progress import Console, describe_end, has_colours
 
 _FORMS = """\
@@ -30,9 +32,10 @@ def add_curate(commands: Any) -> None:
         commands, "curate", _run, "Judge documents by published rules, such as FineWeb's; parquet out.", _after
     )
     parser.epilog = f"further commands:\n\n{_FORMS}"
-    parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
+    parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs of documents, or of a crawl")
     parser.set_defaults(goes_on=True)
     _add_judging(parser.add_argument_group("what is judged, and how"))
+    add_crawl(parser.add_argument_group("where the input is a crawl (WARC, WET)"))
     _add_machine(parser.add_argument_group("input, output and machine"))
 
     of_explain = parser.add_verb("explain", "Say what each check measured in a document, and mark what decided.")
@@ -98,6 +101,9 @@ def _add_machine(group: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    if holds_crawls(arguments.input):
+        return run_crawl(arguments)
+    refuse_crawl_options(arguments)
     console = Console(quiet=arguments.quiet)
     show = console.progress("curate")
     began, worked = time.monotonic(), False

@@ -1,3 +1,9 @@
 """From the crawl: pages of WARC and WET files, their text, and the whole way to documents that are kept."""
 
 from __future__ import annotations
+
+from smolfast.crawl.files.job import crawl_files
+from smolfast.crawl.files.summary import CrawlSummary
+from smolfast.crawl.urls import UrlFilter, read_url_filter
+
+__all__ = ["CrawlSummary", "UrlFilter", "crawl_files", "read_url_filter"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +76,7 @@ class Found:
     html_bytes: int = 0
     not_pages: Counter[str] = field(default_factory=Counter)
     """Records without a page, by what they are."""
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """By stage, of this process; for people, not for the manifest."""
 
 
@@ -133,11 +133,11 @@ class Reader:
         if isinstance(page, NoPage):
             found.not_pages[page.reason] += 1
             return None
-        about = {"id": page.id, "url": page.url, "date": page.date}
+        about: dict[str, Any] = {"id": page.id, "url": page.url, "date": page.date}
         if isinstance(page, BadPage):
             return {**about, "stage": "read", "reason": page.reason}
         found.html_bytes += page.size
-        about |= {"charset": page.charset, "charset_from": page.charset_from, "html_bytes": page.size}
+        about = {**about, "charset": page.charset, "charset_from": page.charset_from, "html_bytes": page.size}
         began = time.perf_counter()
         reason = self._urls.reason(page.url)
         found.seconds["url"] += time.perf_counter() - began
@@ -156,7 +156,7 @@ class Reader:
         if is_nested_too_deep(page.text):
             return {"stage": "extract", "reason": "nested too deep"}
         try:
-            text = self._extract(page.text)
+            text: Any = self._extract(page.text)
             about = metadata_of(HTMLTree.parse(page.text), page.text, page.url)
         except Exception as error:  # whatever a library or the user's function raises of a page costs this page alone
             return {"stage": "extract", "reason": f"error: {type(error).__name__}"}

@@ -35,8 +35,8 @@ def extractor_name(extract: str | Extractor) -> str:
         module = getattr(sys.modules["__main__"], "__file__", None)
     if not module or not name.isidentifier():
         raise SmolfastError(
-            f"extract = {extract!r}: workers are processes of their own and find a function by its name; define it with "
-            "def at the top of a module or script"
+            f"extract = {extract!r}: workers are processes of their own and find a function by its name; define it "
+            "with def at the top of a module or script"
         )
     return f"{module}:{name}"
 

@@ -11,9 +11,9 @@ MOST_NESTED = 1_000
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 # What has no end tag, or ends where the next begins.
-_NO_DEPTH = frozenset(
-    "area base br col embed hr img input link meta param source track wbr p li dt dd td th tr thead tbody tfoot option "
-    "optgroup colgroup caption rp rt html head body".split()
+_NO_DEPTH = re.compile(
+    r"area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr|p|li|dt|dd|td|th|tr|thead|tbody|tfoot|option"
+    r"|optgroup|colgroup|caption|rp|rt|html|head|body"
 )
 
 
@@ -30,7 +30,7 @@ def is_nested_too_deep(html: str) -> bool:
         return False
     open_tags = 0
     for found in _TAG.finditer(html):
-        if found[2].lower() in _NO_DEPTH:
+        if _NO_DEPTH.fullmatch(found[2].lower()):
             continue
         open_tags = max(0, open_tags - 1) if found[1] else open_tags + 1
         if open_tags > MOST_NESTED:

@@ -47,8 +47,10 @@ class Counts:
     @staticmethod
     def from_json(found: dict[str, Any]) -> Counts:
         """What `as_json` gave."""
-        tables = ("not_pages", "removed", "charsets")
-        return Counts(**{name: Counter(value) if name in tables else int(value) for name, value in found.items()})
+        counts = Counts()
+        for name, value in found.items():
+            setattr(counts, name, Counter(value) if isinstance(value, dict) else int(value))
+        return counts
 
 
 @dataclass

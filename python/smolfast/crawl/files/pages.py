@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ class _Range:
 
 def read_pages(
     sources: Sequence[Source], folder: Path, setup: Setup, workers: int, progress: ProgressCallback
-) -> tuple[list[Part], Counter[str]]:
+) -> tuple[list[Part], dict[str, float]]:
     """Read and extract all pages into `folder`: kept/ and removed/ in parts of parquet, and a journal.
 
     Rows are in the order of the input, whatever workers there are: a worker looks for the first record of its range,
@@ -73,7 +73,7 @@ def read_pages(
     files = [_file(source) for source in sources]
     journal = Journal(folder)
     parts = journal.finished()
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for name in (KEPT, REMOVED):
         (folder / name).mkdir(parents=True, exist_ok=True)
     first, place = (parts[-1].source, parts[-1].place) if parts else (0, Place(0))
@@ -151,7 +151,7 @@ def _write_part(
     folder: Path,
     number: int,
     results: Iterator[tuple[int, Place, Result]],
-    seconds: Counter[str],
+    seconds: dict[str, float],
     reached: _Reached,
     pool: Pool,
 ) -> Part | None:
@@ -165,7 +165,8 @@ def _write_part(
             if writer is None:
                 writer = stack.enter_context(_Writer(folder, names))
             writer.add(result, counts)
-            seconds.update(result.seconds)
+            for stage, spent in result.seconds.items():
+                seconds[stage] += spent
             last = (source, place)
             reached.show(source, place, counts, pool.deaths)
             if counts.kept_bytes >= PART_BYTES or counts.kept + counts.removed.total() >= PART_ROWS:
@@ -240,4 +241,3 @@ class _Reached:
         if deaths:
             note += f", {deaths} workers replaced"
         self._progress(done, float(sum(file.size for file in self._files)) or 1.0, note)
-

@@ -39,9 +39,9 @@ def decode(body: bytes, header: str | None) -> Decoded:
     Args:
         header: the charset that the HTTP header names.
     """
-    for mark, name in _MARKS:
+    for mark, of_mark in _MARKS:
         if body.startswith(mark):
-            return Decoded(body[len(mark) :].decode(_marked(mark, name), "replace"), name, "bom")
+            return Decoded(body[len(mark) :].decode(_marked(mark, of_mark), "replace"), of_mark, "bom")
     said = [("header", header), ("page", _of_page(body))]
     names = [(how, _known(name)) for how, name in said if name]
     if not any(name and name.startswith(_SHIFTED) for _, name in names):
@@ -57,8 +57,8 @@ def decode(body: bytes, header: str | None) -> Decoded:
     if text is not None and detected:
         return Decoded(text, detected, "detection")
     # The first that was said is likelier than a guess at bytes that nothing fits.
-    name = next((name for _, name in names if name), None) or detected or "utf-8"
-    return Decoded(body.decode(name, "replace"), name, "guess")
+    guess = next((name for _, name in names if name), None) or detected or "utf-8"
+    return Decoded(body.decode(guess, "replace"), guess, "guess")
 
 
 def _marked(mark: bytes, name: str) -> str:
@@ -85,7 +85,7 @@ def _known(name: str | None) -> str | None:
         found = codecs.lookup(label)
     except (LookupError, ValueError):
         return None
-    return found.name if found._is_text_encoding else None  # type: ignore[attr-defined]
+    return found.name if getattr(found, "_is_text_encoding", True) else None
 
 
 def _strictly(body: bytes, name: str) -> str | None:
@@ -99,4 +99,5 @@ def _strictly(body: bytes, name: str) -> str | None:
 def _detected(body: bytes) -> str | None:
     from resiliparse.parse.encoding import detect_encoding
 
-    return detect_encoding(body)
+    found: str | None = detect_encoding(body)
+    return found

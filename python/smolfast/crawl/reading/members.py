@@ -126,7 +126,8 @@ def _unpacked_zstd(section: io.RawIOBase, dictionary: bytes | None) -> io.Buffer
         return pa.CompressedInputStream(pa.PythonFile(section, "r"), "zstd")
     from fastwarc.stream_io import ZstdReader
 
-    return ZstdReader(section, dictionary=dictionary)  # type: ignore[no-any-return]
+    found: io.BufferedIOBase = ZstdReader(section, dictionary=dictionary)
+    return found
 
 
 def _zstd_end(file: pa.NativeFile, offset: int) -> int:
@@ -197,7 +198,7 @@ class Members:
         return self.size
 
     def search(self, start: int, stop: int) -> int | None:
-        """The first offset in [start, stop) where a member begins whose first bytes are a record's; None without one."""
+        """The first offset in [start, stop) at which a member begins whose first bytes are a record's."""
         wanted = _GZIP if self.kind == "gzip" else _ZSTD if self.kind == "zstd" else _START
         # A record of a plain file begins a line.
         at = start

@@ -95,15 +95,13 @@ _KINDS = {"warcinfo", "request", "metadata", "revisit", "continuation"}
 
 def _http_body(raw: Raw) -> tuple[bytes, int | None, str, str | None] | str:
     """Body, status, content type and charset of a response; or what is wrong with it."""
-    problem = ""
     # A header often names an encoding that the crawler has already taken off.
     for how in ("all", "content", "none"):
         record = WarcRecord.from_bytes(raw.data)
         try:
             record.parse_http(auto_decode=how)
             body = record.reader.read(MOST_PAGE + 1)
-        except (OSError, ValueError) as error:
-            problem = problem or str(error)
+        except (OSError, ValueError):
             continue
         if record.http_headers is None:
             return "no HTTP header"

@@ -219,9 +219,7 @@ class _Scanner:
         size = 1 << 10
         while True:
             whole = self._fill(size)
-            ends = [
-                at + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (at := self._window.find(mark, 0, size)) >= 0
-            ]
+            ends = [at + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (at := self._window.find(mark, 0, size)) >= 0]
             if ends:
                 return min(ends)
             if not whole or size >= MOST_HEADER:

@@ -22,13 +22,13 @@ import pyarrow as pa
 
 from smolfast.crawl.reading.faults import Place
 from smolfast.crawl.stretch import Stretch
-from smolfast.crawl.workers.worker import BEACON, FRAME
+from smolfast.crawl.workers.protocol import BEACON, FRAME
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
 
 UNREADABLE = "!"
 """Before the reason of a record that ends workers even when it isn't extracted: it isn't looked at any more."""
-_HOW = {signal.SIGPROF: "work limit", signal.SIGALRM: "time limit"}
+_HOW: dict[int, str] = {signal.SIGPROF: "work limit", signal.SIGALRM: "time limit"}
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class _Worker:
         code = self._process.returncode
         member, inner, _ = BEACON.unpack(self._beacon[:])
         place = Place(member, inner)
-        how = _HOW.get(-code, "killed") if code < 0 else "killed"  # type: ignore[call-overload]
+        how = _HOW.get(-code, "killed")
         known = stretch.lost.get(place, "")
         if not self._began or member < 0 or known.startswith(UNREADABLE):
             where = f"{stretch.path} near offset {stretch.search if member < 0 else place}"

@@ -6,14 +6,10 @@ import json
 import mmap
 import os
 import signal
-import struct
 import sys
 from typing import Any, BinaryIO
 
-BEACON = struct.Struct("<qqq")
-"""What a worker writes before each record: its place, and how many came before in this stretch, for who waits."""
-FRAME = struct.Struct("<cq")
-"""Before each message of a worker: B (a batch of rows), D (done), E (an error), R (ready); and its length."""
+from smolfast.crawl.workers.protocol import BEACON, FRAME
 
 
 def main() -> None:
