@@ -85,7 +85,8 @@ def resiliparse() -> Extractor:
         raise SmolfastError(f"resiliparse isn't installed; {_INSTALL}") from error
 
     def extract(html: str) -> str:
-        return extract_plain_text(html, main_content=True, alt_texts=False, list_bullets=False, comments=False)
+        text: str = extract_plain_text(html, main_content=True, alt_texts=False, list_bullets=False, comments=False)
+        return text
 
     return extract
 

@@ -17,7 +17,7 @@ _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1
 _XML = re.compile(rb"^\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 _HEAD = 4096
 """Bytes in which a page says its charset; HTML asks for 1,024."""
-_SHIFTED = ("iso2022", "hz", "utf-7")
+_SHIFTED = ("iso2022",)
 """Charsets whose bytes all are ASCII."""
 
 
@@ -75,17 +75,16 @@ def _of_page(body: bytes) -> str | None:
 
 
 def _known(name: str | None) -> str | None:
-    """Python's name for what browsers take a label for, if it is one of a charset of text."""
+    """Python's name for what browsers take a label for; None for what they don't know."""
     if not name:
         return None
     from resiliparse.parse.encoding import map_encoding_to_html5
 
-    label = map_encoding_to_html5(name.strip().strip("\"'"), fallback_utf8=False) or name
+    label = map_encoding_to_html5(name.strip().strip("\"'"), fallback_utf8=False)
     try:
-        found = codecs.lookup(label)
-    except (LookupError, ValueError):
+        return codecs.lookup(label).name if label else None
+    except LookupError:  # one that browsers know and Python doesn't
         return None
-    return found.name if getattr(found, "_is_text_encoding", True) else None
 
 
 def _strictly(body: bytes, name: str) -> str | None:

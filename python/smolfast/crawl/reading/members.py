@@ -140,11 +140,12 @@ def _zstd_end(file: pa.NativeFile, offset: int) -> int:
     single = bool(descriptor & 0x20)
     content = (1 if single else 0, 2, 4, 8)[descriptor >> 6]
     at = offset + 5 + (0 if single else 1) + (0, 1, 2, 4)[descriptor & 3] + content
+    size = file.size()
     while True:
+        if at + 3 > size:
+            raise MemberError("cut off")
         file.seek(at)
         block = bytes(file.read(3))
-        if len(block) < 3:
-            raise MemberError("cut off")
         word = int.from_bytes(block, "little")
         kind = word >> 1 & 3
         if kind == 3:
@@ -153,7 +154,7 @@ def _zstd_end(file: pa.NativeFile, offset: int) -> int:
         if word & 1:
             break
     at += 4 if descriptor & 4 else 0
-    if at > file.size():
+    if at > size:
         raise MemberError("cut off")
     return at
 

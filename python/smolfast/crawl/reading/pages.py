@@ -74,7 +74,7 @@ def page_of(raw: Raw) -> Page | NoPage | BadPage:
         if isinstance(found, str):
             return BadPage(*about, found)
         body, status, said, header_charset = found
-        if status is not None and not 200 <= status < 300:
+        if not 200 <= status < 300:
             return NoPage(f"HTTP status {status // 100}xx")
     else:
         body = record.reader.read(MOST_PAGE + 1)
@@ -93,7 +93,7 @@ def page_of(raw: Raw) -> Page | NoPage | BadPage:
 _KINDS = {"warcinfo", "request", "metadata", "revisit", "continuation"}
 
 
-def _http_body(raw: Raw) -> tuple[bytes, int | None, str, str | None] | str:
+def _http_body(raw: Raw) -> tuple[bytes, int, str, str | None] | str:
     """Body, status, content type and charset of a response; or what is wrong with it."""
     # A header often names an encoding that the crawler has already taken off.
     for how in ("all", "content", "none"):
@@ -103,8 +103,8 @@ def _http_body(raw: Raw) -> tuple[bytes, int | None, str, str | None] | str:
             body = record.reader.read(MOST_PAGE + 1)
         except (OSError, ValueError):
             continue
-        if record.http_headers is None:
-            return "no HTTP header"
+        if record.http_headers is None or record.http_headers.status_code is None:
+            return "broken HTTP header"
         if how == "none" and _is_packed(body):
             return "broken content encoding"
         said = record.http_headers.get("Content-Type") or ""
