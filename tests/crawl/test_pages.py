@@ -6,6 +6,7 @@ import gzip
 import zlib
 
 import pytest
+
 from warcs import http, page, record
 
 pytest.importorskip("fastwarc")
@@ -118,8 +119,8 @@ def test_a_page_without_content_is_named(data: bytes) -> None:
 
 
 TEXT = (
-    "<p>Žluťoučký kůň příšerně úpěl ďábelské ódy. Byl jednou jeden král a ten měl tři dcery, které byly krásné jako růže "
-    "v zahradě, a když přišlo léto, chodily k řece prát prádlo.</p>"
+    "<p>Žluťoučký kůň příšerně úpěl ďábelské ódy. Byl jednou jeden král a ten měl tři dcery, které byly krásné jako "
+    "růže v zahradě, a když přišlo léto, chodily k řece prát prádlo.</p>"
 )
 
 

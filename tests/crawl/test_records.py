@@ -8,6 +8,7 @@ import random
 
 import pyarrow as pa
 import pytest
+
 from warcs import http, pack, page, record
 
 pytest.importorskip("fastwarc")
@@ -16,11 +17,11 @@ from smolfast.crawl.reading.faults import Fault, Place
 from smolfast.crawl.reading.members import Members
 from smolfast.crawl.reading.records import Raw, Reached, find_first, read_records
 
-END = 1 << 60
+START, END = Place(0), 1 << 60
 HOWS = ("plain", "gzip", "zstd")
 
 
-def read(data: bytes, start: Place = Place(0), stop: int = END) -> tuple[list[str], list[Fault]]:
+def read(data: bytes, start: Place = START, stop: int = END) -> tuple[list[str], list[Fault]]:
     """The addresses of the records, and the faults."""
     items = list(read_records(Members(pa.BufferReader(data)), start, stop))
     assert isinstance(items[-1], Reached)

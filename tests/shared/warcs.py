@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import random
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 
-PROSE = (
-    "The river rises in the hills behind the old town, and it was there that the first mill was built. For two hundred "
-    "years the people of the valley brought their corn to it, and they had to wait until the water was high enough."
-)
 DATE = "2024-01-02T03:04:05Z"
 
 
@@ -39,22 +37,34 @@ def page(number: int | str, body: str | bytes = "", **options: str) -> bytes:
 
 def essay(number: int) -> str:
     """HTML of prose that FineWeb's rules keep, another for each number."""
-    lines = [
-        f"<p>{PROSE.replace('mill', f'mill number {number} of {number * 7}')} {_sentence(number, at)}</p>"
-        for at in range(5)
-    ]
-    return f"<html><head><title>Essay {number}</title></head><body><main>{''.join(lines)}</main></body></html>"
+    generator = random.Random(number)
+    paragraphs = [" ".join(_sentence(generator) for _ in range(4)) for _ in range(5)]
+    body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
+    return f"<html><head><title>Essay {number}</title></head><body><main>{body}</main></body></html>"
 
 
-_WORDS = "stone bridge water field winter farmer window letter garden market island teacher harbour forest silver road".split()
+_NOUNS = re.findall(
+    r"\w+",
+    """stone bridge water field winter farmer window letter garden market island teacher harbour forest silver road miller
+    river candle basket kitchen ladder mirror pocket saddle thunder valley weather orchard tailor engine doctor painter
+    castle village summer hammer blanket chimney meadow barrel wagon""",
+)
+_VERBS = re.findall(
+    r"\w+", "carried followed remembered painted watched repaired counted visited described found measured"
+)
 
 
-def _sentence(number: int, at: int) -> str:
-    state, words = number * 7919 + at * 104729 + 1, []
-    for _ in range(24):
-        state = state * 1103515245 + 12345 & 0x7FFFFFFF
-        words.append(_WORDS[state >> 16 & 15])
-    return f"They said that the {' and the '.join(words[:3])} had been with {' or '.join(words[3:9])} for the {' '.join(words[9:14])}."
+def _sentence(generator: random.Random) -> str:
+    nouns, verbs = generator.sample(_NOUNS, 6), generator.sample(_VERBS, 2)
+    start = generator.choice(["Before", "After", "While", "Because", "Although", "Whenever", "Once"])
+    place, which = (
+        generator.choice(["near", "behind", "with", "under"]),
+        generator.choice(["a", "this", "one", "every"]),
+    )
+    return (
+        f"{start} the {nouns[0]} {verbs[0]} that {nouns[1]} {place} {which} {nouns[2]}, {nouns[3]} and {nouns[4]} "
+        f"{verbs[1]} {generator.choice(['my', 'our', 'his', 'her'])} {nouns[5]}."
+    )
 
 
 def pack(records: Iterable[bytes], how: str = "gzip") -> bytes:

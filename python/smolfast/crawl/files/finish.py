@@ -78,7 +78,7 @@ class Finisher:
 
     def write_kept(self, paths: list[Path], meanwhile: Callable[[int], None]) -> None:
         """Shards of the documents that stay."""
-        schema = schema_of(paths)
+        schema = schema_of(paths) if paths else PAGE_SCHEMA
         batches = batches_of(paths)
         pending = next(batches, None)
         number = 0

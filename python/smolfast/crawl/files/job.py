@@ -239,7 +239,7 @@ class _Job:
             done += rows
             self.progress(done, left or 1, f"{done:,} documents written")
 
-        finisher.write_kept(stays if stays else [], meanwhile)
+        finisher.write_kept(stays, meanwhile)
         return finisher
 
 

@@ -152,6 +152,7 @@ class _Worker:
                     [sys.executable, "-m", "smolfast.crawl.workers.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
+                    bufsize=0,  # what a buffer has taken in, a selector doesn't see
                     pass_fds=[file.fileno()],
                     # Without seeds of its own a process orders sets as any other does.
                     env={**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": _python_path()},
@@ -165,8 +166,9 @@ class _Worker:
 
     def _write(self, line: bytes) -> None:
         with contextlib.suppress(OSError):  # it is dead: reading will tell
-            self._input.write(line)
-            self._input.flush()
+            left = memoryview(line)
+            while left:
+                left = left[self._input.write(left) :]
 
     def give(self, number: int, stretch: Stretch) -> None:
         self.task = (number, stretch)
@@ -183,9 +185,9 @@ class _Worker:
 
     def receive(self) -> tuple[int, Result] | None:
         """Take a message; what came of its stretch if that is the last one of it."""
-        head = self.output.read(FRAME.size)
+        head = self._read(FRAME.size)
         kind, size = FRAME.unpack(head) if len(head) == FRAME.size else (b"", 0)
-        content = self.output.read(size)
+        content = self._read(size)
         if not kind or len(content) < size:
             self.dead = True
         elif kind == b"R":
@@ -199,6 +201,13 @@ class _Worker:
             number, self.task = self.task[0], None
             return number, _result(json.loads(content), self._pages)
         return None
+
+    def _read(self, size: int) -> bytes:
+        """So many bytes, or fewer where the process ends."""
+        found = bytearray()
+        while len(found) < size and (block := self.output.read(size - len(found))):
+            found += block
+        return bytes(found)
 
     def _failed(self, said: Mapping[str, Any]) -> SmolfastError:
         if said["ours"]:
