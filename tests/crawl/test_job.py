@@ -43,7 +43,7 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *essays(*range(20)),
         page(
             "short",
-            "<p>Too short a page this is, though each word of its one sentence stands here for once, and nothing repeats.</p>",
+            "<p>Too short a page this is, where each word of its one sentence stands for once and nothing repeats.</p>",
         ),
         page("empty", "<html><body></body></html>"),
         *[page(f"again-{number}", essay(number)) for number in range(5)],

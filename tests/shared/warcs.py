@@ -45,9 +45,9 @@ def essay(number: int) -> str:
 
 _NOUNS = re.findall(
     r"\w+",
-    """stone bridge water field winter farmer window letter garden market island teacher harbour forest silver road miller
-    river candle basket kitchen ladder mirror pocket saddle thunder valley weather orchard tailor engine doctor painter
-    castle village summer hammer blanket chimney meadow barrel wagon""",
+    """stone bridge water field winter farmer window letter garden market island teacher harbour forest silver road
+    miller river candle basket kitchen ladder mirror pocket saddle thunder valley weather orchard tailor engine doctor
+    painter castle village summer hammer blanket chimney meadow barrel wagon""",
 )
 _VERBS = re.findall(
     r"\w+", "carried followed remembered painted watched repaired counted visited described found measured"
