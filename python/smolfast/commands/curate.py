@@ -39,7 +39,7 @@ def add_curate(commands: Any) -> None:
     _add_machine(parser.add_argument_group("input, output and machine"))
 
     of_explain = parser.add_verb("explain", "Say what each check measured in a document, and mark what decided.")
-    of_explain.add_argument("id", metavar="ID", help="the document's id, or FILE:ROW where it has none")
+    of_explain.add_argument("id", metavar="ID", help="the document's id, FILE:ROW where it has none, or a page's URL")
     of_explain.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder that curate wrote")
     of_explain.add_argument("--check", metavar="REASON", help="mark what this check looks at, not the one that decided")
     add_common(of_explain, _explain)

@@ -206,8 +206,9 @@ class _Job:
         return {
             "outputs": {name: fingerprint(work / name) for name in found.found.outputs},
             "summary": said,
-            "crawl": {"stages": ["read", "url", "extract", *self.options.order]},
-            **({} if rules is None else {name: rules[name] for name in _OF_RULES}),
+            "rules_summary": _NO_RULES if rules is None else rules["summary"],
+            **{name: {} if rules is None else rules[name] for name in _OF_RULES},
+            **({"rules": {"name": self.options.judging.rules.name, "toml": {}}} if rules is None else {}),
         }
 
     def _in(self, what: str) -> ProgressCallback:
@@ -243,4 +244,8 @@ class _Job:
         return finisher
 
 
+_NO_RULES = {
+    **dict.fromkeys(("documents_in", "bytes_in", "documents_out", "bytes_out", "rewritten", "skipped"), 0),
+    "reasons": [],
+}
 _OF_RULES = ("rules", "checks", "languages", "signals", "nearest")

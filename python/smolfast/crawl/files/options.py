@@ -60,9 +60,8 @@ class Options:
         self.judging.check()
 
     def parameters(self) -> dict[str, Any]:
-        """The options as JSON has them."""
+        """The options beside those of the rules, as JSON has them."""
         return {
-            **self.judging.parameters(),
             "extract": self.extract,
             "url_lists": {name: path for name, path in self.url_lists.items() if path is not None},
             "dedup": self.dedup,
@@ -73,7 +72,8 @@ class Options:
     def key(self) -> dict[str, Any]:
         """What the options stand for: the content of files, and the versions of libraries."""
         return {
-            "parameters": self.parameters(),
+            "parameters": self.judging.parameters(),
+            "crawl": {"stages": ["read", "url", "extract", *self.order], **self.parameters()},
             "rules": self.judging.rules_key(),
             "models": self.judging.models_key(),
             "lists": {name: fingerprint(path) for name, path in self.url_lists.items() if path is not None},

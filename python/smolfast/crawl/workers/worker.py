@@ -23,6 +23,8 @@ def main() -> None:
     try:
         _limit_memory(setup["memory"])
         serve(setup, source, sink)
+    except BrokenPipeError:  # who asked is gone
+        os._exit(0)
     except Exception as error:
         from smolfast.errors import SmolfastError
 
