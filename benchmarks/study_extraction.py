@@ -2,8 +2,8 @@
 
     python benchmarks/study_extraction.py FOLDER [--json OUT]
 
-FOLDER is `tests/` of Trafilatura's repository. Only pages whose file name has an even xxh64 are looked at; the others are
-left for a later check. A wanted passage in the text counts as found, an unwanted one as wrong.
+FOLDER is `tests/` of Trafilatura's repository. Only pages whose file name has an even xxh64 are looked at; the others
+are left for a later check. A wanted passage in the text counts as found, an unwanted one as wrong.
 """
 
 from __future__ import annotations

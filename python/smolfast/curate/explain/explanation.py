@@ -133,7 +133,8 @@ def explain(output: str | os.PathLike[str], name: str, *, check: str | None = No
 
     Args:
         output: the folder that `curate_files` wrote.
-        name: a page's id or URL; a document's id, or FILE:ROW (of those read, from 0) where it has none. Of several of one id the first.
+        name: the document's id, or FILE:ROW (of those read, from 0) where it has none; of a page its id or URL. Of
+            several of one id the first.
         check: the reason of the check to mark; by default the one that decided, or the one that came nearest to it.
 
     Raises:
