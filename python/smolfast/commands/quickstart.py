@@ -30,7 +30,8 @@ def add_quickstart(commands: Any) -> None:
         default=[],
         metavar="IN",
         help="files, folders, globs or URLs (.txt .md .rst .py .jsonl .json .csv .tsv, compressed too; .parquet "
-        ".arrow), or of a crawl (.warc .wet), which smolfast curate then makes documents of, in DIR-crawl; without it, the Python sources and documentation of this installation",
+        ".arrow); or of a crawl (.warc .wet), of which documents are made in DIR-crawl; without it, the Python sources "
+        "and documentation of this installation",
     )
     parser.add_argument(
         "-o",
