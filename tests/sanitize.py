@@ -21,13 +21,14 @@ ROOT = Path(__file__).parents[1]
 TESTS = {
     "address,undefined": [
         "text/test_*.py",
+        "classify/test_*.py",
         "dedup/test_*.py",
         "io/test_documents.py",
         "ops/native/test_*.py",
         "ops/test_rms_norm.py",
         "ops/test_swiglu.py",
     ],
-    "thread": ["text/test_*.py", "dedup/test_*.py"],
+    "thread": ["text/test_*.py", "classify/test_*.py", "dedup/test_*.py"],
 }
 # Python frees little at exit, so that leaks are not to be told from that; every other report ends the run. The search
 # for deadlocks gives up where pyarrow's allocator takes all of its locks at once, before a fork.

@@ -14,6 +14,7 @@
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
 #include "fasttext/classifier.h"
+#include "fasttext/compress.h"
 #include "fasttext/trainer.h"
 #include "text/buffer.h"
 #include "text/utf8.h"
@@ -26,7 +27,7 @@ using fasttext::Prediction;
 template <typename Number>
 using Array = py::array_t<Number, py::array::c_style>;
 
-constexpr int64_t kTaskBytes = 256 << 10;
+constexpr int64_t kTaskBytes = 64 << 10;  // so that threads end at nearly the same time
 
 enum class Policy { kSpace, kEnd, kFail };
 
@@ -270,6 +271,20 @@ Array<float> weights(const Classifier& classifier, const std::vector<std::string
   return out;
 }
 
+py::dict quantize(const std::string& from, const std::string& to, int64_t cutoff, int64_t dsub, bool qnorm, bool qout,
+                  int threads) {
+  const fasttext::Compressed made = [&] {
+    const py::gil_scoped_release unlocked;
+    return fasttext::compress(from, to, {cutoff, dsub, qnorm, qout, threads});
+  }();
+  py::dict out;
+  out["words"] = made.words;
+  out["ngrams"] = made.ngrams;
+  out["error"] = made.error;
+  out["output_error"] = made.output_error;
+  return out;
+}
+
 }  // namespace
 
 void register_classify(py::module_& m) {
@@ -287,6 +302,8 @@ void register_classify(py::module_& m) {
   m.def("train_fasttext", &train, py::arg("sides"), py::arg("path"), py::kw_only(), py::arg("loss"), py::arg("dim"),
         py::arg("epoch"), py::arg("lr"), py::arg("word_ngrams"), py::arg("minn"), py::arg("maxn"), py::arg("bucket"),
         py::arg("min_count"), py::arg("seed"), py::arg("threads"));
+  m.def("quantize_fasttext", &quantize, py::arg("path"), py::arg("output"), py::kw_only(), py::arg("cutoff"),
+        py::arg("dsub"), py::arg("qnorm"), py::arg("qout"), py::arg("threads"));
 }
 
 }  // namespace smolfast::bindings

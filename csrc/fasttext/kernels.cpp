@@ -1,6 +1,7 @@
 #include "fasttext/kernels.h"
 
 #include <cstring>
+#include <limits>
 
 #include "base/cpu.h"
 #include "base/vector_loops.h"
@@ -101,6 +102,39 @@ SMOLFAST_INLINE void softmax_loop(float* values, std::size_t size) {
   for (i = 0; i < size; ++i) values[i] /= lanes[0];
 }
 
+// Each lane keeps the nearest of every WIDTH-th point; the least distance of all then decides, and among equals the
+// point's number.
+template <std::size_t WIDTH>
+SMOLFAST_INLINE uint8_t nearest_loop(const float* point, const float* points, std::size_t size) {
+  Floats<WIDTH> least = Floats<WIDTH>{} + std::numeric_limits<float>::infinity();
+  Floats<WIDTH> which{};
+  for (std::size_t first = 0; first < 256; first += WIDTH) {
+    Floats<WIDTH> distance{};
+    for (std::size_t i = 0; i < size; ++i) {
+      const Floats<WIDTH> apart = point[i] - load<WIDTH>(reinterpret_cast<const char*>(points + i * 256 + first));
+      const Floats<WIDTH> square = apart * apart;
+      distance += square;
+    }
+    const auto nearer = distance < least;
+    which = nearer ? Floats<WIDTH>{} + static_cast<float>(first) : which;
+    least = nearer ? distance : least;
+  }
+  float distances[WIDTH];
+  float blocks[WIDTH];
+  std::memcpy(distances, &least, sizeof distances);
+  std::memcpy(blocks, &which, sizeof blocks);
+  std::size_t best = 0;
+  float best_distance = std::numeric_limits<float>::infinity();
+  for (std::size_t lane = 0; lane < WIDTH; ++lane) {
+    const std::size_t number = static_cast<std::size_t>(blocks[lane]) + lane;
+    if (distances[lane] < best_distance || (distances[lane] == best_distance && number < best)) {
+      best = number;
+      best_distance = distances[lane];
+    }
+  }
+  return static_cast<uint8_t>(best);
+}
+
 // Whether a byte parts words for fastText: U+0000, U+0009–000D, U+0020.
 SMOLFAST_INLINE bool is_separator(char byte) {
   const auto value = static_cast<unsigned char>(byte);
@@ -137,6 +171,9 @@ constexpr Kernels kBaseline{
 #else
     &separators_plain,
 #endif
+    [](const float* point, const float* points, std::size_t size) {
+      return nearest_loop<kBaselineLanes>(point, points, size);
+    },
 };
 
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
@@ -171,7 +208,11 @@ SMOLFAST_TARGET_AVX2 void softmax_avx2(float* values, std::size_t size) {
   softmax_loop<8>(values, size);
 }
 
-constexpr Kernels kAvx2{&add_avx2, &add_scaled_avx2, &dot_avx2, &softmax_avx2, &separators_avx2};
+SMOLFAST_TARGET_AVX2 uint8_t nearest_avx2(const float* point, const float* points, std::size_t size) {
+  return nearest_loop<8>(point, points, size);
+}
+
+constexpr Kernels kAvx2{&add_avx2, &add_scaled_avx2, &dot_avx2, &softmax_avx2, &separators_avx2, &nearest_avx2};
 
 SMOLFAST_TARGET_AVX512 void add_avx512(float* sum, const char* row, std::size_t size) {
   add_loop<16>(sum, row, size);
@@ -189,7 +230,12 @@ SMOLFAST_TARGET_AVX512 void softmax_avx512(float* values, std::size_t size) {
   softmax_loop<16>(values, size);
 }
 
-constexpr Kernels kAvx512{&add_avx512, &add_scaled_avx512, &dot_avx512, &softmax_avx512, &separators_avx2};
+SMOLFAST_TARGET_AVX512 uint8_t nearest_avx512(const float* point, const float* points, std::size_t size) {
+  return nearest_loop<16>(point, points, size);
+}
+
+constexpr Kernels kAvx512{&add_avx512,     &add_scaled_avx512, &dot_avx512,
+                          &softmax_avx512, &separators_avx2,   &nearest_avx512};
 
 #endif
 

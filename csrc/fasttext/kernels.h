@@ -18,6 +18,9 @@ struct Kernels {
   void (*softmax)(float* values, std::size_t size);
   // A bit for each of 64 bytes: those that part words for fastText, U+0000, U+0009–000D and U+0020.
   uint64_t (*separators)(const char* block);
+  // Which of 256 points of `size` numbers is nearest to this one, the first of equals. `points` holds the first numbers
+  // of all, then the second ones, ….
+  uint8_t (*nearest)(const float* point, const float* points, std::size_t size);
 };
 
 // The kernels of active_isa().

@@ -20,6 +20,8 @@ class Matrix {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   bool quantised() const { return codes_ != nullptr; }
+  // All rows, one after another, not aligned; of a quantised matrix null.
+  const char* numbers() const { return values_; }
 
   // sum += each of the rows, in order. `scratch` has room for a row.
   void add_rows(const Kernels& k, const int32_t* rows, std::size_t count, float* sum, float* scratch) const;

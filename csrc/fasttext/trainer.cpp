@@ -11,26 +11,15 @@
 #include "base/threads.h"
 #include "fasttext/elementary.h"
 #include "fasttext/features.h"
+#include "fasttext/file_head.h"
+#include "fasttext/random.h"
 
 namespace smolfast::fasttext {
 namespace {
 
-// A counter, mixed: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014).
-uint64_t mixed(uint64_t counter) {
-  uint64_t x = (counter + 1) * 0x9E3779B97F4A7C15u;
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-  return x ^ x >> 31;
-}
-
 struct Document {
   std::string_view text;
   int32_t label;
-};
-
-struct Entry {
-  std::string_view word;
-  int64_t count;
 };
 
 // Words by descending count; equal counts in the order in which they came first.
@@ -72,52 +61,6 @@ std::vector<Entry> count_words(const std::vector<Document>& documents, int32_t l
   return all.words;
 }
 
-template <typename Number>
-void put(std::string& bytes, Number number) {
-  bytes.append(reinterpret_cast<const char*>(&number), sizeof number);
-}
-
-// All of the file before the input matrix's numbers.
-std::string head_of(const Settings& s, const std::vector<Entry>& words, const std::vector<Entry>& labels,
-                    int64_t tokens) {
-  std::string bytes;
-  put(bytes, kMagic);
-  put(bytes, int32_t{12});
-  for (const int32_t value : {s.dim, s.ws, s.epoch, s.min_count, s.neg, s.word_ngrams, static_cast<int32_t>(s.loss),
-                              static_cast<int32_t>(s.model), s.bucket, s.minn, s.maxn, s.lr_update_rate}) {
-    put(bytes, value);
-  }
-  put(bytes, s.t);
-  put(bytes, static_cast<int32_t>(words.size() + labels.size()));
-  put(bytes, static_cast<int32_t>(words.size()));
-  put(bytes, static_cast<int32_t>(labels.size()));
-  put(bytes, tokens);
-  put(bytes, int64_t{-1});
-  int8_t kind = 0;
-  for (const auto* entries : {&words, &labels}) {
-    for (const Entry& entry : *entries) {
-      bytes += entry.word;
-      bytes += '\0';
-      put(bytes, entry.count);
-      put(bytes, kind);
-    }
-    kind = 1;
-  }
-  put(bytes, false);
-  put(bytes, static_cast<int64_t>(words.size()) + s.bucket);
-  put(bytes, int64_t{s.dim});
-  return bytes;
-}
-
-// What stands between the two matrices' numbers.
-std::string output_head(const Settings& s, std::size_t labels) {
-  std::string bytes;
-  put(bytes, false);
-  put(bytes, static_cast<int64_t>(labels));
-  put(bytes, int64_t{s.dim});
-  return bytes;
-}
-
 // The rows of every document, found as prediction finds them: by a model of these words whose vectors are one number.
 // Those of document i begin at starts[i].
 std::vector<int32_t> rows_of(const std::vector<Document>& documents, Settings settings, const std::vector<Entry>& words,
@@ -125,9 +68,10 @@ std::vector<int32_t> rows_of(const std::vector<Document>& documents, Settings se
                              std::vector<std::size_t>& starts) {
   constexpr std::size_t kTasks = 64;
   settings.dim = 1;
-  std::string file = head_of(settings, words, labels, tokens);
+  const auto input_rows = static_cast<int64_t>(words.size()) + settings.bucket;
+  std::string file = file_head(settings, words, labels, tokens, nullptr) + matrix_head(input_rows, 1);
   file.resize(file.size() + (words.size() + static_cast<std::size_t>(settings.bucket)) * sizeof(float));
-  file += output_head(settings, labels.size());
+  file += matrix_head(static_cast<int64_t>(labels.size()), 1);
   file.resize(file.size() + labels.size() * sizeof(float));
   const Model model(file, "the model in training");
   std::vector<std::vector<int32_t>> part_rows(kTasks);
@@ -245,8 +189,7 @@ void train(const std::vector<Labelled>& documents, const TrainingOptions& option
     const std::size_t size = rows_of_input * dim;
     const uint64_t stream = mixed(options.seed);
     for (std::size_t i = size * task / 64; i < size * (task + 1) / 64; ++i) {
-      const double unit = static_cast<double>(mixed(stream + i) >> 11) * 0x1p-53;
-      input.get()[i] = static_cast<float>((2 * unit - 1) / static_cast<double>(dim));
+      input.get()[i] = static_cast<float>((2 * unit(mixed(stream + i)) - 1) / static_cast<double>(dim));
     }
   });
 
@@ -291,8 +234,10 @@ void train(const std::vector<Labelled>& documents, const TrainingOptions& option
     out.write(head.data(), static_cast<std::streamsize>(head.size()));
     out.write(reinterpret_cast<const char*>(numbers), static_cast<std::streamsize>(count * sizeof(float)));
   };
-  write(head_of(settings, words, labels, tokens), input.get(), rows_of_input * dim);
-  write(output_head(settings, labels.size()), steps.output().data(), steps.output().size());
+  write(file_head(settings, words, labels, tokens, nullptr) +
+            matrix_head(static_cast<int64_t>(rows_of_input), settings.dim),
+        input.get(), rows_of_input * dim);
+  write(matrix_head(static_cast<int64_t>(labels.size()), settings.dim), steps.output().data(), steps.output().size());
   out.close();
   if (!out) throw Error(path + ": can't be written; make room on the disk, or choose another place");
 }

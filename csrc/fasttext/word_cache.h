@@ -108,7 +108,7 @@ class WordCache {
 
  private:
   static constexpr std::size_t kWays = 4;
-  static constexpr std::size_t kBytes = std::size_t{32} << 20;
+  static constexpr std::size_t kBytes = std::size_t{4} << 20;
   static constexpr auto kMaskBytes = [] {
     struct {
       unsigned char bytes[64];

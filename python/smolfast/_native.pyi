@@ -26,6 +26,9 @@ class FastText:
     def weights(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]: ...
     def embed(self, strings: object, newlines: str, errors: str, threads: int) -> npt.NDArray[np.float32]: ...
 
+def quantize_fasttext(
+    path: str, output: str, *, cutoff: int, dsub: int, qnorm: bool, qout: bool, threads: int
+) -> dict[str, Any]: ...
 def train_fasttext(
     sides: Sequence[tuple[str, object]],
     path: str,

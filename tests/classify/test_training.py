@@ -103,7 +103,7 @@ def test_labels_inside_texts_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_the_area_under_the_curve() -> None:
-    from smolfast.classify.training import area
+    from smolfast.classify.judging import area
 
     rng = np.random.default_rng(0)
     good, bad = np.round(rng.normal(1, 1, 300), 1), np.round(rng.normal(0, 1, 200), 1)

@@ -93,7 +93,7 @@ def test_another_model_is_another_run(given: dict[str, Any]) -> None:
     ("changed", "said"),
     [
         ({"language_model": None, "language_score": 0.5}, "name its file with --language-model"),
-        ({"quality_score": None}, "give --quality-score, say 0.5"),
+        ({"quality_score": None}, "names no threshold of its own; give .*: --quality-score"),
         ({"quality_score": 1.5}, "quality_score = 1.5: give a share from 0 to 1"),
         ({"quality_label": "fine"}, "has no label 'fine'; name one of its own with --quality-label: "),
         ({"quality_model": None, "quality_score": None, "quality_label": "x"}, "with --quality-model"),

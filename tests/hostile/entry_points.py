@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from smolfast import _native, curate, dedup, text
+from smolfast import _native, classify, curate, dedup, text
 
 Column = Any
 
@@ -30,6 +32,18 @@ _HASHERS = {
     for scheme, simplify in (("fast", True), ("classic", False), ("datasketch", False), ("datatrove", False))
 }
 
+
+def _model() -> classify.Model:
+    """One of n-grams of characters and of words; its file is mapped, so its name may go."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.bin"
+        texts = {"x": ["a b c", "la der"], "y": ["d e", "é ü"]}
+        classify.train(texts, path, dim=5, epoch=2, bucket=97, minn=1, maxn=3, threads=1)
+        return classify.Model(path)
+
+
+_MODEL = _model()
+
 ENTRY_POINTS: dict[str, Callable[[Column], Any]] = {
     "text.normalize": lambda c: _listed(text.normalize(c, "NFKD", stream_safe=True)),
     "text.is_normalized": lambda c: _listed(text.is_normalized(c)),
@@ -42,6 +56,9 @@ ENTRY_POINTS: dict[str, Callable[[Column], Any]] = {
     "text.words": lambda c: _listed(text.words(c)),
     "text.words (spacy)": lambda c: _listed(text.words(c, rules="spacy")),
     "text.count_sentences": lambda c: _listed(text.count_sentences(c)),
+    "Model.predict": lambda c: _MODEL.predict(c, k=-1).to_pylist(),
+    "Model.scores": lambda c: _MODEL.scores(c, ["x"]).to_pylist(),
+    "Model.embed": lambda c: np.nan_to_num(_MODEL.embed(c)).tolist(),
     "curate.judge": lambda c: curate.judge(c).to_pylist(),
     **{
         f"MinHasher.signatures ({scheme})": lambda c, hasher=hasher: _listed(hasher.signatures(c))

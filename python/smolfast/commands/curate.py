@@ -69,7 +69,7 @@ def _add_judging(group: Any) -> None:
     )
     group.add_argument("--bad-words", type=Path, metavar="FILE", help="words, one a line: documents with one go")
     group.add_argument(
-        "--language-model", type=Path, metavar="FILE", help="fastText's model: documents of other languages go first"
+        "--language-model", type=Path, metavar="FILE", help="fastText's, or lid.176: other languages go first"
     )
     group.add_argument(
         "--language-score",
@@ -80,7 +80,9 @@ def _add_judging(group: Any) -> None:
     group.add_argument(
         "--quality-model", type=Path, metavar="FILE", help="fastText's model: what it scores low goes last"
     )
-    group.add_argument("--quality-score", type=float, metavar="X", help="the least score for quality")
+    group.add_argument(
+        "--quality-score", type=float, metavar="X", help="the least score for quality (default: that of the model)"
+    )
     group.add_argument("--quality-label", metavar="NAME", help="the label that is scored (default: good, or hq)")
     group.add_argument("--signals", action="store_true", help="keep every measured number as a column")
 

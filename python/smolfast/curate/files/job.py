@@ -14,6 +14,7 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__
+from smolfast.classify import model_path
 from smolfast.curate.files.folder import MANIFEST, OUTPUTS, OutputFolder
 from smolfast.curate.files.journal import Journal, Part
 from smolfast.curate.files.options import REMOVED_COLUMNS, Options, RulesFor, bad_words_of
@@ -103,12 +104,12 @@ def curate_files(
         language_column: a column that holds each document's own.
         words: what a word is, as `smolfast.curate.judge` takes it.
         bad_words: a file of words, one a line: documents that hold one go.
-        language_model: a model of fastText's, such as lid.176.ftz. Before the rules, documents go that it gives too low
-            a score for `language`, with the reason "language".
+        language_model: a model of fastText's, or `lid.176`, as `smolfast.classify.Model` takes it. Before the rules,
+            documents go that it gives too low a score for `language`, with the reason "language".
         language_score: the least score that stays; the rules' own (FineWeb-2's, for GlotLID), or 0.65 as for datatrove.
         quality_model: a model of fastText's, such as `smolfast.classify.train_on_files` makes. Behind the rules, and on
             the text as they left it, documents go that it scores too low, with the reason "quality".
-        quality_score: the least score that stays.
+        quality_score: the least score that stays; the threshold in the model's file, if training wrote one.
         quality_label: the label that is scored; `good`, or `hq` as for DCLM, if the model has it.
         text_column, types, errors, strict: as for `smolfast.dedup.deduplicate`.
         id_column: names a document for `explain`; FILE:ROW where there is none.
@@ -134,9 +135,9 @@ def curate_files(
         types=dict(types or {}),
         errors=errors,
         prefix=prefix,
-        language_model=None if language_model is None else os.fspath(language_model),
+        language_model=None if language_model is None else model_path(language_model),
         language_score=language_score,
-        quality_model=None if quality_model is None else os.fspath(quality_model),
+        quality_model=None if quality_model is None else model_path(quality_model),
         quality_score=quality_score,
         quality_label=quality_label,
     )

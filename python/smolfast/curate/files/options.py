@@ -133,7 +133,7 @@ class Options:
             if model is not None:
                 scoring.opened(model)
         if self.quality_model is not None and self.quality_score is None:
-            raise SmolfastError("--quality-model needs the least score of what stays; give --quality-score, say 0.5")
+            scoring.least_quality(self.quality_model)
         if self.quality_label is not None and self.quality_model is None:
             raise SmolfastError("--quality-label is one of a model's; name its file with --quality-model")
         if self.language_column is None:
@@ -154,9 +154,9 @@ class Options:
             least = scoring.DATATROVE_SCORE if asked is None else asked
             before.append(ScoreCheck(scoring.LANGUAGE, self.language_model, label, least))
         if self.quality_model is not None:
-            assert self.quality_score is not None
+            least = scoring.least_quality(self.quality_model) if self.quality_score is None else self.quality_score
             label = scoring.label_of_quality(self.quality_model, self.quality_label)
-            after.append(ScoreCheck(scoring.QUALITY, self.quality_model, label, self.quality_score))
+            after.append(ScoreCheck(scoring.QUALITY, self.quality_model, label, least))
         return before, after
 
     def verdicts(self, strings: Any, language: str | None, threads: int = 1) -> pa.Table:

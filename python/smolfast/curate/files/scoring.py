@@ -88,6 +88,20 @@ def label_of_quality(model: str, label: str | None) -> str:
     raise SmolfastError(f"{model} has no label {wanted}; name one of its own with --quality-label: {_some(labels)}")
 
 
+def least_quality(model: str) -> float:
+    """The threshold that training wrote into a model's file.
+
+    Raises:
+        SmolfastError: there is none.
+    """
+    found = opened(model).notes.get("threshold")
+    if found is None:
+        raise SmolfastError(
+            f"{model} names no threshold of its own; give the least score of what stays: --quality-score"
+        )
+    return float(found)
+
+
 def _some(labels: Sequence[str]) -> str:
     return ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
 
