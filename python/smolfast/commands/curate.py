@@ -13,10 +13,10 @@ from smolfast.commands.crawl import add_crawl, refuse_crawl_options, run_crawl
 from smolfast.commands.options import add_column_types, add_strict, add_threads, as_words
 from smolfast.commands.parsers import add_common, add_output, command
 from smolfast.curate.explain import explain
+from smolfast.curate.files.crawls import holds_crawls
 from smolfast.curate.files.folder import KEPT, REMOVED
 from smolfast.curate.files.job import curate_files
 from smolfast.curate.files.summary import CurateSummary
-from smolfast.io.crawls import holds_crawls
 from smolfast.progress import Console, describe_end, has_colours
 
 _FORMS = """\

@@ -9,8 +9,8 @@ from typing import Any
 
 from smolfast.commands.options import add_config_options, add_reading, add_threads, as_words, load_config
 from smolfast.commands.parsers import command, minutes, output_path
+from smolfast.curate.files.crawls import holds_crawls
 from smolfast.errors import SmolfastError
-from smolfast.io.crawls import holds_crawls
 from smolfast.progress import Console
 
 

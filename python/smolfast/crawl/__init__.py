@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from smolfast.errors import SmolfastError
+
+if find_spec("fastwarc") is None or find_spec("resiliparse") is None:
+    raise SmolfastError("crawls are read by FastWARC and Resiliparse; pip install 'smolfast[web]'")
+
 from smolfast.crawl.files.job import crawl_files
 from smolfast.crawl.files.summary import CrawlSummary
 from smolfast.crawl.urls import UrlFilter, read_url_filter

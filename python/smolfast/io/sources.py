@@ -42,7 +42,7 @@ SUFFIXES: dict[str, Kind] = {
     ".ipc": "arrow",
 }
 CRAWLS = (".warc", ".warc.gz", ".warc.zst", ".warc.zstd", ".wet", ".wet.gz", ".wet.zst", ".wet.zstd")
-"""How names of a crawl's files end; `smolfast.io.crawls` finds them."""
+"""How names of a crawl's files end; `smolfast curate` reads them."""
 ROW_KINDS = ("jsonl", "json", "csv", "tsv")
 """Whose columns have no types of their own."""
 KNOWN = ", ".join([*_PLAIN, ".parquet, .arrow, .feather, .ipc; all but the last four also with .gz, .zst, .bz2 or .xz"])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__, _native
+from smolfast.classify import model_path
 from smolfast.crawl.extraction.extractors import Extractor, extractor_name
 from smolfast.crawl.files.finish import Finisher, batches_of, schema_of, staged
 from smolfast.crawl.files.journal import Counts
@@ -20,6 +21,7 @@ from smolfast.crawl.files.pages import KEPT, REMOVED, read_pages
 from smolfast.crawl.files.summary import CrawlSummary, summary_of
 from smolfast.crawl.stretch import PAGE_SCHEMA
 from smolfast.crawl.workers.pool import Setup
+from smolfast.curate.files.crawls import find_crawls
 from smolfast.curate.files.folder import MANIFEST, OUTPUTS, OutputFolder, read_manifest
 from smolfast.curate.files.job import curate_files
 from smolfast.curate.files.options import Options as Judging
@@ -28,7 +30,6 @@ from smolfast.curate.words import WordsName
 from smolfast.dedup.job import deduplicate
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path, fingerprint, naming, remove
-from smolfast.io.crawls import find_crawls
 from smolfast.io.keep_apart import find_apart
 from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.sources import Sources, document_id
@@ -108,9 +109,9 @@ def crawl_files(
             types={},
             errors="fail",
             prefix="",
-            language_model=None if language_model is None else os.fspath(language_model),
+            language_model=None if language_model is None else model_path(language_model),
             language_score=language_score,
-            quality_model=None if quality_model is None else os.fspath(quality_model),
+            quality_model=None if quality_model is None else model_path(quality_model),
             quality_score=quality_score,
             quality_label=quality_label,
         ),

@@ -54,7 +54,6 @@ class Options:
         """
         if not self.page_seconds > 0:
             raise SmolfastError(f"page_seconds = {self.page_seconds!r}: give seconds, for example 60")
-        check_installed()
         load_extractor(self.extract)
         read_url_filter(**self.url_lists)
         self.judging.check()
@@ -79,16 +78,6 @@ class Options:
             "lists": {name: fingerprint(path) for name, path in self.url_lists.items() if path is not None},
             "libraries": _versions(self.extract),
         }
-
-
-def check_installed() -> None:
-    """Raise SmolfastError if crawls can't be read here."""
-    try:
-        import fastwarc
-        import resiliparse
-    except ImportError as error:
-        raise SmolfastError("crawls are read by FastWARC and Resiliparse; pip install 'smolfast[web]'") from error
-    del fastwarc, resiliparse
 
 
 def _versions(extract: str) -> dict[str, str]:
