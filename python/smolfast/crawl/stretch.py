@@ -128,7 +128,10 @@ class Reader:
             return {"stage": "read", "reason": known[1:]}
         self._at(item.place)
         began = time.perf_counter()
-        page = page_of(item)
+        try:
+            page = page_of(item)
+        except Exception:  # FastWARC is stricter than our cutting, and costs this record alone
+            return {"stage": "read", "reason": "broken WARC header"}
         found.seconds["page"] += time.perf_counter() - began
         if isinstance(page, NoPage):
             found.not_pages[page.reason] += 1
