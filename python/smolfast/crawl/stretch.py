@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 from resiliparse.parse.html import HTMLTree
 
-from smolfast.crawl.extraction.extractors import Extractor
 from smolfast.crawl.extraction.metadata import Metadata, metadata_of
 from smolfast.crawl.extraction.nesting import is_nested_too_deep
 from smolfast.crawl.reading.faults import Fault, Place
@@ -83,8 +82,16 @@ class Found:
 class Reader:
     """Reads stretches, with one extractor and one URL filter."""
 
-    def __init__(self, extract: Extractor, urls: UrlFilter, at: Callable[[Place], None] = lambda place: None) -> None:
-        """`at` is told each record before it is worked on."""
+    def __init__(
+        self,
+        extract: Callable[[Any], str | None],
+        urls: UrlFilter,
+        at: Callable[[Place], None] = lambda place: None,
+        *,
+        takes_trees: bool = False,
+    ) -> None:
+        """`at` is told each record before it is worked on; `takes_trees`: `extract` takes Resiliparse's tree."""
+        self._takes_trees = takes_trees
         self._extract = extract
         self._urls = urls
         self._at = at
@@ -159,8 +166,9 @@ class Reader:
         if is_nested_too_deep(page.text):
             return {"stage": "extract", "reason": "nested too deep"}
         try:
-            text: Any = self._extract(page.text)
-            about = metadata_of(HTMLTree.parse(page.text), page.text, page.url)
+            tree = HTMLTree.parse(page.text)
+            about = metadata_of(tree, page.text, page.url)
+            text: Any = self._extract(tree if self._takes_trees else page.text)
         except Exception as error:  # whatever a library or the user's function raises of a page costs this page alone
             return {"stage": "extract", "reason": f"error: {type(error).__name__}"}
         if text is not None and not isinstance(text, str):

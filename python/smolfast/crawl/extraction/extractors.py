@@ -73,8 +73,8 @@ def _module(place: str) -> ModuleType:
     return module
 
 
-def resiliparse() -> Extractor:
-    """Resiliparse's main content, as plain text.
+def resiliparse() -> Callable[[Any], str]:
+    """Resiliparse's main content, as plain text; of HTML, or of the tree that Resiliparse made of it.
 
     Raises:
         SmolfastError: it isn't installed.
@@ -84,7 +84,7 @@ def resiliparse() -> Extractor:
     except ImportError as error:
         raise SmolfastError(f"resiliparse isn't installed; {_INSTALL}") from error
 
-    def extract(html: str) -> str:
+    def extract(html: Any) -> str:
         text: str = extract_plain_text(html, main_content=True, alt_texts=False, list_bullets=False, comments=False)
         return text
 

@@ -56,7 +56,9 @@ def serve(setup: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> None:
 
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    reader = Reader(load_extractor(setup["extract"]), read_url_filter(**setup["urls"]), at)
+    name = setup["extract"]
+    urls = read_url_filter(**setup["urls"])
+    reader = Reader(load_extractor(name), urls, at, takes_trees=name == "resiliparse")
     _send(sink, b"R", b"")
     while line := source.readline():
         asked = json.loads(line)
