@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ratios import CLAIMS, Claim, find, ratio
 
 from smolfast import text
+from smolfast.bench.names import contender
 from smolfast.bench.results import Results, read_results
 from smolfast.curate import load_rules
 from smolfast.report.smoothing import smoothed
@@ -29,29 +30,24 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURES = ROOT / "docs" / "pictures"
 
-# What the results call by one word.
-PEERS = {
-    "naive": "cross_entropy(linear(…))",
-    "sdpa": "SDPA",
-    "sdpa by document": "SDPA by document",
-    "torch": "a plain torch loop",
-    "trainer": "transformers' Trainer",
-}
-
 _STYLE = """<style>
 text{font:15px ui-sans-serif,system-ui,sans-serif;fill:#1f2933}
 .small{font-size:12.5px;fill:#52606d}.title{font-weight:600}
 .box{fill:#eef6f5;stroke:#0f766e;stroke-width:1.5}.line{stroke:#52606d;stroke-width:1.5;fill:none}
-.tip{fill:#52606d}.ours{fill:#0f766e}.lost{fill:#9aa5b1}.same{stroke:#1f2933;stroke-dasharray:3 2;fill:none}
+.tip{fill:#52606d}.ours{fill:#0f766e}.lost{fill:#7b8794}.same{stroke:#1f2933;stroke-dasharray:3 2}.grid{stroke:#cbd2d9}
 @media (prefers-color-scheme:dark){text{fill:#e4e7eb}.small{fill:#9aa5b1}.box{fill:#12312e;stroke:#5eead4}
-.line{stroke:#9aa5b1}.tip{fill:#9aa5b1}.ours{fill:#2dd4bf}.lost{fill:#616e7c}.same{stroke:#e4e7eb}}
+.line{stroke:#9aa5b1}.tip{fill:#9aa5b1}.ours{fill:#2dd4bf}.lost{fill:#616e7c}.same{stroke:#e4e7eb}.grid{stroke:#3e4c59}}
 </style>"""
 
 _CURVE_STYLE = """<style>
 .raw{stroke:#0f766e;stroke-width:1;opacity:.35;fill:none}.smooth{stroke:#0f766e;stroke-width:2.5;fill:none}
-.held{fill:#b45309;stroke:#fff}.grid{stroke:#d5dbdf}
-@media (prefers-color-scheme:dark){.raw,.smooth{stroke:#2dd4bf}.held{fill:#fbbf24;stroke:#12181c}.grid{stroke:#323f4b}}
+.held{fill:#b45309;stroke:#fff}
+@media (prefers-color-scheme:dark){.raw,.smooth{stroke:#2dd4bf}.held{fill:#fbbf24;stroke:#12181c}}
 </style>"""
+
+
+_WIDTH = 440
+"""Of each drawing in pixels. A phone shows it at four fifths, and the smallest type is still read."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +59,10 @@ class Bar:
     times: float
 
 
-def svg(width: int, height: int, title: str, description: str, body: Sequence[str]) -> str:
-    """The drawing in its own size; a page may make it smaller, so it is narrow enough to be read on a phone."""
+def svg(height: int, title: str, description: str, body: Sequence[str]) -> str:
+    """The drawing in its own size; a page may make it smaller."""
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
         f'role="img" aria-labelledby="t d">\n<title id="t">{escape(title)}</title>\n'
         f'<desc id="d">{escape(description)}</desc>\n'
     )
@@ -75,37 +71,49 @@ def svg(width: int, height: int, title: str, description: str, body: Sequence[st
 
 def bars(title: str, rows: Sequence[Bar]) -> str:
     """Horizontal bars on a logarithmic axis, from the peer's speed (1) on; grey and to the left where the peer wins."""
-    width, left, right, step, top = 560, 8, 76, 46, 66
-    most = max(10.0, *(row.times for row in rows))
+    left, right, step = 8, 64, 46
+    most = max(2.0, *(row.times for row in rows))
     least = min(1.0, *(row.times for row in rows))
     span = math.log10(most) - math.log10(least)
 
     def place(times: float) -> float:
-        return left + (math.log10(times) - math.log10(least)) / span * (width - left - right)
+        return left + (math.log10(times) - math.log10(least)) / span * (_WIDTH - left - right)
 
     one = place(1.0)
-    bottom = top + step * len(rows)
     body = [
         f'<text class="title" x="8" y="22">{escape(title)}</text>',
         '<text class="small" x="8" y="41">Times as fast as the peer, on a logarithmic axis.</text>',
     ]
     if least < 1:
-        body.append(
-            '<text class="small" x="8" y="56">Grey bars end at the dashed line: there the peer is faster.</text>'
-        )
+        body.append('<text class="small" x="8" y="57">Grey: the peer is faster.</text>')
+    top = 66 if least < 1 else 50
+    ticks = [
+        tick for tick in ((1, 10, 100, 1000) if most > 20 else (1, 2, 5, 10) if most > 2 else (1, 2)) if tick <= most
+    ]
     for index, row in enumerate(rows):
         y = top + index * step
         x0, x1 = sorted((one, place(row.times)))
+        said = f"{shown(row.times)} ×"
         beside = f'<tspan class="small"> beside {escape(row.peer)}</tspan>'
         body.append(f'<text x="8" y="{y + 18}">{escape(row.label)}{beside}</text>')
+        after = max(x1, one) + 8
+        for at in map(place, ticks[1:]):
+            if not after - 4 < at < after + 10 * len(said):  # not through the figure
+                body.append(f'<path class="grid" d="M{at:.1f} {y + 22}v19"/>')
         body.append(
             f'<rect class="{"ours" if row.times >= 1 else "lost"}" x="{x0:.1f}" y="{y + 24}" '
             f'width="{max(2.0, x1 - x0):.1f}" height="15" rx="3"/>'
         )
-        body.append(f'<text x="{max(x1, one) + 8:.1f}" y="{y + 37}">{shown(row.times)} ×</text>')
+        body.append(f'<text x="{after:.1f}" y="{y + 37}">{said}</text>')
         body.append(f'<path class="same" d="M{one:.1f} {y + 22}v19"/>')
-    said = "; ".join(f"{row.label} beside {row.peer}: {shown(row.times)} times as fast" for row in rows)
-    return svg(width, bottom + 8, title, said, body)
+    bottom = top + step * len(rows)
+    for tick in ticks:
+        body.append(
+            f'<text class="small" x="{max(place(tick), 18):.1f}" y="{bottom + 14}" text-anchor="middle">'
+            f"{tick:,} ×</text>"
+        )
+    described = "; ".join(f"{row.label} beside {row.peer}: {shown(row.times)} times as fast" for row in rows)
+    return svg(bottom + 22, title, described, body)
 
 
 def shown(times: float) -> str:
@@ -114,13 +122,13 @@ def shown(times: float) -> str:
 
 def path(title: str, steps: Sequence[tuple[str, str]], between: Sequence[tuple[str, str]]) -> str:
     """Boxes one below the other, with an arrow between two of them: what there is, what it is for; verb and rate."""
-    width, box, gap = 480, 40, 36
+    box, gap = 40, 36
     body = []
     for index, (name, what) in enumerate(steps):
         y = 4 + index * (box + gap)
-        body.append(f'<rect class="box" x="4" y="{y}" width="{width - 8}" height="{box}" rx="10"/>')
+        body.append(f'<rect class="box" x="4" y="{y}" width="{_WIDTH - 8}" height="{box}" rx="10"/>')
         body.append(f'<text class="title" x="20" y="{y + 25}">{escape(name)}</text>')
-        body.append(f'<text class="small" x="{width - 20}" y="{y + 25}" text-anchor="end">{escape(what)}</text>')
+        body.append(f'<text class="small" x="{_WIDTH - 20}" y="{y + 25}" text-anchor="end">{escape(what)}</text>')
     for index, (verb, rate) in enumerate(between):
         y = 4 + box + index * (box + gap)
         body.append(f'<path class="line" d="M64 {y + 4}v{gap - 14}"/>')
@@ -131,12 +139,12 @@ def path(title: str, steps: Sequence[tuple[str, str]], between: Sequence[tuple[s
     words = ", ".join(f"{name} ({what})" for name, what in steps)
     rates = "; ".join(f"{verb}, {rate}" for verb, rate in between)
     height = len(steps) * (box + gap) - gap + 8
-    return svg(width, height, title, f"{words}; between them: {rates}", body)
+    return svg(height, title, f"{words}; between them: {rates}", body)
 
 
 def cleaning() -> str:
     """A string on its way through the functions of `smolfast.text`, each box what really came out."""
-    messy = ["cafÃ©\u00a0noir\u200b\r\nada@engine.org"]
+    messy = ["cafÃ©\u00a0noir\u200b\r\nada@x.org"]
     mended = text.fix_mojibake(messy)
     clean = text.clean(mended).strings
     redacted = text.redact(clean)
@@ -167,8 +175,8 @@ def deduplication() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         ("What stays, what goes", "kept.parquet, removed.parquet"),
     ], [
         ("sign", "words into runs of five, runs into MinHash"),
-        ("group", "those with a band of 8 in common, if alike enough"),
-        ("choose", "the first, the longest, or the best score stays"),
+        ("group", "those that share a band, if alike enough"),
+        ("choose", "the first, the longest or the best stays"),
     ]
 
 
@@ -176,14 +184,19 @@ def curation() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Boxes and arrows of FineWeb's filters, in their order."""
     filters = [kind.name.replace("_", " ") for kind in load_rules("fineweb@0.10").filters]
     what = {
-        "gopher repetition": "lines, paragraphs and n-grams that come again",
-        "gopher quality": "length of text and words, symbols, stop words",
+        "gopher repetition": "lines and n-grams that come again",
+        "gopher quality": "length, symbols, stop words",
         "c4 quality": "menus, braces, too few sentences",
         "fineweb quality": "line ends, short lines, lists",
     }
-    boxes = [("Documents", "parquet, JSON lines"), *((name.capitalize(), what[name]) for name in filters)]
+    boxes = [("Documents", "parquet, JSON lines"), *((proper(name), what[name]) for name in filters)]
     boxes.append(("kept/", "and removed/, with the number that decided"))
     return boxes, [("measure", "each number once"), *[("pass on", "what failed no check")] * len(filters)]
+
+
+def proper(name: str) -> str:
+    """A filter's name with the capitals that FineWeb, C4 and Gopher have."""
+    return "FineWeb" + name.removeprefix("fineweb") if name.startswith("fineweb") else name.capitalize()
 
 
 def classification() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -216,33 +229,34 @@ def terabyte() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 def dispatch() -> str:
     """One call, and what computes it on each device."""
-    width, height = 560, 212
+    height, box, gap = 212, 138, 9
     body = [
-        f'<rect class="box" x="4" y="4" width="{width - 8}" height="58" rx="10"/>',
+        f'<rect class="box" x="4" y="4" width="{_WIDTH - 8}" height="58" rx="10"/>',
         '<text class="title" x="20" y="28">Your trainer calls smolfast.ops</text>',
-        '<text class="small" x="20" y="49">gqa_attention, mtp_loss, newton_schulz; with autograd and FSDP</text>',
+        '<text class="small" x="20" y="49">gqa_attention, mtp_loss, newton_schulz; autograd, FSDP</text>',
     ]
     ways = [
-        ("GPU", "Triton kernels", "not timed on one yet"),
+        ("GPU", "Triton kernels", "not timed yet"),
         ("CPU", "C++", "where it is faster"),
         ("Anything else", "plain torch", "the reference"),
     ]
     for index, (device, what, note) in enumerate(ways):
-        x = 4 + index * 188
+        x = 4 + index * (box + gap)
+        middle = x + box // 2
         body += [
-            f'<path class="line" d="M{x + 88} 66v28"/><path class="tip" d="M{x + 88} 106l-5 -10h10z"/>',
-            f'<rect class="box" x="{x}" y="110" width="176" height="92" rx="10"/>',
-            f'<text class="small" x="{x + 16}" y="134">{device}</text>',
-            f'<text class="title" x="{x + 16}" y="158">{what}</text>',
-            f'<text class="small" x="{x + 16}" y="182">{note}</text>',
+            f'<path class="line" d="M{middle} 66v28"/><path class="tip" d="M{middle} 106l-5 -10h10z"/>',
+            f'<rect class="box" x="{x}" y="110" width="{box}" height="92" rx="10"/>',
+            f'<text class="small" x="{x + 10}" y="134">{device}</text>',
+            f'<text class="title" x="{x + 10}" y="158">{what}</text>',
+            f'<text class="small" x="{x + 10}" y="182">{note}</text>',
         ]
     said = "; ".join(f"{device}: {what}, {note}" for device, what, note in ways)
-    return svg(width, height, "One call, by the device of its tensors", said, body)
+    return svg(height, "One call, by the device of its tensors", said, body)
 
 
 def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
     """Horizontal bars of seconds from 0 on; the last is ours."""
-    width, left, right, step, top = 560, 8, 76, 46, 50
+    left, right, step, top = 8, 64, 46, 50
     most = max(seconds for _, seconds in rows)
     body = [
         f'<text class="title" x="8" y="22">{escape(title)}</text>',
@@ -250,24 +264,24 @@ def durations(title: str, note: str, rows: Sequence[tuple[str, float]]) -> str:
     ]
     for index, (label, seconds) in enumerate(rows):
         y = top + index * step
-        wide = seconds / most * (width - left - right)
+        wide = seconds / most * (_WIDTH - left - right)
         style = "ours" if index == len(rows) - 1 else "lost"
         body.append(f'<text x="8" y="{y + 18}">{escape(label)}</text>')
         body.append(f'<rect class="{style}" x="{left}" y="{y + 24}" width="{wide:.1f}" height="15" rx="3"/>')
         body.append(f'<text x="{left + wide + 8:.1f}" y="{y + 37}">{seconds:.0f} s</text>')
     said = "; ".join(f"{label}: {seconds:.0f} seconds" for label, seconds in rows)
-    return svg(width, top + step * len(rows) + 8, title, said, body)
+    return svg(top + step * len(rows) + 8, title, said, body)
 
 
 def curve(record: Mapping[str, Any]) -> str:
     """The losses of a recorded run: training at every step and smoothed without lag, held-out where it was taken."""
-    width, height, left, right, top, bottom = 560, 320, 34, 16, 66, 40
+    height, left, right, top, bottom = 310, 34, 16, 82, 32
     steps, losses, held = record["steps"], record["training_loss"], record["held_out_loss"]
     least, most = math.floor(min(losses)), math.ceil(max(losses))
 
     def place(step: float, loss: float) -> tuple[float, float]:
         across = (step - steps[0]) / (steps[-1] - steps[0])
-        return left + across * (width - left - right), top + (most - loss) / (most - least) * (height - top - bottom)
+        return left + across * (_WIDTH - left - right), top + (most - loss) / (most - least) * (height - top - bottom)
 
     def line(style: str, values: Sequence[float]) -> str:
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in zip(steps, values, strict=True)))
@@ -277,17 +291,18 @@ def curve(record: Mapping[str, Any]) -> str:
         _CURVE_STYLE,
         '<text class="title" x="8" y="22">The losses of a default quickstart</text>',
         '<text class="small" x="8" y="41">nats per token, by training step</text>',
-        f'<path class="smooth" d="M{width - 330} 37h22"/><text class="small" x="{width - 302}" y="41">training</text>',
-        f'<circle class="held" cx="{width - 224}" cy="37" r="4.5"/>'
-        f'<text class="small" x="{width - 214}" y="41">held-out text, never trained on</text>',
+        '<path class="smooth" d="M8 57h22"/><text class="small" x="36" y="61">training</text>',
+        '<circle class="held" cx="116" cy="57" r="4.5"/>'
+        '<text class="small" x="126" y="61">held-out text, never trained on</text>',
     ]
     for loss in range(least, most + 1):
         _, y = place(steps[0], loss)
-        body.append(f'<path class="grid" d="M{left} {y:.1f}H{width - right}"/>')
+        body.append(f'<path class="grid" d="M{left} {y:.1f}H{_WIDTH - right}"/>')
         body.append(f'<text class="small" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{loss}</text>')
     for step in range(100, steps[-1] + 1, 100):
         x, _ = place(step, least)
-        body.append(f'<text class="small" x="{x:.1f}" y="{height - 18}" text-anchor="middle">{step}</text>')
+        named = f"step {step}" if step == 100 else str(step)
+        body.append(f'<text class="small" x="{x:.1f}" y="{height - 12}" text-anchor="middle">{named}</text>')
     body += [line("raw", losses), line("smooth", smoothed(losses, 17))]
     body += [f'<circle class="held" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in (place(*point) for point in held)]
     first, last = held[0], held[-1]
@@ -295,7 +310,7 @@ def curve(record: Mapping[str, Any]) -> str:
         f"Training loss, next token, from {losses[0]:.2f} to {smoothed(losses, 17)[-1]:.2f} nats per token over "
         f"{len(steps)} steps; held-out loss from {first[1]:.2f} at step {first[0]} to {last[1]:.2f} at step {last[0]}."
     )
-    return svg(width, height, "The losses of a default quickstart", said, body)
+    return svg(height, "The losses of a default quickstart", said, body)
 
 
 def load() -> dict[str, Results]:
@@ -321,17 +336,17 @@ def pictures() -> dict[str, str]:
     steps = [
         ("Your text", "files, folders, URLs"),
         ("Clean text", "one form of Unicode, no invisible characters"),
-        ("Good text", "what FineWeb's filters keep"),
+        ("Good text", "by FineWeb's filters or a classifier"),
         ("Unique text", "no near-copies"),
         ("Tokens", "numbers, packed into windows"),
         ("A small model", "a folder that transformers loads"),
     ]
     between = [
         ("clean", f"{clean:,.0f} MB/s of ASCII on one thread"),
-        ("judge", f"{judged:,.0f} MB/s of English pages on one thread; optional"),
-        ("deduplicate", f"{unique:,.0f} MB/s, parquet to parquet, on two threads"),
+        ("judge", f"{judged:,.0f} MB/s on one thread; optional"),
+        ("deduplicate", f"{unique:,.0f} MB/s of parquet on two threads"),
         ("tokenize", "with Hugging Face's tokenizers"),
-        ("train", f"{tokens:,.0f} tokens/s on two threads of a CPU"),
+        ("train", f"{round(tokens, -2):,.0f} tokens/s on two threads of a CPU"),
     ]
 
     runs = [row for row in found["train"].rows if row.part == "time to loss" and row.wall is not None]
@@ -344,10 +359,8 @@ def pictures() -> dict[str, str]:
         chosen = [claim for claim in CLAIMS if claim.benchmark in benchmarks]
         rows = []
         for claim in chosen:
-            label = claim.plot or claim.job.replace("`", "").replace(
-                "Japanese, Chinese, Russian, Arabic", "CJK, Russian, Arabic"
-            )
-            peer = PEERS.get(claim.peer, claim.peer)
+            label = claim.plot or claim.job.replace("`", "")
+            peer = contender(claim.peer)
             rows.append(Bar(label, peer, ratio(found[claim.benchmark], claim)))
         return sorted(rows, key=lambda row: -row.times)
 

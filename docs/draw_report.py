@@ -19,7 +19,7 @@ from smolfast.report import write_report
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "report.svg"
 MOST_BYTES = 400_000
-_WIDTH, _HEIGHT = 960, 1000
+_WIDTH, _HEIGHT = 640, 1082
 _SCHEMES = {"dark": 0, "light": 1}  # as Blink counts them
 
 

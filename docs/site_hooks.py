@@ -42,10 +42,26 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return re.sub(r"^\{\{ smolfast (.*) \}\}$", lambda line: _printed(line[1].split()), markdown, flags=re.MULTILINE)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep an option of a command on one line: broken after a hyphen, it reads as two."""
+    return re.sub(r"(?<!<span></span>)<code>[^<]*-[^<]*</code>", _options, html)
+
+
 def on_post_page(output: str, **_: Any) -> str:
     """Name the search dialog for those who hear the page; the theme leaves it without a name."""
     dialog = 'data-md-component="search" role="dialog"'
     return output.replace(dialog, f'{dialog} aria-label="Search"')
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The same for the page that says that there is no such page, and what to do there."""
+    found = "<h1>404 - Not found</h1>"
+    advice = "<p>There is no such page. The menu and the search lead to those that there are.</p>"
+    return on_post_page(output_content).replace(found, f"{found}\n{advice}")
+
+
+def _options(code: re.Match[str]) -> str:
+    return re.sub(r"(?<=[\s>])--?\w[\w-]*", r'<span class="option">\g<0></span>', code[0])
 
 
 def _printed(words: list[str]) -> str:

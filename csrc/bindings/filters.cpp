@@ -121,12 +121,16 @@ void check_tokens(const ImportedStrings& tokens, const std::optional<py::array_t
   if (!fits || last > tokens.size()) throw Error("tokens: not one chunk with an end for each row; give both anew");
 }
 
-py::dict judge(const py::object& strings, const std::vector<std::pair<std::string, py::dict>>& rules,
-               const std::string& words, const std::string& language, const py::object& tokens,
-               const std::optional<py::array_t<int64_t, py::array::c_style>>& token_ends, bool signals, int threads,
-               const std::string& errors) {
+std::unique_ptr<filters::JudgePool> make_judges(const std::vector<std::pair<std::string, py::dict>>& rules,
+                                                const std::string& words, const std::string& language) {
   filters::Rules parsed;
   for (const auto& [name, of] : rules) parsed.push_back(parse_filter(name, of));
+  return std::make_unique<filters::JudgePool>(std::move(parsed), words, language);
+}
+
+py::dict judge(filters::JudgePool& judges, const py::object& strings, const py::object& tokens,
+               const std::optional<py::array_t<int64_t, py::array::c_style>>& token_ends, bool signals, int threads,
+               const std::string& errors) {
   const ImportedStrings imported(strings, "strings");
   std::optional<ImportedStrings> given;
   if (!tokens.is_none()) {
@@ -144,9 +148,7 @@ py::dict judge(const py::object& strings, const std::vector<std::pair<std::strin
   filters::JudgedColumns judged;
   {
     const py::gil_scoped_release unlocked;
-    judged = filters::judge_columns(
-        imported.chunks(),
-        [&] { return std::make_unique<filters::Judge>(parsed, filters::make_word_source(words, language)); }, options);
+    judged = filters::judge_columns(imported.chunks(), judges, options);
   }
   py::dict out;
   out["reasons"] = judged.reasons;
@@ -163,8 +165,10 @@ py::dict judge(const py::object& strings, const std::vector<std::pair<std::strin
 }  // namespace
 
 void register_filters(py::module_& m) {
-  m.def("judge", &judge, py::arg("strings"), py::arg("rules"), py::kw_only(), py::arg("words"), py::arg("language"),
-        py::arg("tokens"), py::arg("token_ends"), py::arg("signals"), py::arg("threads"), py::arg("errors"));
+  py::class_<filters::JudgePool>(m, "Judges")
+      .def(py::init(&make_judges), py::arg("rules"), py::kw_only(), py::arg("words"), py::arg("language"))
+      .def("judge", &judge, py::arg("strings"), py::kw_only(), py::arg("tokens"), py::arg("token_ends"),
+           py::arg("signals"), py::arg("threads"), py::arg("errors"));
 }
 
 }  // namespace smolfast::bindings

@@ -47,6 +47,13 @@ const std::vector<CharacterSet::Range>& punctuation_ranges() {
   return ranges;
 }
 
+#if defined(__SSE2__)
+inline std::size_t sum_bytes(__m128i bytes) {
+  const __m128i halves = _mm_sad_epu8(bytes, _mm_setzero_si128());
+  return static_cast<std::size_t>(_mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4));
+}
+#endif
+
 // Bytes that may end a line for str.splitlines: the ASCII ones, and the first of U+0085, U+2028 and U+2029.
 constexpr auto kMayBreak = [] {
   std::array<bool, 256> may{};
@@ -160,6 +167,19 @@ std::size_t count_characters(std::string_view text) {
   const char* at = text.data();
   std::size_t left = text.size();
   std::size_t count = 0;
+#if defined(__SSE2__)
+  while (left >= 16) {
+    // At most 255 a byte, before the bytes are added up.
+    __m128i sums = _mm_setzero_si128();
+    const std::size_t rounds = std::min<std::size_t>(left / 16, 255);
+    for (std::size_t i = 0; i < rounds; ++i, at += 16) {
+      const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+      sums = _mm_sub_epi8(sums, _mm_cmpgt_epi8(x, _mm_set1_epi8(-65)));  // continuations are -128 to -65
+    }
+    left -= rounds * 16;
+    count += sum_bytes(sums);
+  }
+#endif
   while (left >= 8) {
     // At most 255 a byte, before the bytes are added up.
     uint64_t sums = 0;
@@ -174,6 +194,30 @@ std::size_t count_characters(std::string_view text) {
     count += (((sums & kEven) + (sums >> 8 & kEven)) * 0x0001000100010001) >> 48;
   }
   for (; left > 0; --left, ++at) count += !text::is_continuation(*at);
+  return count;
+}
+
+std::size_t count_word_begins(std::string_view text) {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  if (at == end) return 0;
+  std::size_t count = *at > ' ';
+  ++at;
+#if defined(__SSE2__)
+  while (end - at >= 16) {
+    __m128i sums = _mm_setzero_si128();
+    const std::size_t rounds = std::min<std::size_t>(static_cast<std::size_t>(end - at) / 16, 255);
+    for (std::size_t i = 0; i < rounds; ++i, at += 16) {
+      const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at - 1));
+      const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+      const __m128i behind =
+          _mm_or_si128(_mm_cmpeq_epi8(before, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(before, _mm_set1_epi8('\n')));
+      sums = _mm_sub_epi8(sums, _mm_and_si128(behind, _mm_cmpgt_epi8(x, _mm_set1_epi8(' '))));
+    }
+    count += sum_bytes(sums);
+  }
+#endif
+  for (; at < end; ++at) count += (at[-1] == ' ' || at[-1] == '\n') && *at > ' ';
   return count;
 }
 

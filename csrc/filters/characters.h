@@ -57,6 +57,9 @@ inline std::string_view strip(std::string_view text) {
 // The number of code points.
 std::size_t count_characters(std::string_view text);
 
+// Bytes of ASCII that are neither white space nor controls, and follow a space or a line feed or begin the text.
+std::size_t count_word_begins(std::string_view text);
+
 // The last code point of a text that isn't empty.
 inline uint32_t last_character(std::string_view text) {
   return text::decode(text::previous(text.data() + text.size())).code;

@@ -1,6 +1,8 @@
 #include "filters/columns.h"
 
+#include <algorithm>
 #include <mutex>
+#include <optional>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -11,40 +13,66 @@ namespace {
 
 constexpr int64_t kTaskBytes = int64_t{1} << 19;
 
-// Judges that no task uses now, with their memory.
-class SpareJudges {
- public:
-  explicit SpareJudges(const std::function<std::unique_ptr<Judge>()>& make) : make_(make) {}
-
-  std::unique_ptr<Judge> take() {
-    {
-      const std::lock_guard<std::mutex> hold(lock_);
-      if (!spare_.empty()) {
-        std::unique_ptr<Judge> judge = std::move(spare_.back());
-        spare_.pop_back();
-        return judge;
-      }
-    }
-    return make_();
-  }
-  void give_back(std::unique_ptr<Judge> judge) {
-    const std::lock_guard<std::mutex> hold(lock_);
-    spare_.push_back(std::move(judge));
-  }
-
- private:
-  const std::function<std::unique_ptr<Judge>()>& make_;
-  std::mutex lock_;
-  std::vector<std::unique_ptr<Judge>> spare_;
-};
-
 struct Task {
   const arrow::StringColumn* column;
   int64_t begin;
   int64_t end;
   int64_t base;  // rows of the chunks before
-  text::Buffer texts;
-  std::vector<std::size_t> ends;
+};
+
+// The texts of tasks on their way out. What a task left is copied once those before it are, and its memory goes to the
+// next task: so it's warm, and there is little of it.
+class TextsInOrder {
+ public:
+  struct Texts {
+    text::Buffer bytes;
+    std::vector<std::size_t> ends;
+  };
+
+  TextsInOrder(const std::vector<Task>& tasks, int64_t rows, int64_t bytes, arrow::StringBuilder& out)
+      : tasks_(tasks), done_(tasks.size()), out_(out) {
+    out.reserve(rows, bytes);
+  }
+
+  Texts take() {
+    const std::lock_guard<std::mutex> hold(lock_);
+    if (spare_.empty()) return {};
+    Texts texts = std::move(spare_.back());
+    spare_.pop_back();
+    texts.bytes.clear();
+    texts.ends.clear();
+    return texts;
+  }
+  void give(std::size_t task, Texts texts) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    done_[task] = std::move(texts);
+    for (; next_ < tasks_.size() && done_[next_]; ++next_) {
+      copy(tasks_[next_], *done_[next_]);
+      spare_.push_back(std::move(*done_[next_]));
+      done_[next_].reset();
+    }
+  }
+
+ private:
+  void copy(const Task& task, const Texts& texts) {
+    std::size_t begin = 0;
+    for (int64_t row = task.begin; row < task.end; ++row) {
+      const std::size_t end = texts.ends[static_cast<std::size_t>(row - task.begin)];
+      if (task.column->is_null(row)) {
+        out_.append_null();
+      } else {
+        out_.append(texts.bytes.view().substr(begin, end - begin));
+      }
+      begin = end;
+    }
+  }
+
+  const std::vector<Task>& tasks_;
+  std::vector<std::optional<Texts>> done_;
+  arrow::StringBuilder& out_;
+  std::mutex lock_;
+  std::size_t next_ = 0;
+  std::vector<Texts> spare_;
 };
 
 // A row's words, joined by nothing.
@@ -62,16 +90,17 @@ void read_tokens(const JudgeOptions& options, std::size_t row, text::Buffer& joi
 
 }  // namespace
 
-JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
-                            const std::function<std::unique_ptr<Judge>()>& make_judge, const JudgeOptions& options) {
-  SpareJudges judges(make_judge);
+JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks, JudgePool& judges,
+                            const JudgeOptions& options) {
   JudgedColumns judged;
   std::vector<Task> tasks;
   int64_t rows = 0;
+  int64_t bytes = 0;
   for (const arrow::StringColumn& column : chunks) {
+    bytes += column.bytes(0, column.size());
     const std::vector<int64_t> starts = arrow::split_rows(column, kTaskBytes);
     for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
-      tasks.push_back({&column, starts[i], starts[i + 1], rows, {}, {}});
+      tasks.push_back({&column, starts[i], starts[i + 1], rows});
     }
     rows += column.size();
   }
@@ -87,13 +116,17 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
     judged.measured.assign(judged.signals.size(), std::vector<double>(static_cast<std::size_t>(rows), kUnmeasured));
   }
 
+  TextsInOrder out(tasks, judged.rewrites ? rows : 0, judged.rewrites ? bytes : 0, judged.texts);
+
   parallel_for(tasks.size(), options.threads, [&](std::size_t number) {
-    Task& task = tasks[number];
+    const Task& task = tasks[number];
+    TextsInOrder::Texts texts = out.take();
     std::unique_ptr<Judge> judge = judges.take();
     std::vector<double> signals(judged.signals.size());
     text::Buffer repaired;
     text::Buffer token_text;
     Judge::GivenWords given;
+    std::size_t longest = 0;
     for (int64_t row = task.begin; row < task.end; ++row) {
       if (!task.column->is_null(row)) {
         const auto at = static_cast<std::size_t>(task.base + row);
@@ -111,35 +144,18 @@ JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
           text::append_repaired(text, repaired);
           text = repaired.view();
         }
+        longest = std::max(longest, text.size());
         if (options.tokens != nullptr) read_tokens(options, at, token_text, given);
         judged.verdicts[at] = judge->judge(text, options.signals ? signals.data() : nullptr,
                                            options.tokens != nullptr ? &given : nullptr);
         for (std::size_t i = 0; i < judged.measured.size(); ++i) judged.measured[i][at] = signals[i];
-        if (judged.rewrites) task.texts.append(judge->text());
+        if (judged.rewrites) texts.bytes.append(judge->text());
       }
-      if (judged.rewrites) task.ends.push_back(task.texts.size());
+      if (judged.rewrites) texts.ends.push_back(texts.bytes.size());
     }
-    judges.give_back(std::move(judge));
+    if (longest <= kTaskBytes) judges.give_back(std::move(judge));  // else its memory isn't worth keeping
+    if (judged.rewrites) out.give(number, std::move(texts));
   });
-
-  if (judged.rewrites) {
-    std::size_t bytes = 0;
-    for (const Task& task : tasks) bytes += task.texts.size();
-    judged.texts.reserve(rows, static_cast<int64_t>(bytes));
-    for (Task& task : tasks) {
-      std::size_t begin = 0;
-      for (int64_t row = task.begin; row < task.end; ++row) {
-        const std::size_t end = task.ends[static_cast<std::size_t>(row - task.begin)];
-        if (task.column->is_null(row)) {
-          judged.texts.append_null();
-        } else {
-          judged.texts.append(task.texts.view().substr(begin, end - begin));
-        }
-        begin = end;
-      }
-      task.texts = text::Buffer();
-    }
-  }
   return judged;
 }
 

@@ -2,13 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "arrow/column.h"
-#include "filters/judge.h"
+#include "filters/judge_pool.h"
 #include "text/transform.h"
 
 namespace smolfast::filters {
@@ -36,7 +34,7 @@ struct JudgeOptions {
 
 // The result doesn't depend on the threads. Throws Error for a row that isn't UTF-8 (unless it is to be repaired) or is
 // of 4 GiB or more.
-JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks,
-                            const std::function<std::unique_ptr<Judge>()>& make_judge, const JudgeOptions& options);
+JudgedColumns judge_columns(const std::vector<arrow::StringColumn>& chunks, JudgePool& judges,
+                            const JudgeOptions& options);
 
 }  // namespace smolfast::filters

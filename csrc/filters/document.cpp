@@ -1,6 +1,7 @@
 #include "filters/document.h"
 
 #include "filters/characters.h"
+#include "filters/word_measures.h"
 
 namespace smolfast::filters {
 
@@ -13,7 +14,8 @@ void Document::reset(std::string_view text) {
 
 void Document::give_words(std::string_view text, const std::vector<text::Word>& words) {
   word_text_ = text;
-  words_ = words;
+  words_.clear();
+  for (const text::Word word : words) append_measured(text, word, words_);
   has_words_ = true;
 }
 
@@ -39,7 +41,7 @@ std::size_t Document::characters() {
 
 const std::vector<Stretch>& Document::lines() {
   if (!has_lines_) {
-    split_at_line_feeds(text_, 1, lines_);
+    split_at_line_feeds(text_, characters() == text_.size(), 1, lines_);
     find_repeated(lines_, seen_);
     has_lines_ = true;
   }
@@ -48,33 +50,23 @@ const std::vector<Stretch>& Document::lines() {
 
 const std::vector<Stretch>& Document::paragraphs() {
   if (!has_paragraphs_) {
-    split_at_line_feeds(strip(text_), 2, paragraphs_);
+    split_at_line_feeds(strip(text_), characters() == text_.size(), 2, paragraphs_);
     find_repeated(paragraphs_, seen_);
     has_paragraphs_ = true;
   }
   return paragraphs_;
 }
 
-const std::vector<text::Word>& Document::words() {
-  if (!has_words_) {
-    words_.clear();
-    source_.words(text_, words_);
-    has_words_ = true;
-  }
+const text::MeasuredWords& Document::words() {
+  if (!has_words_) source_.words(text_, words_);
+  has_words_ = true;
   return words_;
 }
 
 std::size_t Document::least_words() {
   if (has_words_) return words_.size();
   if (!source_.has_words_between_spaces()) return 0;
-  // A byte that is no white space behind one that is, both of ASCII.
-  std::size_t words = 0;
-  char before = ' ';
-  for (const char byte : text_) {
-    words += (before == ' ' || before == '\n') && byte > ' ';
-    before = byte;
-  }
-  return words;
+  return count_word_begins(text_);
 }
 
 NGrams& Document::n_grams() {

@@ -34,12 +34,13 @@ class Document {
   const std::vector<Stretch>& lines();
   // Of the stripped text, what stands between runs of two line feeds or more; with Stretch::repeated.
   const std::vector<Stretch>& paragraphs();
-  const std::vector<text::Word>& words();
+  const text::MeasuredWords& words();
   NGrams& n_grams();
   // No more than there are words; found faster.
   std::size_t least_words();
   std::string_view word(std::size_t i) const {
-    return word_text_.substr(words_[i].begin, words_[i].end - words_[i].begin);
+    const text::Word word = words_[i];
+    return word_text_.substr(word.begin, word.end - word.begin);
   }
   WordSource& source() { return source_; }
 
@@ -56,7 +57,7 @@ class Document {
   bool has_n_grams_ = false;
   std::vector<Stretch> lines_;
   std::vector<Stretch> paragraphs_;
-  std::vector<text::Word> words_;
+  text::MeasuredWords words_;
   NGrams n_grams_;
   RangeSet seen_;
 };

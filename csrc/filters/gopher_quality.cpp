@@ -61,28 +61,9 @@ std::size_t count_ellipses(std::string_view text) {
   return count;
 }
 
-// The same as count_characters, faster for one word of a text.
-std::size_t count_word(std::string_view word, const char* text_end) {
-  if (word.size() > 8 || text_end - word.data() < 8) return count_characters(word);
-  const uint64_t bytes = load64(word.data()) & (~uint64_t{0} >> (64 - 8 * word.size()));
-  // A continuation's highest bits are 1 and 0.
-  const uint64_t continuations = bytes & ~(bytes << 1) & 0x8080808080808080;
-  return word.size() - ((continuations >> 7) * 0x0101010101010101 >> 56);
-}
-
-bool has_letter(std::string_view word) {
-  const char* const end = word.data() + word.size();
-  for (const char* at = word.data(); at < end;) {
-    const text::Decoded c = text::decode(at);
-    if ((text::kind(c.code) & text::kLetter) != 0) return true;
-    at += c.size;
-  }
-  return false;
-}
-
 class GopherQuality final : public Filter {
  public:
-  explicit GopherQuality(const GopherQualityRules& rules) : rules_(rules), symbols_(symbols()) {
+  explicit GopherQuality(const GopherQualityRules& rules) : rules_(rules) {
     std::sort(rules_.stop_words.begin(), rules_.stop_words.end());
     rules_.stop_words.erase(std::unique(rules_.stop_words.begin(), rules_.stop_words.end()), rules_.stop_words.end());
     for (const std::string& word : rules_.stop_words) {
@@ -112,13 +93,14 @@ class GopherQuality final : public Filter {
   void judge(Document& document, Verdict& verdict) override {
     const std::string_view text = document.text();
     const std::size_t words = document.words().size();
-    measure_words(document);
-    verdict.record(kWords, static_cast<double>(solid_));
-    if (rules_.min_doc_words != 0 && static_cast<double>(solid_) < rules_.min_doc_words) verdict.fail(kShort);
-    if (rules_.max_doc_words != 0 && static_cast<double>(solid_) > rules_.max_doc_words) verdict.fail(kLong);
+    const text::MeasuredWords::Sums& sums = document.words().sums;
+    const auto solid = static_cast<double>(sums.solid);
+    verdict.record(kWords, solid);
+    if (rules_.min_doc_words != 0 && solid < rules_.min_doc_words) verdict.fail(kShort);
+    if (rules_.max_doc_words != 0 && solid > rules_.max_doc_words) verdict.fail(kLong);
     if (verdict.over()) return;
 
-    const double mean = divide(solid_characters_, solid_);
+    const double mean = divide(sums.solid_characters, sums.solid);
     verdict.record(kMeanWordLength, mean);
     if (rules_.min_avg_word_length != 0 && mean < rules_.min_avg_word_length) verdict.fail(kBelowAverage);
     if (rules_.max_avg_word_length != 0 && mean > rules_.max_avg_word_length) verdict.fail(kAboveAverage);
@@ -147,7 +129,7 @@ class GopherQuality final : public Filter {
       check(kEllipsisLinesRatio, divide(trailing_off_, lines_), rules_.max_ellipsis_lines_ratio, false, kEndEllipsis);
       if (verdict.over()) return;
     }
-    check(kAlphaWordsRatio, divide(lettered_, words), rules_.max_non_alpha_words_ratio, true, kAlpha);
+    check(kAlphaWordsRatio, divide(sums.lettered, words), rules_.max_non_alpha_words_ratio, true, kAlpha);
     if (verdict.over()) return;
     if (verdict.wants_signals() || rules_.min_stop_words != 0) {
       const auto met = static_cast<double>(count_stop_words(document, verdict.wants_signals()));
@@ -157,27 +139,6 @@ class GopherQuality final : public Filter {
   }
 
  private:
-  // Words that hold something else than symbols, their characters, and words with a letter.
-  void measure_words(Document& document) {
-    const std::vector<text::Word>& words = document.words();
-    solid_ = solid_characters_ = lettered_ = 0;
-    const char* const end = document.text().data() + document.text().size();
-    const bool ascii = document.characters() == document.text().size();
-    for (std::size_t i = 0; i < words.size(); ++i) {
-      const std::string_view word = document.word(i);
-      const auto letter = static_cast<uint8_t>((word.front() | 0x20) - 'a');
-      if (letter < 26) [[likely]] {
-        ++solid_;
-        ++lettered_;
-      } else {
-        lettered_ += has_letter(word);
-        if (symbols_.holds_all(word)) continue;
-        ++solid_;
-      }
-      solid_characters_ += ascii ? word.size() : count_word(word, end);
-    }
-  }
-
   void measure_lines(std::string_view text) {
     lines_ = bullets_ = trailing_off_ = 0;
     LineSplitter splitter(text);
@@ -207,12 +168,8 @@ class GopherQuality final : public Filter {
   }
 
   GopherQualityRules rules_;
-  const CharacterSet& symbols_;
   bool first_bytes_[256] = {};
   std::vector<bool> met_;
-  std::size_t solid_ = 0;
-  std::size_t solid_characters_ = 0;
-  std::size_t lettered_ = 0;
   std::size_t lines_ = 0;
   std::size_t bullets_ = 0;
   std::size_t trailing_off_ = 0;

@@ -61,23 +61,24 @@ class GopherRepetition final : public Filter {
       if (verdict.over()) return;
     }
     NGrams& grams = document.n_grams();
-    // What can't be above its limit isn't counted exactly.
-    const auto may_pass = [&](std::size_t bound, double limit) {
-      return !verdict.wants_signals() && divide(bound, characters) <= limit;
+    // What can't be above its limit isn't counted exactly, unless the number is wanted.
+    const bool exact = verdict.wants_signals();
+    const auto within = [characters](double limit) {
+      return [characters, limit](std::size_t bound) { return divide(bound, characters) <= limit; };
     };
     std::size_t signal = 5;
     for (const NGramLimit& gram : rules_.top_n_grams) {
       // No n-gram, no check: also where the limit is below 0.
       if (document.words().size() < gram.n) {
         verdict.record(signal, kUnmeasured);
-      } else if (!may_pass(grams.top_bound(gram.n), gram.limit)) {
+      } else if (exact || !grams.top_fits(gram.n, within(gram.limit))) {
         check(signal, divide(grams.top(gram.n), characters), gram.limit);
         if (verdict.over()) return;
       }
       ++signal;
     }
     for (const NGramLimit& gram : rules_.dup_n_grams) {
-      if (!may_pass(grams.duplicated_bound(gram.n), gram.limit)) {
+      if (exact || !grams.duplicated_fits(gram.n, within(gram.limit))) {
         check(signal, divide(grams.duplicated(gram.n), characters), gram.limit);
         if (verdict.over()) return;
       }

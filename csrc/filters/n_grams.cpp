@@ -11,18 +11,26 @@ namespace {
 
 // Bytes at the begin of an n-gram by which it is first looked for: about as many as n words mostly have.
 std::size_t window_bytes(std::size_t n) {
-  return std::max<std::size_t>(n / 2, 1) * 8;
+  return n < 4 ? 8 : 16;
 }
-constexpr std::size_t kMostWindow = NGrams::kMostWords / 2 * 8;
+constexpr std::size_t kMostWindow = 16;
 
-uint64_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
-  uint64_t hash = bytes == 8 ? fold(load64(at) ^ seed.a, seed.b) : fold(load64(at) ^ seed.a, load64(at + 8) ^ seed.b);
-  for (std::size_t i = 16; i < bytes; i += 8) hash = fold(load64(at + i) ^ hash, seed.b);
-  return hash;
+uint32_t hash_window(const char* at, std::size_t bytes, HashSeed seed) {
+  const uint64_t high = bytes == 8 ? 0 : load64(at + 8);
+  return static_cast<uint32_t>(hash_short(load64(at), high, bytes, seed));
 }
 
-uint64_t join(uint64_t gram, uint64_t word) {
-  return fold(gram ^ 0x9E3779B97F4A7C15u, word ^ 0xD6E8FEB86659FD93u);
+// Of an n-gram's ends and size.
+uint64_t hash_ends(std::string_view bytes, HashSeed seed) {
+  if (bytes.size() < 16) return hash_bytes(bytes, seed);
+  const char* const tail = bytes.data() + bytes.size() - 16;
+  const uint64_t head = hash_short(load64(bytes.data()), load64(bytes.data() + 8), bytes.size(), seed);
+  return fold(head ^ load64(tail), load64(tail + 8) ^ seed.b);
+}
+
+// The words' hashes are those of a seed that nobody knows, so that a sum of products is good enough.
+uint32_t join(uint32_t gram, uint32_t word) {
+  return gram * 0x9E3779B1u + word;
 }
 
 const RangeSet::Entry* find_most(const RangeSet& seen) {
@@ -35,8 +43,9 @@ const RangeSet::Entry* find_most(const RangeSet& seen) {
 
 }  // namespace
 
-void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) {
-  const HashSeed seed = draw_hash_seed();
+void NGrams::reset(std::string_view text, const text::MeasuredWords& measured) {
+  const std::span<const text::Word> words = measured.words();
+  hashes_ = measured.hashes();
   repeated_n_ = 0;
   places_n_ = 0;
   squeezed_.clear();
@@ -44,7 +53,6 @@ void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) 
   const char* const begin = out;
   const char* const whole_loads = text.size() < 16 ? text.data() : text.data() + text.size() - 16;
   offsets_.resize(words.size() + 1);
-  hashes_.resize(words.size());
   for (std::size_t i = 0; i < words.size(); ++i) {
     const char* const from = text.data() + words[i].begin;
     const std::size_t size = words[i].end - words[i].begin;
@@ -54,7 +62,6 @@ void NGrams::reset(std::string_view text, const std::vector<text::Word>& words) 
     } else {
       std::memcpy(out, from, size);
     }
-    hashes_[i] = hash_bytes({out, size}, seed);
     out += size;
   }
   offsets_[words.size()] = static_cast<uint32_t>(out - begin);
@@ -72,60 +79,81 @@ bool NGrams::same_words(std::size_t a, std::size_t b, std::size_t n) const {
 }
 
 // Of hashes that occur once, one in twelve shares its slot: in slots for three times as many it was one in four.
-void NGrams::count_grams(std::size_t grams) {
+// Very long documents share more, lest most of the time is spent in memory far away.
+std::size_t NGrams::slots_for(std::size_t grams) {
+  constexpr std::size_t kMostSlots = std::size_t{1} << 20;
   std::size_t slots = 64;
-  while (slots < 8 * grams) slots *= 2;
-  counts_.assign(slots, 0);
-  const std::size_t mask = slots - 1;
-  for (std::size_t i = 0; i < grams; ++i) {
-    uint16_t& count = counts_[grams_[i] & mask];
-    count = static_cast<uint16_t>(count + (count < kMostCounted));
-  }
+  while (slots < 8 * grams && slots < kMostSlots) slots *= 2;
+  return slots;
 }
 
-// What starts an n-gram that occurs twice starts a shorter one that does.
+// Counts the hashes in grams_ of the places in repeated_, and keeps the places whose hash is there twice.
+void NGrams::keep_repeated() {
+  const std::size_t all = grams_.size();
+  const std::size_t slots = slots_for(all);
+  counts_.assign(slots, 0);
+  const std::size_t mask = slots - 1;
+  for (const uint32_t hash : grams_) {
+    uint16_t& count = counts_[hash & mask];
+    count = static_cast<uint16_t>(count + (count < kMostCounted));
+  }
+  repeated_counts_.resize(std::max(repeated_counts_.size(), all));
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < all; ++i) {
+    const uint32_t hash = grams_[i];
+    const uint32_t count = counts_[hash & mask];
+    grams_[kept] = hash;
+    repeated_[kept] = repeated_[i];
+    repeated_counts_[kept] = count == kMostCounted ? static_cast<uint32_t>(all) : count;
+    kept += count > 1;
+  }
+  grams_.resize(kept);
+  repeated_.resize(kept);
+}
+
+// What starts an n-gram that occurs twice starts a shorter one that does. (Almost all words are repeated: so begin with
+// two.)
 void NGrams::find_repeated(std::size_t n) {
   if (repeated_n_ == 0 || repeated_n_ > n) {
-    repeated_.resize(size());
+    repeated_n_ = std::min<std::size_t>(n, 2);
+    const std::size_t all = size() + 1 - repeated_n_;
+    repeated_.resize(all);
     std::iota(repeated_.begin(), repeated_.end(), 0);
-    grams_ = hashes_;
-    repeated_n_ = 0;
+    grams_.resize(all);
+    if (n == 1) {
+      std::copy(hashes_.begin(), hashes_.end(), grams_.begin());
+    } else {
+      for (std::size_t i = 0; i < all; ++i) grams_[i] = join(hashes_[i], hashes_[i + 1]);
+    }
+    keep_repeated();
   }
   while (repeated_n_ < n) {
     ++repeated_n_;
-    if (repeated_n_ > 1) {
-      std::size_t kept = 0;
-      for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + repeated_n_ <= size(); ++i) {
-        grams_[kept] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
-        repeated_[kept++] = repeated_[i];
-      }
-      repeated_.resize(kept);
-    }
-    if (repeated_n_ == 1 && n > 1) continue;  // almost all words are repeated
-    count_grams(repeated_.size());
-    // If all occur once, the first is the top one.
-    top_bound_ = size() < repeated_n_ ? 0 : bytes_of(0, repeated_n_) + repeated_n_ - 1;
-    std::size_t kept = 0;
+    while (!repeated_.empty() && repeated_.back() + repeated_n_ > size()) repeated_.pop_back();
+    grams_.resize(repeated_.size());
     for (std::size_t i = 0; i < repeated_.size(); ++i) {
-      const uint64_t hash = grams_[i];
-      const uint32_t first = repeated_[i];
-      const std::size_t count = counted(hash);
-      grams_[kept] = hash;
-      repeated_[kept] = first;
-      if (count < 2) continue;
-      ++kept;
-      const std::size_t most = count == kMostCounted ? repeated_.size() : count;
-      top_bound_ = std::max(top_bound_, most * (bytes_of(first, repeated_n_) + repeated_n_ - 1));
+      grams_[i] = join(grams_[i], hashes_[repeated_[i] + repeated_n_ - 1]);
     }
-    repeated_.resize(kept);
+    keep_repeated();
   }
+}
+
+std::size_t NGrams::known_top_bound(std::size_t n) const {
+  if (size() < n) return 0;
+  if (spaced_ || repeated_n_ == 0 || repeated_n_ > n) return kUnknown;
+  // If all occur once, the first is the top one.
+  std::size_t bound = bytes_of(0, n) + n - 1;
+  for (std::size_t i = 0; i < repeated_.size() && repeated_[i] + n <= size(); ++i) {
+    bound = std::max<std::size_t>(bound, repeated_counts_[i] * (bytes_of(repeated_[i], n) + n - 1));
+  }
+  return bound;
 }
 
 std::size_t NGrams::top_bound(std::size_t n) {
   if (size() < n) return 0;
   if (spaced_) return top_joined(n);
   find_repeated(n);
-  return top_bound_;
+  return known_top_bound(n);
 }
 
 std::size_t NGrams::top(std::size_t n) {
@@ -169,43 +197,84 @@ std::size_t NGrams::top_joined(std::size_t n) {
 // one. So a place stays if its window is there twice or if its n-gram may be shorter, and what isn't a place for n
 // words is none for more.
 void NGrams::find_places(std::size_t n) {
-  const HashSeed seed = draw_hash_seed();
-  if (places_n_ > n) places_n_ = 0;
-  const bool all = places_n_ == 0;
-  const std::size_t window = window_bytes(n);
-  const std::size_t last_window = all ? 0 : window_bytes(places_n_);
+  if (places_n_ != 0 && places_n_ <= n) return;
   places_n_ = n;
-  if (all) {
-    places_.resize(size() < n ? 0 : size() - n + 1);
-    std::iota(places_.begin(), places_.end(), 0);
+  places_.clear();
+  later_.clear();
+  if (size() < n) return;
+  const HashSeed seed = draw_hash_seed();
+  const std::size_t window = window_bytes(n);
+  const std::size_t all = size() - n + 1;
+  const std::size_t slots = slots_for(all);
+  const auto mask = static_cast<uint32_t>(slots - 1);
+  windows_.resize(all);
+  seen_windows_.assign(slots, 0);
+  for (std::size_t i = 0; i < all; ++i) {
+    windows_[i] = hash_window(squeezed_.data() + offsets_[i], window, seed) & mask;
+    uint8_t& seen = seen_windows_[windows_[i]];
+    seen = static_cast<uint8_t>(seen + (seen < 2));
   }
-  while (!places_.empty() && places_.back() + n > size()) places_.pop_back();
-  if (window == last_window) return;
-  grams_.resize(std::max(grams_.size(), places_.size()));
-  repeated_n_ = 0;  // grams_ isn't of n-grams any more
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    grams_[i] = hash_window(squeezed_.data() + offsets_[places_[i]], window, seed);
-  }
-  count_grams(places_.size());
+  places_.resize(all);
+  later_.resize(all);
   std::size_t kept = 0;
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    const uint32_t place = places_[i];
-    places_[kept] = place;
-    kept += counted(grams_[i]) > 1 || bytes_of(place, n) < window;
+  std::size_t later = 0;
+  for (std::size_t i = 0; i < all; ++i) {
+    uint8_t& seen = seen_windows_[windows_[i]];
+    const bool is_short = bytes_of(i, n) < window;
+    const bool is_kept = seen > 1 || is_short;
+    places_[kept] = static_cast<uint32_t>(i);
+    kept += is_kept;
+    later_[later] = static_cast<uint32_t>(i);
+    later += seen > 2 || is_short;
+    seen = static_cast<uint8_t>(seen + (seen == 2));  // the first one is met
   }
   places_.resize(kept);
+  later_.resize(later);
 }
 
-std::size_t NGrams::duplicated_bound(std::size_t n) {
-  find_places(n);
-  // The bytes of all n-grams at places, each byte once: those that are counted don't overlap.
+// The bytes of all n-grams that may equal one before, each byte once: those that are counted don't overlap.
+std::size_t NGrams::known_duplicated_bound(std::size_t n) const {
+  if (places_n_ == 0 || places_n_ > n) return kUnknown;
   std::size_t bytes = 0;
   std::size_t end = 0;
-  for (const uint32_t place : places_) {
+  for (const uint32_t place : later_) {
+    if (place + n > size()) break;
     bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
     end = offsets_[place + n];
   }
   return bytes;
+}
+
+// The same by a hash of the n-gram's ends and size.
+std::size_t NGrams::duplicated_bound(std::size_t n) {
+  find_places(n);
+  const HashSeed seed = draw_hash_seed();
+  const std::size_t slots = slots_for(places_.size());
+  seen_windows_.assign(slots, 0);
+  std::size_t bytes = 0;
+  std::size_t end = 0;
+  for (const uint32_t place : places_) {
+    if (place + n > size()) break;
+    uint8_t& seen = seen_windows_[hash_ends(gram(place, n), seed) & (slots - 1)];
+    if (seen != 0) {
+      bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
+      end = offsets_[place + n];
+    }
+    seen = 1;
+  }
+  return bytes;
+}
+
+void NGrams::grow_slots(std::size_t n) {
+  std::vector<uint64_t> old(2 * slots_.size());
+  std::swap(old, slots_);
+  const HashSeed seed = draw_hash_seed();
+  for (const uint64_t held : old) {
+    if (held == 0) continue;
+    std::size_t slot = hash_bytes(gram(static_cast<uint32_t>(held) - 1, n), seed) & (slots_.size() - 1);
+    while (slots_[slot] != 0) slot = (slot + 1) & (slots_.size() - 1);
+    slots_[slot] = held;
+  }
 }
 
 std::size_t NGrams::duplicated(std::size_t n) {
@@ -213,19 +282,22 @@ std::size_t NGrams::duplicated(std::size_t n) {
   find_places(n);
   // A slot is the upper half of a hash, and a place + 1.
   std::size_t slots = 64;
-  while (slots < 2 * places_.size()) slots *= 2;
+  while (slots < 2 * places_.size() && slots < kFirstSlots) slots *= 2;
   slots_.assign(slots, 0);
+  std::size_t distinct = 0;
   std::size_t characters = 0;
   std::size_t next = 0;
   for (const uint32_t place : places_) {
+    if (place + n > size()) break;
     if (place < next) continue;
     const std::string_view bytes = gram(place, n);
     const uint64_t hash = hash_bytes(bytes, seed);
     const uint64_t upper = hash >> 32 << 32;
-    for (std::size_t slot = hash & (slots - 1);; slot = (slot + 1) & (slots - 1)) {
+    for (std::size_t slot = hash & (slots_.size() - 1);; slot = (slot + 1) & (slots_.size() - 1)) {
       const uint64_t held = slots_[slot];
       if (held == 0) {
         slots_[slot] = upper | (place + 1);
+        if (2 * ++distinct > slots_.size()) grow_slots(n);
         break;
       }
       if ((held >> 32 << 32) == upper && gram(static_cast<uint32_t>(held) - 1, n) == bytes) {

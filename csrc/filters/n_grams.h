@@ -8,12 +8,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "filters/range_set.h"
 #include "text/buffer.h"
-#include "text/word.h"
+#include "text/measured_words.h"
 
 namespace smolfast::filters {
 
@@ -22,21 +24,32 @@ class NGrams {
   static constexpr std::size_t kMostWords = 64;  // of an n-gram
 
   // Takes a document's words.
-  void reset(std::string_view text, const std::vector<text::Word>& words);
+  void reset(std::string_view text, const text::MeasuredWords& words);
 
   // The characters of the n-gram that occurs most often (of the first seen among several), joined by spaces, times its
   // count; 0 if there are fewer than n words.
   std::size_t top(std::size_t n);
   // No less than that, and found faster.
   std::size_t top_bound(std::size_t n);
+  // Whether it can't be above what `fits` accepts, by the first bound that says so.
+  template <typename Fits>
+  bool top_fits(std::size_t n, Fits&& fits) {
+    return fits(known_top_bound(n)) || fits(top_bound(n));
+  }
 
   // The characters of n-grams, joined by nothing, that equal one before. After such a one the next n words are passed
   // over.
   std::size_t duplicated(std::size_t n);
-  // No less than that, and found faster.
+  // As for the top one.
   std::size_t duplicated_bound(std::size_t n);
+  template <typename Fits>
+  bool duplicated_fits(std::size_t n, Fits&& fits) {
+    return fits(known_duplicated_bound(n)) || fits(duplicated_bound(n));
+  }
 
  private:
+  static constexpr std::size_t kUnknown = std::numeric_limits<std::size_t>::max();
+
   std::size_t size() const { return offsets_.size() - 1; }
   std::size_t bytes_of(std::size_t first, std::size_t n) const { return offsets_[first + n] - offsets_[first]; }
   std::string_view gram(std::size_t first, std::size_t n) const {
@@ -44,29 +57,37 @@ class NGrams {
   }
   bool same_words(std::size_t a, std::size_t b, std::size_t n) const;
   std::size_t top_joined(std::size_t n);
+  // Bounds by what was counted for fewer words.
+  std::size_t known_top_bound(std::size_t n) const;
+  std::size_t known_duplicated_bound(std::size_t n) const;
   void find_repeated(std::size_t n);
+  void keep_repeated();
   void find_places(std::size_t n);
-  // Counts the first hashes of grams_, to kMostCounted.
-  void count_grams(std::size_t grams);
-  std::size_t counted(uint64_t hash) const { return counts_[hash & (counts_.size() - 1)]; }
+  static std::size_t slots_for(std::size_t grams);
+  void grow_slots(std::size_t n);
 
   static constexpr std::size_t kMostCounted = 0xFFFF;
+  static constexpr std::size_t kFirstSlots = 8192;
 
-  text::Buffer squeezed_;          // all words, joined by nothing
-  std::vector<uint32_t> offsets_;  // of words in squeezed_, and its end
-  std::vector<uint64_t> hashes_;   // of words
-  bool spaced_ = false;            // a word holds a space
+  text::Buffer squeezed_;             // all words, joined by nothing
+  std::vector<uint32_t> offsets_;     // of words in squeezed_, and its end
+  std::span<const uint32_t> hashes_;  // of words
+  bool spaced_ = false;               // a word holds a space
   RangeSet seen_;
   std::vector<uint16_t> counts_;
-  // Where words begin that may be an n-gram of repeated_n_ words that occurs twice, those n-grams' hashes, and the
-  // bound of the top one.
+  // Where words begin that may be an n-gram of repeated_n_ words that occurs twice, those n-grams' hashes, and how
+  // often they occur at most.
   std::vector<uint32_t> repeated_;
-  std::vector<uint64_t> grams_;
+  std::vector<uint32_t> grams_;
+  std::vector<uint32_t> repeated_counts_;
   std::size_t repeated_n_ = 0;
-  std::size_t top_bound_ = 0;
-  // Where n-grams of places_n_ words or more may be joined to something that is there twice.
+  // Where n-grams of places_n_ words or more may be joined to something that is there twice, and which of those may
+  // have one before.
   std::vector<uint32_t> places_;
+  std::vector<uint32_t> later_;
   std::size_t places_n_ = 0;
+  std::vector<uint32_t> windows_;
+  std::vector<uint8_t> seen_windows_;
   std::vector<uint64_t> slots_;
   text::Buffer joined_;
   std::vector<uint32_t> joined_offsets_;

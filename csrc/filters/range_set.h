@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "filters/hash.h"
+#include "base/seeded_hash.h"
 
 namespace smolfast::filters {
 
@@ -19,10 +19,10 @@ class RangeSet {
     std::size_t tag;  // the caller's
   };
 
-  // Forgets all; room for `most` different ones.
+  // Forgets all. Of `most` stretches at most are different ones; room is made as they come.
   void reset(std::size_t most) {
     std::size_t slots = 16;
-    while (slots < 2 * most) slots *= 2;
+    while (slots < 2 * most && slots < kFirstSlots) slots *= 2;
     slots_.assign(slots, 0);
     entries_.clear();
   }
@@ -37,6 +37,7 @@ class RangeSet {
       if (at == 0) {
         entries_.push_back({hash, bytes, 0, tag});
         slots_[slot] = static_cast<uint32_t>(entries_.size());
+        if (2 * entries_.size() > slots_.size()) grow();
         return entries_.back();
       }
       Entry& entry = entries_[at - 1];
@@ -51,6 +52,18 @@ class RangeSet {
   const std::vector<Entry>& entries() const { return entries_; }
 
  private:
+  static constexpr std::size_t kFirstSlots = 4096;
+
+  void grow() {
+    slots_.assign(2 * slots_.size(), 0);
+    const std::size_t mask = slots_.size() - 1;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      std::size_t slot = entries_[i].hash & mask;
+      while (slots_[slot] != 0) slot = (slot + 1) & mask;
+      slots_[slot] = static_cast<uint32_t>(i + 1);
+    }
+  }
+
   std::vector<uint32_t> slots_;  // place in entries_ + 1; 0 = free
   std::vector<Entry> entries_;
 };

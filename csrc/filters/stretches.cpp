@@ -7,15 +7,15 @@
 namespace smolfast::filters {
 namespace {
 
-Stretch measure(const char* begin, const char* end) {
+Stretch measure(const char* begin, const char* end, bool ascii) {
   const std::string_view bytes(begin, static_cast<std::size_t>(end - begin));
   const bool solid = begin != end && static_cast<uint8_t>(*begin - '!') <= '~' - '!';
-  return {bytes, count_characters(bytes), !solid && strip_left(bytes).empty(), false};
+  return {bytes, ascii ? bytes.size() : count_characters(bytes), !solid && strip_left(bytes).empty(), false};
 }
 
 }  // namespace
 
-void split_at_line_feeds(std::string_view text, std::size_t least, std::vector<Stretch>& stretches) {
+void split_at_line_feeds(std::string_view text, bool ascii, std::size_t least, std::vector<Stretch>& stretches) {
   stretches.clear();
   const char* begin = text.data();
   const char* const end = begin + text.size();
@@ -25,10 +25,10 @@ void split_at_line_feeds(std::string_view text, std::size_t least, std::vector<S
     at = feed + 1;
     while (at < end && *at == '\n') ++at;
     if (static_cast<std::size_t>(at - feed) < least) continue;
-    stretches.push_back(measure(begin, feed));
+    stretches.push_back(measure(begin, feed, ascii));
     begin = at;
   }
-  stretches.push_back(measure(begin, end));
+  stretches.push_back(measure(begin, end, ascii));
 }
 
 void find_repeated(std::vector<Stretch>& stretches, RangeSet& seen) {

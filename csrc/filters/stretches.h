@@ -17,8 +17,9 @@ struct Stretch {
   bool repeated;  // equal to one before
 };
 
-// Text between line feeds, cut as re.split(r"\n{least,}") cuts it: at runs of `least` or more.
-void split_at_line_feeds(std::string_view text, std::size_t least, std::vector<Stretch>& stretches);
+// Text between line feeds, cut as re.split(r"\n{least,}") cuts it: at runs of `least` or more. `ascii`: whether a
+// character is a byte.
+void split_at_line_feeds(std::string_view text, bool ascii, std::size_t least, std::vector<Stretch>& stretches);
 // Fills `repeated`.
 void find_repeated(std::vector<Stretch>& stretches, RangeSet& seen);
 

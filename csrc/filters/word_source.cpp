@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "filters/characters.h"
+#include "filters/word_measures.h"
 #include "text/buffer.h"
 #include "text/spacy_rules.h"
 #include "text/spacy_words.h"
@@ -17,13 +18,15 @@ namespace {
 // spaCy's words and sentences.
 class SpacySource final : public WordSource {
  public:
-  explicit SpacySource(const text::SpacyRules& rules) : spacy_(rules) {
-    // An exception that holds a space may make one word of several.
-    spaced_ = std::any_of(rules.exceptions.begin(), rules.exceptions.end(),
-                          [](const auto& exception) { return exception.first.find(' ') != std::string_view::npos; });
+  explicit SpacySource(const text::SpacyRules& rules) : spacy_(rules, measure_word) {
+    // An exception that holds a space may make one word of several; one that is nothing else makes none.
+    spaced_ = std::any_of(rules.exceptions.begin(), rules.exceptions.end(), [](const auto& exception) {
+      const std::string_view chunk = exception.first;
+      return chunk.find(' ') != std::string_view::npos && chunk.find_first_not_of(' ') != std::string_view::npos;
+    });
   }
 
-  void words(std::string_view text, std::vector<text::Word>& words) override { spacy_.words(text, words); }
+  void words(std::string_view text, text::MeasuredWords& words) override { spacy_.words(text, words); }
   std::size_t count_sentences(std::string_view text) override {
     const std::size_t sentences = spacy_.count_sentences(text);
     return std::max<std::size_t>(sentences + has_blank_sentence(text, sentences), 1);
@@ -67,10 +70,11 @@ class OtherWords : public WordSource {
 
 class UnicodeWords final : public OtherWords {
  public:
-  void words(std::string_view text, std::vector<text::Word>& words) override {
+  void words(std::string_view text, text::MeasuredWords& words) override {
+    words.clear();
     text::WordScanner scanner(text);
     while (const std::size_t n = scanner.next(batch_.data(), batch_.size())) {
-      words.insert(words.end(), batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(n));
+      for (std::size_t i = 0; i < n; ++i) append_measured(text, batch_[i], words);
     }
   }
   bool has_words_between_spaces() const override { return false; }
@@ -81,7 +85,8 @@ class UnicodeWords final : public OtherWords {
 
 class WhitespaceWords final : public OtherWords {
  public:
-  void words(std::string_view text, std::vector<text::Word>& words) override {
+  void words(std::string_view text, text::MeasuredWords& words) override {
+    words.clear();
     text::SpacedPosition position;
     uint32_t open = kNone;
     for (;;) {
@@ -90,11 +95,11 @@ class WhitespaceWords final : public OtherWords {
         if (open == kNone) {
           open = bounds_[i];
         } else {
-          words.push_back({open, bounds_[i]});
+          append_measured(text, {open, bounds_[i]}, words);
           open = kNone;
         }
       }
-      if (position.at >= text.size()) break;
+      if (position.at >= text.size()) return;
     }
   }
   bool has_words_between_spaces() const override { return true; }
@@ -107,7 +112,7 @@ class WhitespaceWords final : public OtherWords {
 // For words that Judge::judge is given.
 class GivenWords final : public WordSource {
  public:
-  void words(std::string_view, std::vector<text::Word>&) override {
+  void words(std::string_view, text::MeasuredWords&) override {
     throw Error("the words of a rewritten text aren't given; put the filter that rewrites last");
   }
   std::size_t count_sentences(std::string_view) override {

@@ -5,9 +5,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "text/word.h"
+#include "text/measured_words.h"
 
 namespace smolfast::filters {
 
@@ -15,8 +14,9 @@ namespace smolfast::filters {
 class WordSource {
  public:
   virtual ~WordSource() = default;
-  // The words in order, as byte ranges, none empty. The text is valid UTF-8 of less than 4 GiB.
-  virtual void words(std::string_view text, std::vector<text::Word>& words) = 0;
+  // Puts the words into `words`, in order, as byte ranges, none empty, with what measure_word says of each. The text is
+  // valid UTF-8 of less than 4 GiB.
+  virtual void words(std::string_view text, text::MeasuredWords& words) = 0;
   // How many sentences; at least 1, also of an empty text.
   virtual std::size_t count_sentences(std::string_view text) = 0;
   // Whether every stretch between white space holds a word at least, and words don't depend on their neighbours.

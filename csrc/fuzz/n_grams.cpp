@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "filters/characters.h"
+#include "filters/word_measures.h"
 #include "fuzz/text_fuzz.h"
 
 namespace {
@@ -73,14 +74,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const std::string_view text(exact.data(), exact.size());
   const std::vector<text::Word> words = cut(text, separator);
   static filters::NGrams grams;
-  grams.reset(text, words);
+  text::MeasuredWords measured;
+  for (const text::Word word : words) filters::append_measured(text, word, measured);
+  grams.reset(text, measured);
   std::vector<std::size_t> sizes;
   for (std::size_t n = 1; n <= 12; n += step) sizes.insert(descending ? sizes.begin() : sizes.end(), n);
   for (const std::size_t n : sizes) {
     const std::size_t top = plain_top(text, words, n);
+    const auto below = [](std::size_t value) { return [value](std::size_t bound) { return bound < value; }; };
+    fuzz::check(!grams.top_fits(n, below(top)), "the top n-gram is above a bound");
     fuzz::check(grams.top_bound(n) >= top, "the top n-gram is above its bound");
     fuzz::check(grams.top(n) == top, "the top n-gram");
     const std::size_t duplicated = plain_duplicated(text, words, n);
+    fuzz::check(!grams.duplicated_fits(n, below(duplicated)), "duplicate n-grams are above a bound");
     fuzz::check(grams.duplicated_bound(n) >= duplicated, "duplicate n-grams are above their bound");
     fuzz::check(grams.duplicated(n) == duplicated, "duplicate n-grams");
   }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/seeded_hash.h"
+#include "filters/word_measures.h"
 #include "fuzz/text_fuzz.h"
 #include "text/spaces.h"
 
@@ -32,12 +34,28 @@ bool is_space_at(const std::vector<char>& input, std::size_t at) {
   return text::space_size(input.data() + at, input.data() + input.size()) != 0;
 }
 
+// What was measured of the words, found in caches or not, is what measuring them gives.
+void check_measures(text::SpacyWords& finder, std::string_view input) {
+  text::MeasuredWords measured;
+  finder.words(input, measured);
+  text::MeasuredWords::Sums sums;
+  for (std::size_t i = 0; i < measured.size(); ++i) {
+    const std::string_view word = input.substr(measured[i].begin, measured[i].end - measured[i].begin);
+    fuzz::check(measured.hashes()[i] == static_cast<uint32_t>(hash_bytes(word, draw_hash_seed())), "a word's hash");
+    sums.add(filters::measure_word(word));
+  }
+  fuzz::check(sums.solid == measured.sums.solid && sums.solid_characters == measured.sums.solid_characters &&
+                  sums.lettered == measured.sums.lettered,
+              "sums over the words");
+}
+
 // For each language one that goes from text to text.
 text::SpacyWords& reused(std::size_t language) {
   static std::vector<std::unique_ptr<text::SpacyWords>> all(text::spacy_languages().size());
   auto& found = all[language];
   const auto names = text::spacy_languages();
-  if (!found) found = std::make_unique<text::SpacyWords>(*text::find_spacy_rules(names[language]));
+  if (!found)
+    found = std::make_unique<text::SpacyWords>(*text::find_spacy_rules(names[language]), filters::measure_word);
   return *found;
 }
 
@@ -59,6 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     for (uint32_t& edge : again) edge -= static_cast<uint32_t>(shift);
     fuzz::check(again == found, "the place changes the words");
   }
+  check_measures(finder, view);
   std::size_t at = 0;
   for (std::size_t i = 0; i < found.size(); i += 2) {
     fuzz::check(at <= found[i] && found[i] < found[i + 1] && found[i + 1] <= input.size(), "order");

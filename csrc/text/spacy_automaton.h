@@ -134,6 +134,26 @@ const char* walk_forward(const Automaton& automaton, const SpacyClasses& classes
   return match;
 }
 
+// The same where the stretch is so short that no memory is needed.
+template <bool kAny>
+const char* walk_forward(const Automaton& automaton, const SpacyClasses& classes, uint32_t state, const char* at,
+                         const char* end) {
+  const char* match = nullptr;
+  while (at < end) {
+    const char* const last = at;
+    const Decoded c = decode(at);
+    at += c.size;
+    state = automaton.step(state, classes(c.code));
+    if (state == 0) return match;
+    const int8_t beyond = automaton.accept[state];
+    if (beyond >= 0) {
+      match = beyond == 0 ? at : last;
+      if (kAny) return match;
+    }
+  }
+  return automaton.accept[automaton.step(state, classes.after())] >= 0 ? end : match;
+}
+
 // Where the longest match that ends at `end` begins, or `end`.
 inline const char* walk_backward(const Automaton& automaton, const SpacyClasses& classes, const char* begin,
                                  const char* end, WalkMemory& memory) {
@@ -191,6 +211,31 @@ inline const char* walk_backward(const Automaton& automaton, const SpacyClasses&
   memory.from = end;
   memory.dead = dead;
   memory.match = match;
+  return match;
+}
+
+// The same where the stretch is so short that no memory is needed.
+inline const char* walk_backward(const Automaton& automaton, const SpacyClasses& classes, const char* begin,
+                                 const char* end) {
+  const char* match = end;
+  uint32_t state = 1;
+  const char* passed[3] = {end, end, end};
+  const auto take = [&](int8_t beyond) {
+    if (beyond >= 0) match = std::min(match, passed[beyond]);
+  };
+  for (const char* at = end; at > begin;) {
+    at = previous(at);
+    state = automaton.step(state, classes(decode(at).code));
+    if (state == 0) return match;
+    passed[2] = passed[1];
+    passed[1] = passed[0];
+    passed[0] = at;
+    take(automaton.accept[state]);
+  }
+  state = automaton.step(state, classes.before());
+  passed[2] = passed[1];
+  passed[1] = passed[0];
+  take(automaton.accept[state]);
   return match;
 }
 

@@ -4,28 +4,46 @@
 
 namespace smolfast::text {
 
+void ChunkCutter::begin_chunk(const char* begin, const char* end) {
+  is_long_ = end - begin > kLong;
+  if (is_long_) prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
+}
+
+template <bool kAny>
+inline const char* ChunkCutter::forward(const Automaton& automaton, uint32_t state, const char* begin, const char* end,
+                                        WalkMemory& memory) {
+  return is_long_ ? walk_forward<kAny>(automaton, rules_.classes, state, begin, end, memory)
+                  : walk_forward<kAny>(automaton, rules_.classes, state, begin, end);
+}
+
+inline const char* ChunkCutter::backward(const Automaton& automaton, const char* begin, const char* end,
+                                         WalkMemory& memory) {
+  return is_long_ ? walk_backward(automaton, rules_.classes, begin, end, memory)
+                  : walk_backward(automaton, rules_.classes, begin, end);
+}
+
 const SpacyException* ChunkCutter::exception(const char* begin, const char* end) const {
   if (text_end_ == nullptr) return nullptr;
   return rules_.find({begin, static_cast<std::size_t>(end - begin)}, text_end_);
 }
 
 bool ChunkCutter::is_whole(const char* begin, const char* end) {
-  return rules_.has_whole && walk_forward<true>(rules_.whole, rules_.classes, 1, begin, end, wholes_) != nullptr;
+  return rules_.has_whole && forward<true>(rules_.whole, 1, begin, end, wholes_) != nullptr;
 }
 
 void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, std::vector<const char*>& ends) {
   text_end_ = text_end;
-  prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
+  begin_chunk(begin, end);
   suffix_ends_.clear();
   while (begin < end && !is_whole(begin, end) && exception(begin, end) == nullptr) {
-    const char* inner = walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_);
+    const char* inner = forward<false>(rules_.prefix, 1, begin, end, prefixes_);
     if (inner == nullptr) inner = begin;
     if (inner != begin && inner != end && exception(inner, end) != nullptr) {
       ends.push_back(inner);
       begin = inner;
       break;
     }
-    const char* const suffix = inner == end ? end : walk_backward(rules_.suffix, rules_.classes, inner, end, suffixes_);
+    const char* const suffix = inner == end ? end : backward(rules_.suffix, inner, end, suffixes_);
     if (suffix != end && suffix != begin && exception(begin, suffix) != nullptr) {
       suffix_ends_.push_back(end);
       end = suffix;
@@ -66,7 +84,7 @@ const char* ChunkCutter::next_infix(const char* begin, const char* end, bool aft
     }
     if (state == 0) continue;
     WalkMemory& memory = after_empty ? infixes_again_ : infixes_;
-    const char* const match = walk_forward<false>(infix, rules_.classes, state, at, end, memory);
+    const char* const match = forward<false>(infix, state, at, end, memory);
     if (match != nullptr) return match;
   }
   return nullptr;
@@ -92,11 +110,10 @@ void ChunkCutter::cut_infixes(const char* begin, const char* end, std::vector<co
 bool ChunkCutter::has_affixes(std::string_view chunk) {
   const char* const begin = chunk.data();
   const char* const end = begin + chunk.size();
-  prefixes_ = suffixes_ = infixes_ = WalkMemory{};
+  begin_chunk(begin, end);
   const char* at = begin;
-  return walk_forward<false>(rules_.prefix, rules_.classes, 1, begin, end, prefixes_) != nullptr ||
-         walk_backward(rules_.suffix, rules_.classes, begin, end, suffixes_) != end ||
-         next_infix(begin, end, false, at) != nullptr;
+  return forward<false>(rules_.prefix, 1, begin, end, prefixes_) != nullptr ||
+         backward(rules_.suffix, begin, end, suffixes_) != end || next_infix(begin, end, false, at) != nullptr;
 }
 
 }  // namespace smolfast::text

@@ -20,12 +20,21 @@ class ChunkCutter {
   bool has_affixes(std::string_view chunk);
 
  private:
+  // Bytes of a chunk of which walks aren't remembered.
+  static constexpr std::ptrdiff_t kLong = 64;
+
+  void begin_chunk(const char* begin, const char* end);
+  template <bool kAny>
+  const char* forward(const Automaton& automaton, uint32_t state, const char* begin, const char* end,
+                      WalkMemory& memory);
+  const char* backward(const Automaton& automaton, const char* begin, const char* end, WalkMemory& memory);
   const char* next_infix(const char* begin, const char* end, bool after_empty, const char*& at);
   const SpacyException* exception(const char* begin, const char* end) const;
   bool is_whole(const char* begin, const char* end);
   void cut_infixes(const char* begin, const char* end, std::vector<const char*>& ends);
 
   const SpacyRules& rules_;
+  bool is_long_ = false;
   const char* text_end_ = nullptr;
   WalkMemory prefixes_, suffixes_, infixes_, infixes_again_, wholes_;
   std::vector<const char*> suffix_ends_;

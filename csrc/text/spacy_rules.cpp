@@ -55,7 +55,8 @@ SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), fil
   for (const auto& [chunk, exception] : exceptions) mark(chunk, kException);
   nodes.emplace_back();
   for (const auto& [chunk, exception] : exceptions) add_sequence(chunk);
-  for (const auto& [token, node] : openings) {
+  for (const auto& [token, node] : openings_) {
+    if (node == 0) continue;
     mark(token, nodes[node].ends ? kOpening | kAlone : kOpening);
     for (const auto& [second, next] : nodes[node].following) mark(second, kSecond);
   }
@@ -250,13 +251,13 @@ void SpacyRules::add_sequence(std::string_view chunk) {
   longest_sequence = std::max(longest_sequence, tokens.size());
   uint32_t node = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    uint32_t next = follow(node, tokens[i]);
+    uint32_t next = follow(node, tokens[i], tokens[i].data() + tokens[i].size());
     if (next == 0) {
       next = static_cast<uint32_t>(nodes.size());
       nodes.emplace_back();
       if (i == 0) {
         owned_.push_back(tokens[i]);
-        openings[owned_.back()] = next;
+        add_opening({owned_.back(), next});
       } else {
         nodes[node].following.emplace_back(tokens[i], next);
       }
@@ -266,10 +267,30 @@ void SpacyRules::add_sequence(std::string_view chunk) {
   nodes[node].ends = true;
 }
 
-uint32_t SpacyRules::follow(uint32_t node, std::string_view token) const {
+std::size_t SpacyRules::opening_place(std::string_view token, const char* text_end) const {
+  const uint64_t head = head_of(token.data(), token.size(), text_end);
+  return ((head ^ token.size()) * 0x9E3779B97F4A7C15u >> 32) & (openings_.size() - 1);
+}
+
+void SpacyRules::add_opening(Opening opening) {
+  if (2 * ++opening_count_ > openings_.size()) {
+    std::vector<Opening> old(2 * openings_.size());
+    std::swap(old, openings_);
+    opening_count_ = 1;
+    for (const Opening& one : old) {
+      if (one.node != 0) add_opening(one);
+    }
+  }
+  std::size_t place = opening_place(opening.token, opening.token.data() + opening.token.size());
+  while (openings_[place].node != 0) place = (place + 1) & (openings_.size() - 1);
+  openings_[place] = opening;
+}
+
+uint32_t SpacyRules::follow(uint32_t node, std::string_view token, const char* text_end) const {
   if (node == 0) {
-    const auto found = openings.find(token);
-    return found == openings.end() ? 0 : found->second;
+    std::size_t place = opening_place(token, text_end);
+    while (openings_[place].node != 0 && openings_[place].token != token) place = (place + 1) & (openings_.size() - 1);
+    return openings_[place].node;
   }
   for (const auto& [text, next] : nodes[node].following) {
     if (text == token) return next;

@@ -34,13 +34,17 @@ struct SpacyRules {
     if (size > longest) return 0;
     return filter_[filter_place(head_of(begin, size, text_end), size)];
   }
+  // The same by the first eight bytes, zeros behind the token.
+  uint8_t kinds(uint64_t head, std::size_t size) const {
+    return size > longest ? uint8_t{0} : filter_[filter_place(head, size)];
+  }
   const SpacyException* find(std::string_view chunk, const char* text_end) const {
     if ((kinds(chunk.data(), chunk.size(), text_end) & kException) == 0) return nullptr;
     const auto found = exceptions.find(chunk);
     return found == exceptions.end() ? nullptr : &found->second;
   }
   // The sequence that goes on from `node` (0: none yet) with this token; 0 if there is none.
-  uint32_t follow(uint32_t node, std::string_view token) const;
+  uint32_t follow(uint32_t node, std::string_view token, const char* text_end) const;
 
   std::string_view name;
   SpacyClasses classes;
@@ -61,7 +65,6 @@ struct SpacyRules {
     std::vector<std::pair<std::string, uint32_t>> following;
     bool ends = false;
   };
-  std::unordered_map<std::string_view, uint32_t> openings;
   std::vector<Node> nodes;
   std::size_t longest_sequence = 0;
 
@@ -88,7 +91,17 @@ struct SpacyRules {
     return load_eight(padded);
   }
 
+  // The first tokens of sequences, each at the first free place from its own on; at most half of the places are taken.
+  struct Opening {
+    std::string_view token;
+    uint32_t node = 0;  // 0: free
+  };
+  std::size_t opening_place(std::string_view token, const char* text_end) const;
+  void add_opening(Opening opening);
+
   std::vector<uint8_t> filter_;
+  std::vector<Opening> openings_ = std::vector<Opening>(64);
+  std::size_t opening_count_ = 0;
   std::deque<std::string> owned_;
 };
 

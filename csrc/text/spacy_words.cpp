@@ -1,66 +1,19 @@
 #include "text/spacy_words.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
+#include "base/seeded_hash.h"
 #include "text/spaces.h"
+#include "text/spacy_cache.h"
 #include "text/spacy_chunk.h"
 #include "text/spacy_rules.h"
 #include "text/spacy_spaces.h"
 
 namespace smolfast::text {
 namespace {
-
-// How chunks were cut before, each at a place of its own by its hash.
-class ChunkCache {
- public:
-  static constexpr std::size_t kWords = 5;  // of eight bytes
-  static constexpr std::size_t kBytes = 8 * kWords;
-  static constexpr std::size_t kTokens = 12;
-  struct Entry {
-    uint16_t size;  // of the chunk; 0: none
-    uint16_t count;
-    uint8_t ends[kTokens];
-    uint64_t kinds;  // of the tokens, four bits each
-    uint64_t chunk[kWords];
-  };
-
-  ChunkCache() : entries_(std::size_t{1} << kPlaces) {}
-  // Where the chunk is or would be; `words` becomes its bytes, zeros behind them. Up to `text_end` may be read.
-  Entry& place(const char* begin, std::size_t size, const char* text_end, uint64_t* words) {
-    char copy[kBytes];
-    if (static_cast<std::size_t>(text_end - begin) < kBytes) {
-      std::memcpy(copy, begin, size);
-      begin = copy;
-    }
-    uint64_t hash = size;
-    std::size_t i = 0;
-    for (; 8 * i + 8 <= size; ++i) {
-      words[i] = load_eight(begin + 8 * i);
-      hash = mix(hash ^ words[i]);
-    }
-    if (size % 8 != 0) {
-      words[i] = load_eight(begin + 8 * i) & ((uint64_t{1} << (size % 8 * 8)) - 1);
-      hash = mix(hash ^ words[i]);
-    }
-    return entries_[hash >> (64 - kPlaces)];
-  }
-  static bool holds(const Entry& entry, std::size_t size, const uint64_t* words) {
-    if (entry.size != size) return false;
-    uint64_t difference = 0;
-    for (std::size_t i = 0; 8 * i < size; ++i) difference |= entry.chunk[i] ^ words[i];
-    return difference == 0;
-  }
-
- private:
-  static constexpr int kPlaces = 13;
-  static uint64_t mix(uint64_t x) {
-    x *= 0x9E3779B97F4A7C15u;
-    return x ^ x >> 29;
-  }
-  std::vector<Entry> entries_;
-};
 
 // A sequence of tokens found, by the first token and the one past the last.
 struct Found {
@@ -71,54 +24,87 @@ struct Found {
 }  // namespace
 
 struct SpacyWords::State {
-  explicit State(const SpacyRules& language) : rules(language), cutter(language) {}
+  State(const SpacyRules& language, MeasureWord measures) : rules(language), measure(measures), cutter(language) {
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+      const char mark = static_cast<char>(i);
+      marks[i] = {static_cast<uint32_t>(hash_short(i, 0, 1, seed)), measure({&mark, 1}), rules.kinds(i, 1)};
+    }
+  }
+
+  // A byte of ASCII that is a token.
+  struct Mark {
+    uint32_t hash = 0;
+    WordMeasure measure;
+    uint8_t kinds = 0;
+  };
 
   const SpacyRules& rules;
+  const MeasureWord measure;
+  const HashSeed seed = draw_hash_seed();
+  std::array<Mark, 128> marks;
   ChunkCutter cutter;
-  ChunkCache cache;
+  ShortChunks short_chunks;
+  LongChunks long_chunks;
   std::vector<const char*> ends;
   std::vector<uint32_t> openings;  // numbers of tokens that may begin a sequence, and whose next one may go on with it
   std::size_t opening = 0;         // the number after the last token that may begin one
   std::vector<Found> found;
-  std::vector<Word> rewritten;
-  std::vector<Word> words;  // for sentences
+  MeasuredWords rewritten;
+  MeasuredWords scratch;
 
   std::string_view text;
   const char* text_end = nullptr;
-  std::size_t first = 0;  // words in `out` before this text's
+  MeasuredWords* tokens = nullptr;
 
-  void scan(std::vector<Word>& out);
-  void add(const char* begin, const char* end, uint8_t kinds, std::vector<Word>& out);
-  void add_plain(const char* begin, const char* end, std::vector<Word>& out);
-  bool add_closed(const char* begin, const char* end, std::vector<Word>& out);
-  void add_odd(const char* begin, const char* end, std::vector<Word>& out);
-  void find_sequences(const std::vector<Word>& out);
-  void apply_sequences(std::vector<Word>& out);
+  void scan();
+  void add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii);
+  void add_letters(const char* begin, std::size_t size, const ShortChunks::Key& key, uint8_t kinds,
+                   std::size_t characters);
+  bool add_letters(const char* begin, const char* end);
+  bool add_closed(const char* begin, std::size_t size, const ShortChunks::Key& key, bool ascii);
+  void add_known(const ShortChunks::Entry& chunk, const char* begin);
+  void remember(const char* begin, std::size_t size, std::size_t from, const MeasuredWords::Sums& before,
+                const ShortChunks::Key& key, ShortChunks::Entry& entry) const;
+  void add_odd(const char* begin, const char* end);
+  void add(const char* begin, const char* end, uint8_t kinds);
+  void note(std::size_t number, uint8_t kinds);
+  void find_sequences();
+  void apply_sequences();
+  std::string_view bytes(const Word& word) const { return text.substr(word.begin, word.end - word.begin); }
+  uint32_t hash(const Word& word) const { return static_cast<uint32_t>(hash_bytes(bytes(word), seed)); }
   bool adjacent(const Word& a, const Word& b) const {
     return a.end == b.begin || (a.end + 1 == b.begin && text[a.end] == ' ');
   }
 };
 
-SpacyWords::SpacyWords(const SpacyRules& rules) : state_(std::make_unique<State>(rules)) {}
+SpacyWords::SpacyWords(const SpacyRules& rules, MeasureWord measure)
+    : state_(std::make_unique<State>(rules, measure)) {}
 SpacyWords::~SpacyWords() = default;
 SpacyWords::SpacyWords(SpacyWords&&) noexcept = default;
 SpacyWords& SpacyWords::operator=(SpacyWords&&) noexcept = default;
 
 void SpacyWords::words(std::string_view text, std::vector<Word>& out) {
+  words(text, state_->scratch);
+  out.insert(out.end(), state_->scratch.words().begin(), state_->scratch.words().end());
+}
+
+void SpacyWords::words(std::string_view text, MeasuredWords& out) {
   State& state = *state_;
+  state.tokens = &out;
   state.text = text;
   state.text_end = text.data() + text.size();
   state.opening = 0;
-  state.first = out.size();
   state.openings.clear();
-  state.scan(out);
-  if (state.openings.empty()) return;
-  state.find_sequences(out);
-  if (!state.found.empty()) state.apply_sequences(out);
+  out.clear();
+  state.scan();
+  if (!state.openings.empty()) {
+    state.find_sequences();
+    if (!state.found.empty()) state.apply_sequences();
+  }
 }
 
 // Chunks are cut out of 64 bytes at a time; the next 64 begin with the chunk that these cut.
-void SpacyWords::State::scan(std::vector<Word>& out) {
+void SpacyWords::State::scan() {
   const ClassifyChunks classify = choose_chunk_classes();
   const char* at = text.data();
   const char* const end = at + text.size();
@@ -127,100 +113,203 @@ void SpacyWords::State::scan(std::vector<Word>& out) {
     const ChunkClasses classes = classify(at, left);
     const bool plain = classes.above == 0 ? rules.plain_ascii : rules.plain_pairs;
     const uint64_t odd = plain ? classes.odd : ~uint64_t{0};
-    uint64_t word = ~classes.spaces;  // bytes of chunks not yet taken
+    const uint64_t inside = ~classes.spaces;
+    uint64_t begins = inside & ~(inside << 1);
+    uint64_t ends_behind = ~inside & inside << 1;
     const char* next = at + std::min<std::size_t>(left, 64);
     while (next < end && is_continuation(*next)) ++next;  // the rest of a space
-    while (word != 0) {
-      const int begin = std::countr_zero(word);
-      const uint64_t after = ~word & (~uint64_t{0} << begin);
-      const int stop = after == 0 ? 64 : std::countr_zero(after);
-      const uint64_t covered = (stop == 64 ? ~uint64_t{0} : (uint64_t{1} << stop) - 1) & (~uint64_t{0} << begin);
-      if (stop == 64 && left > 64) {
-        if (begin != 0) {
-          next = at + begin;
-        } else {
-          // Longer than a block: read on to its end.
-          const char* tail = at;
-          for (;;) {
-            const auto rest = static_cast<std::size_t>(end - tail);
-            // A block that begins within a character sees no space where there is none.
-            const uint64_t spaces = rest == 0 ? ~uint64_t{0} : classify(tail, rest).spaces;
-            if (spaces != 0) {
-              tail += std::countr_zero(spaces);
-              break;
-            }
-            tail += std::min<std::size_t>(rest, 64);
-            while (tail < end && is_continuation(*tail)) --tail;
+    if (left > 64 && inside >> 63 != 0) {
+      const int last = 63 - std::countl_zero(begins);
+      if (last != 0) {
+        next = at + last;
+        begins ^= uint64_t{1} << last;
+      } else {
+        // Longer than a block: read on to its end.
+        const char* tail = at;
+        for (;;) {
+          const auto rest = static_cast<std::size_t>(end - tail);
+          // A block that begins within a character sees no space where there is none.
+          const uint64_t spaces = rest == 0 ? ~uint64_t{0} : classify(tail, rest).spaces;
+          if (spaces != 0) {
+            tail += std::countr_zero(spaces);
+            break;
           }
-          tail = std::min(tail, end);
-          add_odd(at, tail, out);
-          next = tail;
+          tail += std::min<std::size_t>(rest, 64);
+          while (tail < end && is_continuation(*tail)) --tail;
         }
-        break;
+        tail = std::min(tail, end);
+        add_odd(at, tail);
+        at = tail;
+        continue;
       }
-      const uint64_t strange = odd & covered;
-      if (strange == 0) {
-        add_plain(at + begin, at + stop, out);
-      } else if (!plain || strange != uint64_t{1} << (stop - 1) || stop - begin == 1 ||
-                 !add_closed(at + begin, at + stop, out)) {
-        add_odd(at + begin, at + stop, out);
-      }
-      word &= ~covered;
+    }
+    tokens->room(64 + ShortChunks::kTokens);
+    for (; begins != 0; begins &= begins - 1, ends_behind &= ends_behind - 1) {
+      const int begin = std::countr_zero(begins);
+      const int stop = std::countr_zero(ends_behind);
+      const uint64_t below = stop == 64 ? ~uint64_t{0} : (uint64_t{1} << stop) - 1;
+      add_chunk(at + begin, at + stop, (odd & below) >> begin, classes.above == 0);
     }
     at = next;
   }
 }
 
-inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t kinds, std::vector<Word>& out) {
-  const Word word = {static_cast<uint32_t>(begin - text.data()), static_cast<uint32_t>(end - text.data())};
-  if ((kinds & ~SpacyRules::kException) != 0) {
-    const auto number = static_cast<uint32_t>(out.size());
-    const bool follows = (kinds & SpacyRules::kSecond) != 0 && opening == number && number > first;
-    if (follows && adjacent(out.back(), word) && (openings.empty() || openings.back() != number - 1)) {
-      openings.push_back(number - 1);
+// `strange` says which bytes of the chunk aren't plain letters; all are of ASCII if `ascii` is true. There is room for
+// its tokens.
+inline void SpacyWords::State::add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii) {
+  const auto size = static_cast<std::size_t>(end - begin);
+  if (size > ShortChunks::kBytes) {
+    if (strange != 0 || !add_letters(begin, end)) add_odd(begin, end);
+    return;
+  }
+  const ShortChunks::Key key = ShortChunks::key(begin, size, text_end);
+  if (strange == 0) {
+    const uint8_t kinds = rules.kinds(key.low, size);
+    if ((kinds & SpacyRules::kException) == 0) [[likely]] {
+      add_letters(begin, size, key, kinds, ascii ? size : key.characters(size));
+      return;
     }
-    if ((kinds & SpacyRules::kAlone) != 0) openings.push_back(number);
-    if ((kinds & SpacyRules::kOpening) != 0) opening = number + 1;
+  } else if (strange == uint64_t{1} << (size - 1) && size > 1 && add_closed(begin, size, key, ascii)) {
+    return;
   }
-  out.push_back(word);
-}
-
-inline void SpacyWords::State::add_plain(const char* begin, const char* end, std::vector<Word>& out) {
-  const uint8_t kinds = rules.kinds(begin, static_cast<std::size_t>(end - begin), text_end);
-  if ((kinds & SpacyRules::kException) != 0) [[unlikely]] {
-    add_odd(begin, end, out);
+  ShortChunks::Entry& entry = short_chunks.place(key);
+  if (entry.holds(key, size)) [[likely]] {
+    add_known(entry, begin);
   } else {
-    add(begin, end, kinds, out);
+    const std::size_t from = tokens->size();
+    const MeasuredWords::Sums before = tokens->sums;
+    add_odd(begin, end);
+    remember(begin, size, from, before, key, entry);
   }
 }
 
-// Plain letters and one byte behind them that is a suffix; false if it isn't so simple.
-inline bool SpacyWords::State::add_closed(const char* begin, const char* end, std::vector<Word>& out) {
-  const char* const last = end - 1;
+// A token of letters.
+inline void SpacyWords::State::add_letters(const char* begin, std::size_t size, const ShortChunks::Key& key,
+                                           uint8_t kinds, std::size_t characters) {
+  const auto base = static_cast<uint32_t>(begin - text.data());
+  *tokens->next_word() = {base, base + static_cast<uint32_t>(size)};
+  *tokens->next_hash() = static_cast<uint32_t>(hash_short(key.low, key.high, size, seed));
+  tokens->commit(1);
+  ++tokens->sums.solid;
+  ++tokens->sums.lettered;
+  tokens->sums.solid_characters += characters;
+  note(tokens->size() - 1, kinds);
+}
+
+// A longer one; false if it's an exception.
+inline bool SpacyWords::State::add_letters(const char* begin, const char* end) {
+  const uint8_t kinds = rules.kinds(begin, static_cast<std::size_t>(end - begin), text_end);
+  if ((kinds & SpacyRules::kException) != 0) return false;
+  add(begin, end, kinds);
+  return true;
+}
+
+// Letters and one byte behind them that is a suffix; false if it isn't so simple.
+inline bool SpacyWords::State::add_closed(const char* begin, std::size_t size, const ShortChunks::Key& key,
+                                          bool ascii) {
+  const char* const last = begin + size - 1;
   const auto byte = static_cast<unsigned char>(*last);
   if (byte >= 0x80 || rules.closing[byte] == SpacyRules::kNever) return false;
   if (rules.closing[byte] == SpacyRules::kAfterSome && rules.closed[rules.classes(decode(previous(last)).code)] == 0) {
     return false;
   }
-  const auto size = static_cast<std::size_t>(last - begin);
-  const uint8_t kinds = rules.kinds(begin, size, text_end);
-  if (((kinds | rules.kinds(begin, size + 1, text_end)) & SpacyRules::kException) != 0) return false;
-  add(begin, last, kinds, out);
-  add(last, end, rules.kinds(last, 1, text_end), out);
+  const ShortChunks::Key word = key.first(size - 1);
+  const uint8_t kinds = rules.kinds(word.low, size - 1);
+  if (((kinds | rules.kinds(key.low, size)) & SpacyRules::kException) != 0) return false;
+  add_letters(begin, size - 1, word, kinds, ascii ? size - 1 : word.characters(size - 1));
+  const Mark& mark = marks[byte];
+  const auto at = static_cast<uint32_t>(last - text.data());
+  tokens->append({at, at + 1}, mark.hash, mark.measure);
+  note(tokens->size() - 1, mark.kinds);
   return true;
 }
 
-void SpacyWords::State::add_odd(const char* begin, const char* end, std::vector<Word>& out) {
+// There is room for as many tokens as an entry has.
+inline void SpacyWords::State::add_known(const ShortChunks::Entry& chunk, const char* begin) {
+  const auto base = static_cast<uint32_t>(begin - text.data());
+  const std::size_t number = tokens->size();
+  Word* const words = tokens->next_word();
+  for (std::size_t i = 0; i < ShortChunks::kTokens; ++i) {
+    words[i] = {base + chunk.edges[2 * i], base + chunk.edges[2 * i + 1]};
+  }
+  std::memcpy(tokens->next_hash(), chunk.hashes, sizeof(chunk.hashes));
+  tokens->commit(chunk.tokens);
+  tokens->sums.solid += chunk.solid;
+  tokens->sums.solid_characters += chunk.solid_characters;
+  tokens->sums.lettered += chunk.lettered;
+  if (chunk.flags != 0 && ((chunk.flags & ShortChunks::kWithin) != 0 || opening == number)) [[unlikely]] {
+    for (std::size_t i = 0; i < chunk.tokens; ++i) note(number + i, static_cast<uint8_t>(chunk.kinds >> 4 * i & 15));
+  } else {
+    opening = chunk.opening != 0 ? number + chunk.opening : opening;
+  }
+}
+
+// Keeps how the chunk was cut: into the tokens from `from` on, `before` which the sums were these.
+void SpacyWords::State::remember(const char* begin, std::size_t size, std::size_t from,
+                                 const MeasuredWords::Sums& before, const ShortChunks::Key& key,
+                                 ShortChunks::Entry& entry) const {
+  const std::size_t count = tokens->size() - from;
+  if (count > ShortChunks::kTokens) return;
+  entry = {};
+  entry.low = key.low;
+  entry.high = key.high;
+  entry.size = static_cast<uint8_t>(size);
+  entry.tokens = static_cast<uint8_t>(count);
+  const auto base = static_cast<uint32_t>(begin - text.data());
+  uint8_t last = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Word token = (*tokens)[from + i];
+    entry.edges[2 * i] = static_cast<uint16_t>(token.begin - base);
+    entry.edges[2 * i + 1] = static_cast<uint16_t>(token.end - base);
+    entry.hashes[i] = tokens->hashes()[from + i];
+    const uint8_t kinds = rules.kinds(text.data() + token.begin, token.end - token.begin, text_end);
+    entry.kinds = static_cast<uint16_t>(entry.kinds | (kinds & 15) << 4 * i);
+    if (i == 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kSecondFirst;
+    if ((kinds & SpacyRules::kAlone) != 0) entry.flags |= ShortChunks::kWithin;
+    if ((last & SpacyRules::kOpening) != 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kWithin;
+    if ((kinds & SpacyRules::kOpening) != 0) entry.opening = static_cast<uint8_t>(i + 1);
+    last = kinds;
+  }
+  const MeasuredWords::Sums& after = tokens->sums;
+  entry.solid = static_cast<uint8_t>(after.solid - before.solid);
+  entry.solid_characters = static_cast<uint8_t>(after.solid_characters - before.solid_characters);
+  entry.lettered = static_cast<uint8_t>(after.lettered - before.lettered);
+}
+
+inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t kinds) {
+  const Word word = {static_cast<uint32_t>(begin - text.data()), static_cast<uint32_t>(end - text.data())};
+  const auto byte = static_cast<unsigned char>(*begin);
+  if (end - begin == 1 && byte < 0x80) {
+    tokens->append(word, marks[byte].hash, marks[byte].measure);
+  } else {
+    tokens->append(word, hash(word), measure(bytes(word)));
+  }
+  note(tokens->size() - 1, kinds);
+}
+
+// Takes note of a token that may be part of a sequence.
+inline void SpacyWords::State::note(std::size_t number, uint8_t kinds) {
+  if ((kinds & ~SpacyRules::kException) == 0) return;
+  const bool follows = (kinds & SpacyRules::kSecond) != 0 && opening == number && number > 0;
+  if (follows && adjacent((*tokens)[number - 1], (*tokens)[number]) &&
+      (openings.empty() || openings.back() != number - 1)) {
+    openings.push_back(static_cast<uint32_t>(number - 1));
+  }
+  if ((kinds & SpacyRules::kAlone) != 0) openings.push_back(static_cast<uint32_t>(number));
+  if ((kinds & SpacyRules::kOpening) != 0) opening = number + 1;
+}
+
+void SpacyWords::State::add_odd(const char* begin, const char* end) {
   const auto size = static_cast<std::size_t>(end - begin);
-  ChunkCache::Entry* entry = nullptr;
-  uint64_t chunk[ChunkCache::kWords];
-  if (size <= ChunkCache::kBytes) {
-    entry = &cache.place(begin, size, text_end, chunk);
-    if (ChunkCache::holds(*entry, size, chunk)) {
+  LongChunks::Entry* entry = nullptr;
+  uint64_t chunk[LongChunks::kWords];
+  if (size <= LongChunks::kBytes && size > ShortChunks::kBytes) {
+    entry = &long_chunks.place(begin, size, text_end, chunk);
+    if (LongChunks::holds(*entry, size, chunk)) {
       const char* token = begin;
       for (int i = 0; i < entry->count; ++i) {
         const char* const token_end = begin + entry->ends[i];
-        add(token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15), out);
+        add(token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15));
         token = token_end;
       }
       return;
@@ -232,11 +321,11 @@ void SpacyWords::State::add_odd(const char* begin, const char* end, std::vector<
   const char* token = begin;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     const uint8_t kinds = rules.kinds(token, static_cast<std::size_t>(ends[i] - token), text_end);
-    if (i < ChunkCache::kTokens) all_kinds |= uint64_t{kinds} << 4 * i;
-    add(token, ends[i], kinds, out);
+    if (i < LongChunks::kTokens) all_kinds |= uint64_t{kinds} << 4 * i;
+    add(token, ends[i], kinds);
     token = ends[i];
   }
-  if (entry == nullptr || ends.size() > ChunkCache::kTokens) return;
+  if (entry == nullptr || ends.size() > LongChunks::kTokens) return;
   entry->size = static_cast<uint16_t>(size);
   entry->count = static_cast<uint16_t>(ends.size());
   entry->kinds = all_kinds;
@@ -244,22 +333,22 @@ void SpacyWords::State::add_odd(const char* begin, const char* end, std::vector<
   std::memcpy(entry->chunk, chunk, (size + 7) / 8 * 8);
 }
 
-void SpacyWords::State::find_sequences(const std::vector<Word>& out) {
+void SpacyWords::State::find_sequences() {
   found.clear();
-  for (const uint32_t opening : openings) {
+  for (const uint32_t first : openings) {
     uint32_t node = 0;
-    for (uint32_t i = opening; i < out.size(); ++i) {
-      if (i != opening && !adjacent(out[i - 1], out[i])) break;
-      node = rules.follow(node, text.substr(out[i].begin, out[i].end - out[i].begin));
+    for (uint32_t i = first; i < tokens->size(); ++i) {
+      if (i != first && !adjacent((*tokens)[i - 1], (*tokens)[i])) break;
+      node = rules.follow(node, bytes((*tokens)[i]), text_end);
       if (node == 0) break;
-      if (rules.nodes[node].ends) found.push_back({opening, i + 1});
+      if (rules.nodes[node].ends) found.push_back({first, i + 1});
     }
   }
 }
 
 // spaCy takes the longest sequences first, of those the leftmost, and none whose first or last token another one that
 // was looked at before has, even if that one wasn't taken. A sequence taken is cut anew if an exception reads like it.
-void SpacyWords::State::apply_sequences(std::vector<Word>& out) {
+void SpacyWords::State::apply_sequences() {
   // A stretch of sequences that overlap stands alone, so they may be looked at stretch by stretch.
   std::vector<Found> taken;
   std::vector<uint8_t> seen;
@@ -283,30 +372,36 @@ void SpacyWords::State::apply_sequences(std::vector<Word>& out) {
     from = to;
   }
   rewritten.clear();
-  std::size_t copied = first;
+  std::size_t copied = 0;
+  const auto copy = [&](std::size_t to) {
+    rewritten.room(to - copied);
+    std::copy_n(tokens->words().begin() + static_cast<std::ptrdiff_t>(copied), to - copied, rewritten.next_word());
+    std::copy_n(tokens->hashes().begin() + static_cast<std::ptrdiff_t>(copied), to - copied, rewritten.next_hash());
+    rewritten.commit(to - copied);
+  };
+  rewritten.sums = tokens->sums;
   for (const Found& one : taken) {
-    const uint32_t begin = out[one.first].begin;
-    const SpacyException* exception = rules.find(text.substr(begin, out[one.last - 1].end - begin), text_end);
+    const uint32_t begin = (*tokens)[one.first].begin;
+    const SpacyException* exception = rules.find(text.substr(begin, (*tokens)[one.last - 1].end - begin), text_end);
     if (exception == nullptr) continue;
-    rewritten.insert(rewritten.end(), out.begin() + static_cast<std::ptrdiff_t>(copied),
-                     out.begin() + static_cast<std::ptrdiff_t>(one.first));
+    copy(one.first);
+    for (uint32_t i = one.first; i < one.last; ++i) rewritten.sums.subtract(measure(bytes((*tokens)[i])));
     uint32_t token = begin;
     for (const uint8_t token_end : exception->ends) {
-      rewritten.push_back({token, begin + token_end});
+      const Word word = {token, begin + token_end};
+      rewritten.append(word, hash(word), measure(bytes(word)));
       token = begin + token_end;
     }
     copied = one.last;
   }
-  if (copied == first) return;
-  rewritten.insert(rewritten.end(), out.begin() + static_cast<std::ptrdiff_t>(copied), out.end());
-  out.resize(first);
-  out.insert(out.end(), rewritten.begin(), rewritten.end());
+  if (copied == 0) return;
+  copy(tokens->size());
+  std::swap(*tokens, rewritten);
 }
 
 std::size_t SpacyWords::count_sentences(std::string_view text) {
-  state_->words.clear();
-  words(text, state_->words);
-  return count_sentences(text, state_->words);
+  words(text, state_->scratch);
+  return count_sentences(text, state_->scratch.words());
 }
 
 // A sentence ends after "." and its like and the punctuation behind it; white space that is a token of its own, which

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/measured_words.h"
 #include "text/word.h"
 
 namespace smolfast::text {
@@ -25,13 +26,15 @@ std::vector<std::string_view> spacy_languages();
 // implementation (base/cpu.h) gives the same words, and none depends on the texts before.
 class SpacyWords {
  public:
-  explicit SpacyWords(const SpacyRules& rules);
+  explicit SpacyWords(const SpacyRules& rules, MeasureWord measure = measure_nothing);
   ~SpacyWords();
   SpacyWords(SpacyWords&&) noexcept;
   SpacyWords& operator=(SpacyWords&&) noexcept;
 
   // Appends the tokens of `text`, valid UTF-8 of less than 4 GiB, as byte ranges in order.
   void words(std::string_view text, std::vector<Word>& out);
+  // The same with what is measured of each, in place of what `out` held.
+  void words(std::string_view text, MeasuredWords& out);
   // How many sentences spaCy's sentencizer makes of the text, empty ones not counted.
   std::size_t count_sentences(std::string_view text);
   // The same, given what words() said of the text.

@@ -6,6 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+class Judges:
+    def __init__(self, rules: Sequence[tuple[str, Mapping[str, Any]]], *, words: str, language: str) -> None: ...
+    def judge(
+        self,
+        strings: object,
+        *,
+        tokens: object,
+        token_ends: npt.NDArray[np.int64] | None,
+        signals: bool,
+        threads: int,
+        errors: str,
+    ) -> dict[str, Any]: ...
+
 class ArrowStrings:
     """A string array on its way out; `pyarrow.array(x)` takes it, once."""
 
@@ -52,18 +65,6 @@ def force_implementation(name: str) -> None: ...
 def available_threads() -> int: ...
 def is_valid_utf8(strings: object) -> bool: ...
 def release_kept_memory() -> None: ...
-def judge(
-    strings: object,
-    rules: Sequence[tuple[str, Mapping[str, Any]]],
-    *,
-    words: str,
-    language: str,
-    tokens: object,
-    token_ends: npt.NDArray[np.int64] | None,
-    signals: bool,
-    threads: int,
-    errors: str,
-) -> dict[str, Any]: ...
 def newton_schulz(
     source: npt.NDArray[np.float32],
     result: npt.NDArray[np.float32],

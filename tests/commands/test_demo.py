@@ -14,10 +14,11 @@ from smolfast.commands.main import main
 
 
 def test_what_is_shown() -> None:
-    messy, personal, judged, alike, near = shown()
+    messy, personal, judged, language, alike, near = shown()
     assert messy.before == repr(MESSY) and "The café was  full.\\nWe’ll meet at eight." in messy.after
     assert "@analytical" in personal.before and "@analytical" not in personal.after and "8.8.8.8" not in personal.after
     assert judged.after == "goes for dup_line_frac: 0.43 of its lines repeat one before"
+    assert len(language.before.split("\n")) == 5 and language.after == "English, German, French, Spanish, Czech"
     assert 0.5 < float(alike.after.split()[-1]) < 0.9
     assert "'river again' went for 'river'" in near.after and near.after.endswith("differ: four, old, three")
 
@@ -27,7 +28,7 @@ def test_it_prints_the_python_of_each_step(capsys: pytest.CaptureFixture[str]) -
     printed = capsys.readouterr().out
     assert all(f">>> {step.python}" in printed for step in shown())
     assert main(["demo", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["steps"]) == 5
+    assert len(json.loads(capsys.readouterr().out)["steps"]) == 6
 
 
 def test_it_takes_seconds_and_no_torch() -> None:

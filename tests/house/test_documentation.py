@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from smolfast.commands.demo import FIRST, OTHER
 from smolfast.commands.main import main
 from smolfast.config import validate_config
 
@@ -92,7 +93,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "raw" / f"{index}.py").write_text(text, encoding="utf-8")
     documents = [*documents[:30], documents[0] + " # and one line more"]
     rows = [{"id": f"d{i}", "text": text, "url": f"https://example.org/{i}"} for i, text in enumerate(documents)]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    kept = f"{FIRST}\n{OTHER}".replace(". ", ".\n")  # by FineWeb's filters, which take sources for menus
+    crawl = [*rows, {"id": "river", "text": kept, "url": "https://example.org/river"}]
+    lines = "".join(json.dumps(row) + "\n" for row in crawl)
     with pa.CompressedOutputStream(str(folder / "corpus.jsonl.zst"), "zstd") as stream:
         stream.write(lines.encode())
     (folder / "test-sets.jsonl").write_text(json.dumps({"text": documents[5]}) + "\n")

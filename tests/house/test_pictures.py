@@ -39,3 +39,19 @@ def test_each_picture_is_shown_and_says_what_it_shows() -> None:
     for picture in PICTURES:
         drawn = picture.read_text(encoding="utf-8")
         assert "<title" in drawn and "<desc" in drawn and "prefers-color-scheme:dark" in drawn, picture.name
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_a_phone_shows_it_large_enough_to_read(picture: Path) -> None:
+    """Its page is 360 pixels wide there: type of 12.5 stays above 10."""
+    width = int(re.search(r'<svg [^>]*width="(\d+)"', picture.read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    assert width <= (640 if picture.name == "report.svg" else 440)
+
+
+def test_labels_beside_each_other_have_room() -> None:
+    """Left-hand and right-hand words of a box of the path, at the widest letters that a browser may have."""
+    both = re.compile(r'class="title" x="20"[^>]*>([^<]+)</text>\n<text class="small" x="420"[^>]*>([^<]+)<')
+    found = [pair for picture in PICTURES for pair in both.findall(picture.read_text(encoding="utf-8"))]
+    assert len(found) > 20
+    for name, what in found:
+        assert 9.0 * len(name) + 6.9 * len(what) <= 408, f"{name} | {what}"

@@ -26,10 +26,12 @@ def test_bars_stand_where_their_numbers_lie(fake: SimpleNamespace) -> None:
     bins = [Bin(0.0, True, 9), Bin(0.3, True, 1), Bin(0.3, False, 1), Bin(0.5, False, 4)]
     page = fake.page(histogram("k", "dup", bins, [Limit(0.3, above=True)]))
     # The axis runs from 0 to 0.51, a hundredth a bar.
-    ((left, right, top),) = bars(page, 0)
+    (left, right, top), at_threshold = bars(page, 0)
     assert (left, top) == (0.0, 0.0) and abs(right - 1000 / 51) < 0.1
-    (at_threshold, beyond) = bars(page, 1)
-    assert abs(at_threshold[0] - 30_000 / 51) < 0.1 and abs(beyond[0] - 50_000 / 51) < 0.1
+    # Of the two in the bar that begins at the threshold, the one that equals it stays: each has half the width.
+    just_beyond, beyond = bars(page, 1)
+    assert abs(at_threshold[0] - 30_000 / 51) < 0.1 and abs(at_threshold[1] - 30_500 / 51) < 0.1
+    assert abs(just_beyond[0] - 30_500 / 51) < 0.1 and abs(beyond[0] - 50_000 / 51) < 0.1
     assert "Of 15 documents 5 (33.3%) lie above 0.3." in page.words
     limit = next(a for a in page.all("line") if a["class"] == "limit")
     assert limit["x1"] == limit["x2"] == f"{3000 / 51:.2f}%"
@@ -47,7 +49,7 @@ def test_a_number_that_equals_a_threshold_stays(fake: SimpleNamespace) -> None:
 
 def test_a_threshold_of_many_digits_is_said_to_be_about(fake: SimpleNamespace) -> None:
     page = fake.page(histogram("k", "w", [Bin(0.18, False, 3), Bin(0.2, True, 1)], [Limit(0.1834, above=True)]))
-    assert "Of 4 documents about 1 (25.0%) lie above 0.1834." in page.words
+    assert "Of 4 documents about 1 (25.0%) lies above 0.1834." in page.words
 
 
 def test_nothing_measured_is_said(fake: SimpleNamespace) -> None:
@@ -73,3 +75,16 @@ def test_any_numbers_make_a_drawing(counts: dict[tuple[int, int, bool], int], li
     )
     assert "nan" not in drawn.lower() and "<svg" in drawn
     assert len(drawn) < 40_000
+
+
+def test_what_equals_the_only_threshold_is_drawn_as_staying(fake: SimpleNamespace) -> None:
+    bins = [Bin(0.0, True, 90), Bin(1.0, True, 10)]
+    page = fake.page(histogram("k", "curly", bins, [Limit(0, above=True)]))
+    assert len(bars(page, 0)) == 1 and len(bars(page, 1)) == 1
+    assert bars(page, 0)[0][0] == 0.0 < bars(page, 1)[0][0]
+    assert "Of 100 documents 10 (10.0%) lie above 0." in page.words
+
+
+def test_none_beyond_is_said_in_words(fake: SimpleNamespace) -> None:
+    page = fake.page(histogram("k", "w", [Bin(3.0, True, 2)], [Limit(1, above=False)]))
+    assert "Of 2 documents none lies below 1." in page.words

@@ -37,7 +37,7 @@ def test_losses_without_heads_are_one_curve(own_run: Path, fake: SimpleNamespace
     metrics = [{"step": step, "loss": 5.0 - step} for step in range(1, 4)]
     page = _training_page(own_run, fake, metrics)
     assert [a["class"] for a in page.all("path")] == ["curve line s0"]
-    assert "from 4 to 2 (training loss, all heads weighted)" in page.words
+    assert "from 4.000 to 2.000 (training loss, all heads weighted)" in page.words
     assert "Learning rate: no finite values to draw" in page.words and "Gradient norm: no finite" in page.words
 
 

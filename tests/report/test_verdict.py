@@ -60,8 +60,18 @@ def test_a_text_learned_by_heart_is_told(own_run: Path, held_out: float, good: b
     steps[-1]["held_out_loss"] = held_out
     trained(own_run, steps)
     (found,) = [one for one in verdict(read_run(own_run)) if "loss" in one.text]
-    assert found.good is good and f"held-out loss, next token {held_out:.4g}, training loss, next token 2" in found.text
+    losses = f"{held_out:.3f} (held-out loss, next token) beside 2.000 (training loss, next token)"
+    assert found.good is good and losses in found.text
     assert ("by heart, after 3.0 passes over it" in found.text) is not good
+
+
+def test_a_short_runs_end_is_not_its_whole_length(own_run: Path) -> None:
+    """Over all 20 steps the training loss is 6 in the mean, at the end 4: held-out text at 6 isn't as good."""
+    steps = [{"step": step, "loss": 8.0 - step / 5, "head_losses": [8.0 - step / 5]} for step in range(1, 21)]
+    steps[-1]["held_out_loss"] = 6.0
+    trained(own_run, steps)
+    (found,) = [one for one in verdict(read_run(own_run)) if "loss" in one.text]
+    assert found.good is False and "beside 4.300" in found.text
 
 
 def test_trouble_is_bad_and_alarms_are_worth_a_look(own_run: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from smolfast.bench import names
 from smolfast.bench.results import Results, Row
 from smolfast.report.charts import Axis, BarRow, Lane, bar_chart, log_ticks
 from smolfast.report.markup import Markup, markup, tag
@@ -26,9 +27,9 @@ class Beside:
     times: float
 
 
-def overview(results: Sequence[Results], titles: dict[str, str]) -> Section:
+def overview(results: Sequence[Results]) -> Section:
     """A bar for each job from 1 on a logarithmic axis, and one for each case in which a peer is faster."""
-    found = [one for each in results for one in beside(each, titles)]
+    found = [one for each in results for one in beside(each)]
     if not found:
         nobody = tag("p", "No peer was measured in these results, so there is nothing to compare with.")
         return Section("overview", "At a glance", nobody)
@@ -48,10 +49,10 @@ def overview(results: Sequence[Results], titles: dict[str, str]) -> Section:
     return Section("overview", "At a glance", markup(body))
 
 
-def beside(results: Results, titles: dict[str, str]) -> list[Beside]:
+def beside(results: Results) -> list[Beside]:
     """Each case that ours and a peer have a rate in."""
     found = []
-    title = titles.get(results.benchmark, results.benchmark)
+    title = names.title(results.benchmark)
     for part, case in dict.fromkeys((row.part, row.case) for row in results.rows if row.part not in _ALONE):
         rows = largest(row for row in results.rows if (row.part, row.case) == (part, case) and row.rate() is not None)
         rated = [(row, rate.median) for row in rows if (rate := row.rate()) is not None]
@@ -59,7 +60,8 @@ def beside(results: Results, titles: dict[str, str]) -> list[Beside]:
         peers = [(rate, row.name) for row, rate in rated if row.role == "peer"]
         if ours is not None and peers:
             best, name = max(peers)
-            found.append(Beside(f"{title}: {part}", case, name, ours / best))
+            job = f"{title}: {names.part(results.benchmark, part)}"
+            found.append(Beside(job, names.case(case), names.contender(name), ours / best))
     return found
 
 
@@ -96,7 +98,7 @@ def _jobs(jobs: dict[str, list[Beside]]) -> Markup:
             high=place(max(found)),
         )
         bars.append(BarRow(job, f"{times(mean)}{spread}", (lane,)))
-    caption = " The bar is the geometric mean over the cases of a job, the line in it goes from the worst to the best."
+    caption = " The bar is the geometric mean over the cases of a job. The line goes from the worst case to the best."
     return _figure("overview-jobs", "Times as fast as the fastest peer", caption, bars, axis)
 
 

@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from smolfast.bench.overview import largest, overview
+from smolfast.bench import names
+from smolfast.bench.overview import largest, overview, times
 from smolfast.bench.results import Results, Row, Spread
 from smolfast.report.charts import BarRow, Lane, Series, axis_from_zero, bar_chart, line_chart, number
 from smolfast.report.document import document, save_page
@@ -17,21 +18,6 @@ Rated = Sequence[tuple[Row, Spread]]
 _COLOURS = {"ours": 0, "peer": 4}
 _SIZES = {"attention": "tokens", "dedup": "documents", "optim": "rows of the matrix"}
 _MOST_CURVES = 5
-_TITLES = {
-    "text": "Text",
-    "dedup": "Deduplication",
-    "curate": "Curation",
-    "attention": "Attention",
-    "loss": "Multi-token loss",
-    "optim": "Muon",
-    "train": "Training",
-    "gpu": "GPU kernels",
-}
-_PARTS = {
-    "threads": "A large column",
-    "signatures": "Text to signatures",
-    "job": "Parquet to deduplicated parquet",
-}
 
 
 def write_page(path: str | os.PathLike[str], results: Sequence[Results]) -> None:
@@ -41,7 +27,7 @@ def write_page(path: str | os.PathLike[str], results: Sequence[Results]) -> None
         SmolfastError: the page can't be written.
     """
     jobs = [_section(one, index) for index, one in enumerate(results)]
-    sections = [overview(results, _TITLES), _how_to_read(results), *jobs, _where(results)]
+    sections = [overview(results), _how_to_read(results), *jobs, _where(results)]
     save_page(path, document("smolfast beside its peers", sections, "the results of its benchmarks"))
 
 
@@ -52,8 +38,8 @@ def _how_to_read(results: Sequence[Results]) -> Section:
         tag(
             "p",
             "Every bar is the median of the rounds. The line in it runs from the slowest round to the fastest. Blue is "
-            "smolfast, grey are the others. All took turns in one run, so ratios hold better than rates. Rates are by "
-            "CPU time on one thread where that was taken, else by wall-clock time.",
+            "smolfast, grey is everybody else. All took turns in one run, so ratios hold better than rates. Rates are "
+            "by CPU time on one thread where that was taken, else by wall-clock time.",
         ),
         tag(
             "p",
@@ -71,46 +57,58 @@ def _where(results: Sequence[Results]) -> Section:
     shown = {name: value for name, value in first.machine.items() if name not in ("threads", "memory_bytes")}
     if memory := first.machine.get("memory_bytes"):
         shown["memory"] = f"{memory / 1e9:.1f} GB"
-    names = [*((words(name), _plain(value)) for name, value in shown.items()), ("date", first.date)]
-    body = tag("div", pairs("Where the first of them ran", names), pairs("Versions", versions.items()), class_="two")
+    where = [*((words(name), _plain(value)) for name, value in shown.items()), ("date", first.date)]
+    body = tag("div", pairs("Where the first of them ran", where), pairs("Versions", versions.items()), class_="two")
     return Section("where", "Hardware and versions", body)
 
 
 def _section(results: Results, index: int) -> Section:
     key = f"{results.benchmark}-{index}"
     figures = [tag("p", _provenance(results), class_="muted")]
+    if note := names.NOTES.get(results.benchmark):
+        figures.append(tag("p", note))
     if checks := [row for row in results.rows if row.part == "check"]:
         right = sum(not row.failed for row in checks)
         figures.append(tag("p", f"{right} of {len(checks)} comparisons with fp64 are right."))
     for part in dict.fromkeys(row.part for row in results.rows):
         rows = [row for row in results.rows if row.part == part]
-        figures += [_bars(key, part, rows), _by_size(key, part, rows), _by_threads(key, part, rows)]
-    failed = [(row.name, f"{row.part}, {row.case}", row.failed) for row in results.rows if row.failed]
+        title = names.part(results.benchmark, part)
+        for draw in (_bars, _by_size, _by_threads):
+            figures.append(draw(f"{key}-{_slug(part)}", title, rows))
+    failed = [
+        (_name(row), f"{names.part(results.benchmark, row.part)}, {names.case(row.case)}", row.failed)
+        for row in results.rows
+        if row.failed
+    ]
     if failed:
         figures.append(folded("Who didn't run, and why", table("Who didn't run", ("Name", "Case", "Why"), failed)))
     measured = [row for row in results.rows if row.rate() is not None or row.seconds() is not None]
     figures.append(folded("All figures as a table", _table(results, measured)))
-    title = _TITLES.get(results.benchmark, results.benchmark)
-    return Section(key, title, markup(figures))
+    return Section(key, names.title(results.benchmark), markup(figures))
 
 
 def _provenance(results: Results) -> str:
     about = results.machine
-    settings = ", ".join(
+    settings = "; ".join(
         f"{words(name)} {_plain(value)}"
         for name, value in results.settings.items()
-        if value not in ("", None, [], "^$", False)
+        if value not in ("", None, [], "^$", False) and name != "note"
     )
     processors = f"{about['processors']} processors" if "processors" in about else None
     known = (about.get("processor"), processors, about.get("instructions"), about.get("device"))
     where = ", ".join(str(each) for each in known if each)
-    return f"{results.date}, on {where}" + (f"; {settings}" if settings else "")
+    said = [
+        f"{results.date}, on {where}",
+        f"Settings: {settings}" if settings else "",
+        results.settings.get("note", ""),
+    ]
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence)
 
 
-def _bars(section: str, part: str, rows: Sequence[Row]) -> Markup:
+def _bars(key: str, part: str, rows: Sequence[Row]) -> Markup:
     """A chart for each case of a part in which somebody's rate can be compared."""
     cases: list[tuple[str, Rated, Rated]] = []
-    for case in dict.fromkeys(row.case for row in rows) if part != "threads" else ():
+    for case in dict.fromkeys(row.case for row in rows if row.part != "threads"):
         measured = largest(row for row in rows if row.case == case and row.rate() is not None)
         rated = [(row, rate) for row in measured if (rate := row.rate()) is not None]
         own = [(row, rate) for row, rate in rated if row.role != "floor"]
@@ -118,11 +116,11 @@ def _bars(section: str, part: str, rows: Sequence[Row]) -> Markup:
             cases.append((case, own, [(row, rate) for row, rate in rated if row.role == "floor"]))
     if not cases:
         return Markup()
-    title = _PARTS.get(part, part)
+    title = tag("h3", _capital(part))
     if len(cases) > 1 and all(len(own) == 1 for _, own, _ in cases):
-        return markup([tag("h3", title), _alone(f"{section}-{_slug(part)}", part, cases)])
-    charts = [_case(f"{section}-{_slug(part)}-{_slug(case)}", part, case, own, floors) for case, own, floors in cases]
-    return markup([tag("h3", title), tag("div", charts, class_="two")])
+        return markup([title, _alone(key, part, cases)])
+    charts = [_case(f"{key}-{_slug(case)}", part, names.case(case), own, floors) for case, own, floors in cases]
+    return markup([title, tag("div", charts, class_="two")])
 
 
 def _alone(key: str, part: str, cases: Sequence[tuple[str, Rated, Rated]]) -> Markup:
@@ -134,12 +132,12 @@ def _alone(key: str, part: str, cases: Sequence[tuple[str, Rated, Rated]]) -> Ma
         row, rate = own[0]
         value = _rate(row, rate.median)
         if floors:
-            value += f" · {rate.median / floors[0][1].median:.1%} of {floors[0][0].name}"
+            value += f" · {rate.median / floors[0][1].median:.1%} of {_name(floors[0][0])}"
         lane = Lane(rate.median / most, _COLOURS[row.role], low=rate.least / most, high=rate.most / most)
-        bars.append(BarRow(case, value, (lane,)))
+        bars.append(BarRow(names.case(case), value, (lane,)))
     description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
     name = _name(cases[0][1][0][0])
-    caption = tag("figcaption", tag("strong", name), " alone: no peer that does this is installed.")
+    caption = tag("figcaption", tag("strong", name), " alone: no peer that does this was measured.")
     return tag("figure", caption, bar_chart(key, f"{part}, {name}", description, bars, axis))
 
 
@@ -154,20 +152,20 @@ def _case(key: str, part: str, case: str, own: Rated, floors: Rated) -> Markup:
     for row, rate in sorted(own, key=lambda entry: -entry[1].median):
         value = _rate(row, rate.median)
         if row.role == "peer" and ours:
-            value += f" · ours {ours / rate.median:.2f} ×"
+            value += f" · ours {times(ours / rate.median)}"
         lane = Lane(rate.median / scale, _COLOURS[row.role], low=rate.least / scale, high=rate.most / scale)
         bars.append(BarRow(_name(row), value, (lane,), floor / scale if floor and drawn else None))
     axis = axis_from_zero(scale / _unit(own[0][0])[0], _axis_name(row for row, _ in own))
     note = ""
     if floor:
-        what = f"{floors[0][0].name}, {_rate(floors[0][0], floor)}"
+        what = f"{_name(floors[0][0])}, {_rate(floors[0][0], floor)}"
         note = f" Reference: {what}" + ("." if drawn else f", {floor / most:.0f} × the fastest: off the scale.")
     description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
-    caption = tag("figcaption", tag("strong", case), note)
+    caption = tag("figcaption", tag("strong", _capital(case)), note)
     return tag("figure", caption, bar_chart(key, f"{part}, {case}", description, bars, axis))
 
 
-def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
+def _by_size(key: str, part: str, rows: Sequence[Row]) -> Markup:
     """Rates over the size of the input, where several sizes of one family were measured."""
     families: dict[tuple[str, str], list[tuple[float, float, Row]]] = {}
     threads = max((row.threads or 1 for row in rows), default=1)
@@ -197,17 +195,17 @@ def _by_size(section: str, part: str, rows: Sequence[Row]) -> Markup:
         else ""
     )
     return line_chart(
-        f"{section}-{_slug(part)}-size",
-        f"{_PARTS.get(part, part)}: by size",
+        f"{key}-size",
+        f"{_capital(part)}: by size",
         f"More is better.{more}",
         series[:_MOST_CURVES],
-        x_name=_SIZES.get(section.rpartition("-")[0], "size of the input"),
+        x_name=_SIZES.get(key.partition("-")[0], "size of the input"),
         y_name=_axis_name(rows),
         from_zero=True,
     )
 
 
-def _by_threads(section: str, part: str, rows: Sequence[Row]) -> Markup:
+def _by_threads(key: str, part: str, rows: Sequence[Row]) -> Markup:
     """How much more two threads do than one: bars of the ratio, with the ideal marked."""
     rates: dict[tuple[str, str, str], dict[int, float]] = {}
     for row in rows:
@@ -221,15 +219,15 @@ def _by_threads(section: str, part: str, rows: Sequence[Row]) -> Markup:
         few, many = min(found), max(found)
         gain, ideal = found[many] / found[few], many / few
         lane = Lane(gain / scale, _COLOURS["ours" if role == "ours" else "peer"])
-        label = f"{case}, {name}" if case != name else f"{name} (what the machine gives)"
+        label = f"{name} (what the machine gives)" if case == name else f"{names.case(case)}, {names.contender(name)}"
         bars.append(BarRow(label, f"{gain:.2f} × on {many} threads", (lane,), ideal / scale))
     if not bars:
         return Markup()
-    title = f"{_PARTS.get(part, part)}: wall-clock rate by threads"
+    title = f"{_capital(part)}: wall-clock rate by threads"
     caption = tag("figcaption", tag("strong", title), " The mark is the ideal.")
     description = ", ".join(f"{bar.label} {bar.value}" for bar in bars) + "."
     axis = axis_from_zero(scale, "times the rate of the fewest threads")
-    return tag("figure", caption, bar_chart(f"{section}-{_slug(part)}-threads", title, description, bars, axis))
+    return tag("figure", caption, bar_chart(f"{key}-threads", title, description, bars, axis))
 
 
 def _table(results: Results, rows: Sequence[Row]) -> Markup:
@@ -240,8 +238,9 @@ def _table(results: Results, rows: Sequence[Row]) -> Markup:
 
     headers = ("Job", "Case", "Who", "Threads", "Rounds", "CPU ms (min–max)", "Wall ms (min–max)", "Rate", "Peak MB")
     cells = [
-        (row.part, row.case, _name(row), row.threads or "–", row.rounds or "–", milliseconds(row.cpu),
-         milliseconds(row.wall), "–" if (rate := row.rate()) is None else _rate(row, rate.median),
+        (names.part(results.benchmark, row.part), names.case(row.case), _name(row), row.threads or "–",
+         row.rounds or "–", milliseconds(row.cpu), milliseconds(row.wall),
+         "–" if (rate := row.rate()) is None else _rate(row, rate.median),
          "–" if row.peak_bytes is None else number(row.peak_bytes / 1e6))
         for row in rows
     ]  # fmt: skip
@@ -249,7 +248,12 @@ def _table(results: Results, rows: Sequence[Row]) -> Markup:
 
 
 def _name(row: Row) -> str:
-    return "smolfast" if row.name == "ours" else row.name.replace("ours", "smolfast")
+    return names.contender(row.name)
+
+
+def _capital(words: str) -> str:
+    """The first letter large, but for a function's name."""
+    return words if words.partition(" ")[0] in names.FUNCTIONS else f"{words[0].upper()}{words[1:]}"
 
 
 def _look(row: Row, place: int) -> tuple[int, str]:
@@ -281,7 +285,9 @@ def _rate(row: Row, rate: float) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return ", ".join(f"{k} {v}" for k, v in value.items()) or "–" if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _slug(text: str) -> str:

@@ -1,10 +1,12 @@
 """Labels and scores of texts by fastText's models (languages, quality), and their training.
 
-model = classify.Model("lid.176.ftz")
-model.predict(column)                     # a table of `label` and `score`
-model.scores(column, labels=["en", "de"])  # a table with a column for each
-classify.train({"good": column, "bad": other}, "quality.bin")
-classify.quantize("quality.bin", "quality.ftz")
+Strings go in, a table comes out:
+
+    model = classify.Model("lid.176.ftz")
+    model.predict(column)  # a table of `label` and `score`
+    model.scores(column, labels=["en", "de"])  # a table with a column for each
+    classify.train({"good": column, "bad": other}, "quality.bin")
+    classify.quantize("quality.bin", "quality.ftz")
 """
 
 from smolfast.classify import head

@@ -20,7 +20,8 @@ from smolfast.curate.files.summary import CurateSummary
 from smolfast.progress import Console, describe_end, has_colours
 
 _FORMS = """\
-smolfast curate explain ID -o DIR  say what each check measured in a document, and mark what decided
+  smolfast curate explain ID -o DIR
+      say what each check measured in a document, and mark what decided
 
 It has its own --help. A file or folder called explain is ./explain.
 """

@@ -20,12 +20,17 @@ from smolfast.errors import SmolfastError
 from smolfast.progress import Console, describe_end
 
 _FORMS = """\
-smolfast dedup explain ID -o DIR                     say why a document went, with the two texts
-smolfast dedup index build IN… --index INDEX -o DIR  deduplicate and start an index of what was kept
-smolfast dedup index add   IN… --index INDEX -o DIR  drop what is like the index or itself; add the rest to it
-smolfast dedup index query IN… --index INDEX -o DIR  the same, but leave the index as it is
+  smolfast dedup explain ID -o DIR
+      say why a document went, with the two texts
+  smolfast dedup index build IN… --index INDEX -o DIR
+      deduplicate and start an index of what was kept
+  smolfast dedup index add IN… --index INDEX -o DIR
+      drop what is like the index or itself; add the rest to it
+  smolfast dedup index query IN… --index INDEX -o DIR
+      the same, but leave the index as it is
 
-Each has its own --help. A file or folder called explain or index is ./explain or ./index.
+Each has its own --help. A file or folder called explain or index is ./explain
+or ./index.
 """
 
 _INDEX_VERBS = {

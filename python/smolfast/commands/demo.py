@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from smolfast import __version__, text
+from smolfast.classify import Model, train
+from smolfast.commands.demo_languages import FIVE, SPOKEN
 from smolfast.commands.parsers import command
 from smolfast.curate import judge
 from smolfast.dedup import MinHasher, deduplicate, explain
@@ -43,9 +45,7 @@ class Shown:
 
 def add_demo(commands: Any) -> None:
     """The parser of `smolfast demo`."""
-    command(
-        commands, "demo", _demo, "See in seconds what smolfast does: text cleaned and judged, a near-duplicate found."
-    )
+    command(commands, "demo", _demo, "See in seconds what smolfast does: clean, judge, find a near-duplicate.")
 
 
 def shown() -> Iterator[Shown]:
@@ -72,6 +72,15 @@ def shown() -> Iterator[Shown]:
         f"goes for {verdict['reason']}: {verdict['gopher_repetition_dup_line_frac']:.2f} of its lines "
         "repeat one before",
     )
+    with tempfile.TemporaryDirectory() as folder:
+        small = {"dim": 16, "bucket": 4096, "epoch": 200, "lr": 1.0, "word_ngrams": 1}
+        names |= {"train": train, "Model": Model, "spoken": SPOKEN, "five": FIVE, "small": small}
+        names["file"] = Path(folder, "languages.bin")
+        python = 'train(spoken, file, minn=1, maxn=3, **small); Model(file).predict(five)["label"]'
+        labels = run(python).to_pylist()
+    sentences = sum(map(len, SPOKEN.values()))
+    title = f"The language of five sentences, by a model that was just trained on {sentences} others"
+    yield Shown(title, python, "\n".join(FIVE), ", ".join(labels))
     names["two"] = [FIRST, COPY]
     python = "a, b = MinHasher().signatures(two); (a == b).mean()"
     yield Shown(
@@ -97,8 +106,8 @@ def _near_duplicate() -> Shown:
         "A near-duplicate among files, found and explained",
         'deduplicate(["documents.jsonl"], "unique", ngram=2); explain("unique", "river again")',
         f"{found.documents_in} documents: {', '.join(lines)}",
-        f"{found.documents_out} kept. {why.id!r} went for {why.kept_id!r}: similarity {why.jaccard:.2f}; "
-        f"only these words differ: {', '.join(changed)}",
+        f"{found.documents_out} kept. {why.id!r} went for {why.kept_id!r}: similarity {why.jaccard:.2f}.\n"
+        f"Only these words differ: {', '.join(changed)}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from os import PathLike
 from typing import Any, Literal
 
@@ -60,11 +61,8 @@ def judge(
     if isinstance(source, (list, tuple)) and errors == "replace":
         source = without_surrogates(source)
     cut = source_of(words, language, chosen, source)
-    judged = _native.judge(
+    judged = _judges(json.dumps(native_rules(chosen)), cut.kind, cut.language).judge(
         source,
-        native_rules(chosen),
-        words=cut.kind,
-        language=cut.language,
         tokens=cut.tokens,
         token_ends=cut.ends,
         signals=signals,
@@ -83,6 +81,12 @@ def judge(
     table = pa.table(columns)
     described = {**describe(chosen), "words": words if isinstance(words, str) else "given", "language": language}
     return table.replace_schema_metadata({METADATA: json.dumps(described)})
+
+
+@lru_cache(maxsize=4)
+def _judges(rules: str, words: str, language: str) -> _native.Judges:
+    """Judges by native rules, which remember words from one call to the next."""
+    return _native.Judges(json.loads(rules), words=words, language=language)
 
 
 def describe(rules: Rules) -> dict[str, Any]:

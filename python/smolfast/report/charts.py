@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from smolfast.report.markup import Markup, folded, table, tag
 
 _MOST_POINTS = 600
-_BAR_ROW = 46
 _LANE = 14
-_LINE = 18
-_MOST_LETTERS = 38
-"""Of a label and its value on one line: what a phone's 358 pixels hold."""
-_MOST_LETTERS_WIDE = 52
-"""The same where the page has two columns: then the style sheet moves the label down beside its value."""
 _MARGIN = 0.05
 _MOST_MARKS = 24
 
@@ -88,56 +82,64 @@ def axis_from_zero(most: float, name: str) -> Axis:
 
 
 def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow], axis: Axis | None = None) -> Markup:
-    """Horizontal bars, label and value above each (two lines if they are long). `key` makes ids unique on the page."""
-    drawn: list[Markup] = []
-    top = 0
-    for row in rows:
-        letters = len(row.label) + len(row.value)
-        beside = _MOST_LETTERS < letters <= _MOST_LETTERS_WIDE
-        label_class = "bar-label beside" if beside else "bar-label"
-        drawn.append(tag("text", row.label, x=0, y=top + 14, class_=label_class))
-        if letters > _MOST_LETTERS:
-            top += _LINE
-        drawn.append(tag("text", row.value, x="100%", y=top + 14, text_anchor="end", class_="bar-value"))
-        for lane in row.lanes:
-            top += _LANE + 2
-            if lane.before > 0:
-                drawn.append(
-                    tag("rect", x=0, y=top + 6, width=_percent(lane.before), height=_LANE - 2, rx=2, class_="ghost")
-                )
-            drawn.append(
-                tag(
-                    "rect",
-                    x=_percent(min(lane.start, lane.share)),
-                    y=top + 6,
-                    width=_percent(abs(lane.share - lane.start)),
-                    height=_LANE - 2,
-                    rx=2,
-                    class_=f"fill s{lane.series}",
-                )
-            )
-            if lane.high > lane.low:
-                at = top + 6 + _LANE / 2 - 1
-                ends = {"x1": _percent(lane.low), "x2": _percent(lane.high)}
-                drawn.append(tag("line", **ends, y1=at, y2=at, class_="whisker"))
-        if row.limit is not None:
-            across = _percent(row.limit)
-            drawn.append(tag("line", x1=across, x2=across, y1=top + 5, y2=top + _LANE + 7, class_="limit"))
-        top += _BAR_ROW - _LANE - 2
-    height = max(top - 4, 1)
+    """Horizontal bars, label and value above each (two lines where both don't fit). `key` makes ids unique."""
+    parts: list[Markup] = [_bar_row(row) for row in rows]
     if axis is not None:
-        grid = [
-            tag("line", x1=_percent(share), x2=_percent(share), y1=0, y2=height, class_="grid")
-            for share, _ in axis.ticks
-        ]
+        places = [(_percent(share), text) for share, text in axis.ticks]
+        upright = [tag("line", x1=at, x2=at, y1=0, y2="100%", class_="grid") for at, _ in places]
+        parts.insert(0, tag("svg", upright, width="100%", height="100%", class_="bar-grid"))
+    body = [tag("div", parts, class_="bar-rows")]
+    if axis is not None:
+        anchors = [_anchor(share) for share, _ in axis.ticks]
         labels = [
-            tag("text", text, x=_percent(share), y=height + 16, text_anchor=_anchor(share))
-            for share, text in axis.ticks
+            tag("text", text, x=at, y=14, text_anchor=anchor)
+            for (at, text), anchor in zip(places, anchors, strict=True)
         ]
-        name = tag("text", axis.name, x=0, y=height + 34, class_="axis-name")
-        drawn = [*grid, *drawn, *labels, name]
-        height += 42
-    return _svg(key, title, description, drawn, height=str(height), class_="bars")
+        body += [tag("svg", labels, width="100%", height=20), tag("div", axis.name, class_="axis-name")]
+    named = (tag("span", title, id=f"{key}-title"), tag("span", description, id=f"{key}-description"))
+    # The rows are HTML, so that a long label takes a line of its own only where there is no room beside the value.
+    return tag(
+        "div",
+        tag("div", named, hidden=True),
+        body,
+        role="img",
+        aria_labelledby=f"{key}-title {key}-description",
+        class_="bars",
+    )
+
+
+def _bar_row(row: BarRow) -> Markup:
+    drawn: list[Markup] = []
+    for place, lane in enumerate(row.lanes):
+        top = place * (_LANE + 2)
+        if lane.before > 0:
+            drawn.append(tag("rect", x=0, y=top, width=_percent(lane.before), height=_LANE - 2, rx=2, class_="ghost"))
+        drawn.append(
+            tag(
+                "rect",
+                x=_percent(min(lane.start, lane.share)),
+                y=top,
+                width=_percent(abs(lane.share - lane.start)),
+                height=_LANE - 2,
+                rx=2,
+                class_=f"fill s{lane.series}",
+            )
+        )
+        if lane.high > lane.low:
+            at = top + _LANE / 2 - 1
+            ends = {"x1": _percent(lane.low), "x2": _percent(lane.high)}
+            drawn.append(tag("line", **ends, y1=at, y2=at, class_="whisker"))
+    height = len(row.lanes) * (_LANE + 2) - 4
+    if row.limit is not None:
+        across = _percent(row.limit)
+        drawn.append(tag("line", x1=across, x2=across, y1=-2, y2=height + 2, class_="limit"))
+    head = (tag("span", row.label, class_="bar-label"), tag("span", row.value, class_="bar-value"))
+    return tag(
+        "div",
+        tag("div", head, class_="bar-head"),
+        tag("svg", drawn, width="100%", height=height),
+        class_="bar-row",
+    )
 
 
 def line_chart(
@@ -292,10 +294,10 @@ def number(value: float) -> str:
     """Four significant digits, thousands set apart."""
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
-    if value == 0 or 1e-4 <= abs(value) < 1e4:
+    if value == 0 or 1e-4 <= abs(value) < 999.95:
         text = f"{value:.4g}"
     elif abs(value) < 1e15:
-        text = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.2e}"
+        text = f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:.2e}"
     else:
         text = f"{value:.3e}"
     return text.replace("-", "−")

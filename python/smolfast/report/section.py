@@ -44,3 +44,10 @@ def count(value: Any) -> str:
     """A whole number with its thousands set apart, or an en dash for none."""
     found = numeric(value)
     return "–" if found is None else f"{found:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """A share in per cent: `12.3%`; what is there but would round to nothing is `<0.1%`; of nothing an en dash."""
+    if not whole:
+        return "–"
+    return "<0.1%" if 0 < part / whole < 0.0005 else f"{part / whole:.1%}"

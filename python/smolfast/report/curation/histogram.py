@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 from smolfast.report.charts import nice_ticks, number
 from smolfast.report.markup import Markup, folded, table, tag
+from smolfast.report.section import counted, share
 
 _BARS = 100
 _NICE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Edges within a decade where the axis is logarithmic."""
+_FEW = 0.2
+"""Of a bar's documents, on the other side of a threshold within it: below this share they get no bar of their own."""
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -45,9 +48,12 @@ class Limit:
 
 @dataclass(frozen=True)
 class _Bar:
+    """So many documents between two places of the axis, all of which stay or all of which go by this number."""
+
     low: float
     high: float
     count: int
+    stays: bool
 
 
 def histogram(key: str, title: str, bins: Sequence[Bin], limits: Sequence[Limit]) -> Markup:
@@ -60,8 +66,8 @@ def histogram(key: str, title: str, bins: Sequence[Bin], limits: Sequence[Limit]
         return tag("p", f"{title}: measured on no document.", class_="missing")
     top, log = _extent(bins, limits)
     edges = _log_edges(bins, limits, top) if log else _linear_edges(top)
-    bars = _bars(bins, edges)
-    most = max(bar.count for bar in bars)
+    bars = _bars(bins, edges, limits)
+    most = max((bar.count for bar in bars), default=1)
     shown_limits = [limit for limit in limits if edges[0] <= limit.at <= edges[-1]]
 
     def across(value: float) -> float:
@@ -74,10 +80,8 @@ def histogram(key: str, title: str, bins: Sequence[Bin], limits: Sequence[Limit]
 
     paths: dict[bool, list[str]] = {True: [], False: []}
     for bar in bars:
-        if bar.count:
-            left, right, height = (1000 * share for share in (across(bar.low), across(bar.high), down(bar.count)))
-            stays = all(limit.passes(Bin(bar.low, False, 0)) for limit in limits)
-            paths[stays].append(f"M{left:.1f} 1000V{height:.1f}H{right:.1f}V1000Z")
+        left, right, height = (1000 * share for share in (across(bar.low), across(bar.high), down(bar.count)))
+        paths[bar.stays].append(f"M{left:.1f} 1000V{height:.1f}H{right:.1f}V1000Z")
     drawn = [
         tag("path", d="".join(parts), class_=f"fill s{0 if stays else 1}") for stays, parts in paths.items() if parts
     ]
@@ -109,7 +113,7 @@ def histogram(key: str, title: str, bins: Sequence[Bin], limits: Sequence[Limit]
         height="100%",
     )
     beyond = sum(one.count for one in bins if one.low >= edges[-1])
-    more = f" {beyond:,} documents lie further right." if beyond else ""
+    more = f" Further right, not drawn: {counted(beyond, 'document')}." if beyond else ""
     return tag(
         "figure",
         tag("figcaption", tag("strong", title), f" {description}{more}"),
@@ -128,7 +132,8 @@ def _described(bins: Sequence[Bin], limits: Sequence[Limit], total: int) -> str:
         f"{'above' if one.above else 'below'} {number(one.at)}{f' ({one.name})' if one.name else ''}" for one in limits
     )
     about = "" if all(_is_edge(one.at) for one in limits) else "about "
-    return f"Of {total:,} documents {about}{beyond:,} ({beyond / total:.1%}) lie {cut}."
+    lie = f"{about}{beyond:,} ({share(beyond, total)}) {'lies' if beyond == 1 else 'lie'}" if beyond else "none lies"
+    return f"Of {counted(total, 'document')} {lie} {cut}."
 
 
 def _is_edge(value: float) -> bool:
@@ -164,13 +169,26 @@ def _log_edges(bins: Sequence[Bin], limits: Sequence[Limit], top: float) -> list
     return edges[first : max(first + 1, bisect.bisect_left(edges, top)) + 1]
 
 
-def _bars(bins: Sequence[Bin], edges: Sequence[float]) -> list[_Bar]:
-    counts = [0] * (len(edges) - 1)
+def _bars(bins: Sequence[Bin], edges: Sequence[float], limits: Sequence[Limit]) -> list[_Bar]:
+    """A bar between two edges; two of half the width where a threshold parts the documents between them.
+
+    Where hardly any lie on its other side, the bar has the colour of the many: a sliver would look like a gap.
+    """
+    found: dict[int, dict[bool, int]] = {}
     for one in bins:
         place = max(0, bisect.bisect_right(edges, one.low) - 1)
-        if place < len(counts):
-            counts[place] += one.count
-    return [_Bar(edges[place], edges[place + 1], count) for place, count in enumerate(counts)]
+        if place < len(edges) - 1 and one.count:
+            counts = found.setdefault(place, {})  # the side of the lower numbers comes first
+            stays = all(limit.passes(one) for limit in limits)
+            counts[stays] = counts.get(stays, 0) + one.count
+    bars = []
+    for place, counts in found.items():
+        if min(counts.values()) < _FEW * sum(counts.values()):
+            counts = {max(counts, key=counts.__getitem__): sum(counts.values())}
+        low, wide = edges[place], (edges[place + 1] - edges[place]) / len(counts)
+        for index, (stays, count) in enumerate(counts.items()):
+            bars.append(_Bar(low + index * wide, low + (index + 1) * wide, count, stays))
+    return bars
 
 
 def _quantile(bins: Sequence[Bin], share: float) -> float:

@@ -16,7 +16,7 @@ from smolfast.report.curation.histogram import Limit, histogram
 from smolfast.report.curation.run import MANIFEST, Check, Curation, Example, examples, in_words, read_curation
 from smolfast.report.document import document, save_page
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
-from smolfast.report.section import Section, count
+from smolfast.report.section import Section, count, counted, share
 
 _DOCUMENTS, _BYTES = 0, 2
 _MOST_CHARACTERS = 1500
@@ -61,9 +61,9 @@ def _result(run: Curation) -> Section:
     sizes = [format_bytes(summary[name]) for name in ("bytes_out", "bytes_in")]
     sentence = tag(
         "p",
-        tag("strong", f"{_share(after, before)} of documents stay"),
+        tag("strong", f"{share(after, before)} of documents stay"),
         f"by the rules {run.manifest['rules']['name']}: {after:,} of {before:,}; {sizes[0]} of {sizes[1]} of text "
-        f"({_share(summary['bytes_out'], summary['bytes_in'])}).",
+        f"({share(summary['bytes_out'], summary['bytes_in'])}).",
         class_="headline",
     )
     tiles = [
@@ -97,7 +97,7 @@ def _funnel(run: Curation) -> Section:
         rows.append(
             BarRow(
                 str(one["reason"]),
-                f"{went:,} documents ({_share(went, documents)}) · {format_bytes(bytes_went)}",
+                f"{counted(went, 'document')} ({share(went, documents)}) · {format_bytes(bytes_went)}",
                 (
                     Lane((left - went) / (documents or 1), _DOCUMENTS, before=left / (documents or 1)),
                     Lane((bytes_left - bytes_went) / (size or 1), _BYTES, before=bytes_left / (size or 1)),
@@ -119,9 +119,9 @@ def _funnel(run: Curation) -> Section:
                 tag("a", one["reason"], href=f"#beyond-{in_words(one['reason'])}"),
                 one["filter"],
                 f"{one['documents']:,}",
-                _share(one["documents"], documents),
+                share(one["documents"], documents),
                 format_bytes(one["bytes"]),
-                _share(one["bytes"], size),
+                share(one["bytes"], size),
             ]
             for one in run.reasons
         ],
@@ -202,14 +202,14 @@ def _beyond(run: Curation) -> Section:
 def _example(example: Example) -> Markup:
     measured = ""
     if example.value is not None and example.threshold is not None and math.isfinite(example.value):
-        measured = f" · {number(example.value)}, threshold {number(example.threshold)}"
+        measured = f"{number(example.value)}, threshold {number(example.threshold)} · "
     text = example.text
     more = ""
     if len(text) > _MOST_CHARACTERS:
         more = f"… and {len(text) - _MOST_CHARACTERS:,} characters more"
         text = text[:_MOST_CHARACTERS]
     return folded(
-        f"{example.id}{measured} · {_first_words(example.text)}",
+        f"{measured}{example.id} · {_first_words(example.text)}",
         tag("pre", text, tabindex=0),
         tag("p", more, class_="muted") if more else None,
     )
@@ -257,7 +257,3 @@ def _thresholds(checks: Sequence[Check]) -> Markup:
 
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}" if whole else "–"

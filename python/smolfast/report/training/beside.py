@@ -116,7 +116,11 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value in (None, [], ""):
+        return "–"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _chart(key: str, title: str, x_name: str, runs: Sequence[Run], names: Sequence[str]) -> Markup:

@@ -9,13 +9,15 @@ from smolfast.report.charts import BarRow, Lane, bar_chart
 from smolfast.report.difference import compare, difference_table, in_words, shared_ngrams
 from smolfast.report.markup import Markup, markup, table, tag
 from smolfast.report.names import figure_counted
-from smolfast.report.section import Section, count, counted, numeric
+from smolfast.report.section import Section, count, counted, numeric, words
 from smolfast.report.training.examples import Example, near_duplicate_examples
 from smolfast.report.training.left_out import left_out
 from smolfast.report.training.run import Run
 
 _COUNTS = ("documents_in", "bytes_in", "documents_out", "bytes_out")
 _DOCUMENTS, _BYTES = 0, 2
+_AS = {"tokenize": " of tokens"}
+_SIZES = {"train_bytes": "to train on", "held_out_bytes": "held out"}
 
 
 def funnel(run: Run) -> Section:
@@ -39,7 +41,7 @@ def funnel(run: Run) -> Section:
     rows = [
         BarRow(
             name,
-            f"{counted(summary['documents_out'], 'document')} · {_size(summary.get('bytes_out'))}",
+            f"{counted(summary['documents_out'], 'document')} · {_size(summary.get('bytes_out'))}{_AS.get(name, '')}",
             (lane(summary, "documents", _DOCUMENTS), lane(summary, "bytes", _BYTES)),
         )
         for name, summary in stages
@@ -147,7 +149,7 @@ def _numbers(name: str, summary: dict[str, Any]) -> list[object]:
 def _also(summary: dict[str, Any]) -> str:
     """The other whole numbers above zero that a stage reported: `221 exact duplicates, 325 near-duplicates`."""
     return ", ".join(
-        _size(value) + " " + key.removesuffix("_bytes").replace("_", " ")
+        f"{_size(value)} {_SIZES.get(key) or words(key.removesuffix('_bytes'))}"
         if key.endswith("_bytes")
         else figure_counted(key, value)
         for key, value in summary.items()

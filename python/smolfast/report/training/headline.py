@@ -98,7 +98,7 @@ def _chart(ours: float, references: list[tuple[str, float]]) -> Markup:
 def _figures(run: Run) -> list[tuple[str, str, str]]:
     """The tiles: name, value, and what was left out; those whose files are missing aren't there."""
     figures: list[tuple[str, str, str]] = []
-    for stage, name in (("collect", "documents"), ("dedup", "kept by deduplication")):
+    for stage, name in (("collect", "documents"), ("dedup", "unique documents")):
         before, after = (numeric(run.summary(stage).get(f"documents_{way}")) for way in ("in", "out"))
         if after is not None:
             gone = f"of {count(before)}" if before is not None and before > after else ""

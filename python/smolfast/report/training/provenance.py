@@ -9,7 +9,7 @@ from typing import Any
 
 from smolfast.progress import format_bytes
 from smolfast.report.markup import Markup, command, folded, markup, pairs, table, tag
-from smolfast.report.section import Section, numeric, words
+from smolfast.report.section import Section, counted, numeric, words
 from smolfast.report.training.run import Run
 
 _NAMES = {"memory_bytes": "memory", "implementation": "instruction set"}
@@ -108,7 +108,8 @@ def _command(run: Run) -> Markup:
         if steps := numeric(run.summary("train").get("steps")):
             # A budget's number of steps depends on the machine's speed; the number itself doesn't.
             parts.append(["--set", f"train.steps={steps:.0f}"])
-            notes.append(f"The run had {minutes:g} minutes, which came to {steps:,.0f} steps.")
+            had = f"{minutes:g} {'minute' if minutes == 1 else 'minutes'}"
+            notes.append(f"The run had {had}, which came to {counted(steps, 'step')}.")
         else:
             parts.append(["--minutes", f"{minutes:g}"])
     for key, flag, default in (("text_column", "--text-column", "text"), ("errors", "--errors", "fail")):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from smolfast.progress import format_bytes, format_seconds
-from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, number
+from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart
 from smolfast.report.markup import Markup, folded, markup, pairs, table, tag
 from smolfast.report.names import HELD_OUT, LOSS_UNIT, TOTAL, figure_name, head_name
-from smolfast.report.section import Section, count, counted, numeric, words
+from smolfast.report.section import Section, count, counted, numeric, share, words
 from smolfast.report.smoothing import smoothed
 from smolfast.report.training.run import Run
 from smolfast.report.training.watch import marks, watch
@@ -48,7 +48,7 @@ def training(run: Run) -> Section:
         line_chart(
             "loss",
             "Training and held-out loss",
-            f"Cross-entropy in {LOSS_UNIT}, from {_ends(series)}.{smoothing}{marked}",
+            f"Cross-entropy in {LOSS_UNIT}: {_ends(series)}.{smoothing}{marked}",
             series,
             y_name=LOSS_UNIT,
             marks=events,
@@ -95,7 +95,7 @@ def stages(run: Run) -> Section:
     if not run.stages:
         return Section("stages", title, Markup(), ["No stage has left its record in this run (stages/*.json)."])
     memory = [(str(s["stage"]), numeric(s.get("peak_rss_bytes")) or 0.0) for s in run.stages]
-    time_chart = _stage_bars("stage-time", "Time of each stage", list(run.seconds.items()), format_seconds, 0)
+    time_chart = _stage_bars("stage-time", "Time of each stage", list(run.seconds.items()), _short, 0)
     memory_chart = _stage_bars(
         "stage-memory", "Peak memory of each stage", memory, lambda v: format_bytes(v) if v else "not known", 3
     )
@@ -138,7 +138,7 @@ def model(run: Run) -> Section:
         for name, dimensions in run.shapes.items():
             groups[_group(name, tied=bool(shape.get("tie_word_embeddings")))] += math.prod(dimensions)
         rows = [
-            BarRow(name, f"{size:,} ({_share(size / total)})", (Lane(size / total, 0),))
+            BarRow(name, f"{size:,} ({share(size, total)})", (Lane(size / total, 0),))
             for name, size in groups.most_common()
         ]
         description = "Parameters: " + ", ".join(f"{row.label} {row.value}" for row in rows) + "."
@@ -224,13 +224,18 @@ def half_window(steps: int) -> int:
 
 
 def _ends(series: Sequence[Series]) -> str:
-    """`8.3 to 4.1 (training loss, next token)`: what a listener needs of the curves."""
+    """`from 8.300 to 4.100 (training loss, next token)`: what a listener needs of the curves."""
     parts = []
     for one in series:
         finite = [value for value in one.y if math.isfinite(value)]
         if finite and one.style != "faint":
-            parts.append(f"{number(finite[0])} to {number(finite[-1])} ({one.name})")
+            first, last = f"{finite[0]:.3f}", f"{finite[-1]:.3f}"
+            parts.append(f"{last} ({one.name})" if len(finite) == 1 else f"from {first} to {last} ({one.name})")
     return "; ".join(parts) or "no finite values"
+
+
+def _short(seconds: float) -> str:
+    return format_seconds(seconds) if seconds >= 0.05 else "<0.1 s"
 
 
 def _stage_bars(key: str, title: str, values: Sequence[tuple[str, float]], say: Any, colour: int) -> Markup:
@@ -264,10 +269,6 @@ def _layers(shape: dict[str, Any]) -> Markup:
         marks.append(tag("li", f"{index} {'NoPE' if nope else 'RoPE'}", class_="nope" if nope else None))
     text = f"{count(layers)} layers, bottom to top; RoPE: rotary position embedding, NoPE: none."
     return markup((tag("p", text, class_="muted layers-note"), tag("ol", marks, class_="layers")))
-
-
-def _share(part: float) -> str:
-    return f"{part:.1%}" if part >= 0.001 else "<0.1%"
 
 
 def _plain(value: Any) -> str:

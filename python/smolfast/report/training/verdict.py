@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from smolfast.progress import format_bytes
-from smolfast.report.charts import number
 from smolfast.report.names import HELD_OUT, NEXT_TOKEN
 from smolfast.report.section import counted, numeric
 from smolfast.report.training.run import Run
@@ -17,8 +16,8 @@ _BY_HEART = 0.08
 """A share by which held-out text may cost more than what was trained on."""
 _MUCH_LESS = 0.6
 """A share of the recorded run's parameters times tokens."""
-_LAST = 20
-"""Steps at the end whose training loss is averaged."""
+_LAST, _LAST_SHARE = 20, 5
+"""At the end the training loss is averaged over so many steps, but over no more than one in five."""
 _FEW_DOCUMENTS, _FEW_BYTES = 20, 100_000
 
 
@@ -99,7 +98,8 @@ def _beside_compressors(run: Run) -> list[Finding]:
 
 def _by_heart(run: Run) -> list[Finding]:
     """Whether held-out text costs more than the text that the model was trained on."""
-    losses = [numeric((entry.get("head_losses") or [entry.get("loss")])[0]) for entry in run.metrics[-_LAST:]]
+    last = run.metrics[-max(1, min(_LAST, len(run.metrics) // _LAST_SHARE)) :]
+    losses = [numeric((entry.get("head_losses") or [entry.get("loss")])[0]) for entry in last]
     finite = [loss for loss in losses if loss is not None and math.isfinite(loss)]
     held = [loss for entry in run.metrics if (loss := numeric(entry.get("held_out_loss"))) is not None]
     if not finite or not held or not math.isfinite(held[-1]) or held[-1] <= 0:
@@ -107,7 +107,7 @@ def _by_heart(run: Run) -> list[Finding]:
     trained = sum(finite) / len(finite)
     passes = _passes(run)
     times = f", after {passes:.1f} passes over it" if passes else ""
-    both = f"{HELD_OUT} {number(held[-1])}, {NEXT_TOKEN} {number(trained)}"
+    both = f"{held[-1]:.3f} ({HELD_OUT}) beside {trained:.3f} ({NEXT_TOKEN})"
     if held[-1] > trained * (1 + _BY_HEART):
         return [Finding(False, f"It learns its text by heart{times}: {both}. More text helps; more steps don't.")]
     return [Finding(True, f"It does about as well on text that it hasn't seen as on its own: {both}.")]

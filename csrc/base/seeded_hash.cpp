@@ -1,8 +1,8 @@
-#include "filters/hash.h"
+#include "base/seeded_hash.h"
 
 #include <random>
 
-namespace smolfast::filters {
+namespace smolfast {
 
 HashSeed draw_hash_seed() {
   static const HashSeed seed = [] {
@@ -13,4 +13,4 @@ HashSeed draw_hash_seed() {
   return seed;
 }
 
-}  // namespace smolfast::filters
+}  // namespace smolfast
