@@ -265,11 +265,14 @@ int64_t Features::add_up(std::string_view text) {
   return rows;
 }
 
-void Features::rows_of(std::string_view text, std::vector<int32_t>& rows) {
+// Appends a text's rows word by word, and calls taken() after each, which may take them away.
+template <typename Taken>
+void Features::rows_in_order(std::string_view text, std::vector<int32_t>& rows, const Taken& taken) {
   hashes_.clear();
   bool ended = false;
   const auto take = [&](std::string_view word) {
     const WordFacts facts = rows_of_word(word, true, rows);
+    taken();
     if (facts.kind == WordKind::kLabel) return true;
     hashes_.push_back(static_cast<int32_t>(facts.hash));
     ended = facts.kind == WordKind::kEnd;
@@ -278,7 +281,14 @@ void Features::rows_of(std::string_view text, std::vector<int32_t>& rows) {
   for_each_word(text, take);
   if (!ended) take(kEndOfLine);
   if (model_.settings.word_ngrams < 2) return;
-  for (std::size_t i = 0; i < hashes_.size(); ++i) push_word_ngrams(i, rows);
+  for (std::size_t i = 0; i < hashes_.size(); ++i) {
+    push_word_ngrams(i, rows);
+    taken();
+  }
+}
+
+void Features::rows_of(std::string_view text, std::vector<int32_t>& rows) {
+  rows_in_order(text, rows, [] {});
 }
 
 void Features::phrase_vector(std::string_view phrase, float* out) {
@@ -305,11 +315,20 @@ void Features::phrase_vector(std::string_view phrase, float* out) {
 int64_t Features::add_up_in_order(std::string_view text) {
   kernels_ = &kernels();
   subword_buckets_ = subword_buckets();
+  constexpr std::size_t kAtOnce = 4096;  // a long text has millions, which would stay in memory
   rows_.clear();
-  rows_of(text, rows_);
   std::fill(sum_.begin(), sum_.end(), 0.0f);
-  add_rows(sum_.data());
-  return static_cast<int64_t>(rows_.size());
+  int64_t rows = 0;
+  const auto take = [&] {
+    add_rows(sum_.data());
+    rows += static_cast<int64_t>(rows_.size());
+    rows_.clear();
+  };
+  rows_in_order(text, rows_, [&] {
+    if (rows_.size() >= kAtOnce) take();
+  });
+  take();
+  return rows;
 }
 
 void Features::average_words(std::string_view text) {

@@ -49,6 +49,8 @@ class Features {
  private:
   template <typename Word>
   void for_each_word(std::string_view text, const Word& word);
+  template <typename Taken>
+  void rows_in_order(std::string_view text, std::vector<int32_t>& rows, const Taken& taken);
   WordFacts rows_of_word(std::string_view word, bool in_order, std::vector<int32_t>& rows);
   WordFacts sum_word(std::string_view word, float* sum);
   void push_buckets(std::size_t count, std::vector<int32_t>& rows);
