@@ -54,6 +54,12 @@ SCENES = {
         "normalize raw.jsonl -o other.parquet --form NFX",
         "normalize raw.jsonl -o other.parquet --text-column body",
     ],
+    "convert": [
+        "convert raw.jsonl -o converted.parquet",
+        "convert raw.jsonl -o converted.csv",
+        "convert raw.json -o other.parquet",
+        "convert raw.jsonl -o other.parquet --text-column body",
+    ],
     "curate": [
         "curate raw.jsonl -o curated",
         "curate raw.jsonl -o other --rules finewab@0.10",

@@ -16,6 +16,7 @@ from smolfast.commands.bench import add_bench
 from smolfast.commands.classify import add_classify
 from smolfast.commands.collect import add_collect
 from smolfast.commands.config import add_config
+from smolfast.commands.convert import add_convert
 from smolfast.commands.curate import add_curate
 from smolfast.commands.dedup import add_dedup
 from smolfast.commands.demo import add_demo
@@ -37,7 +38,10 @@ from smolfast.progress import Console, bold, format_bytes, red
 
 _GROUPS: Groups = (
     ("See it", (add_demo, add_quickstart)),
-    ("Clean, judge and deduplicate text", (add_collect, add_normalize, add_curate, add_dedup, add_classify, add_split)),
+    (
+        "Clean, judge and deduplicate text",
+        (add_collect, add_convert, add_normalize, add_curate, add_dedup, add_classify, add_split),
+    ),
     (
         "Train a model and use it",
         (add_tokenize, add_train, add_evaluate, add_export, add_generate, add_distill_cache),

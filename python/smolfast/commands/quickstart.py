@@ -9,6 +9,8 @@ from typing import Any
 
 from smolfast.commands.options import add_config_options, add_reading, add_threads, as_words, load_config
 from smolfast.commands.parsers import command, minutes, output_path
+from smolfast.curate.files.crawls import holds_crawls
+from smolfast.errors import SmolfastError
 from smolfast.progress import Console
 
 
@@ -28,7 +30,8 @@ def add_quickstart(commands: Any) -> None:
         default=[],
         metavar="IN",
         help="files, folders, globs or URLs (.txt .md .rst .py .jsonl .json .csv .tsv, compressed too; .parquet "
-        ".arrow); without it, the Python sources and documentation of this installation",
+        ".arrow); or of a crawl (.warc .wet), of which documents are made in DIR-crawl; without it, the Python sources "
+        "and documentation of this installation",
     )
     parser.add_argument(
         "-o",
@@ -56,9 +59,10 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
 def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.pipeline.quickstart import Options, quickstart
 
+    console = Console(quiet=arguments.quiet)
     options = Options(
         out=arguments.output,
-        inputs=arguments.input,
+        inputs=documents_of(arguments, console) if holds_crawls(arguments.input) else arguments.input,
         text_column=arguments.text_column,
         errors=arguments.errors,
         strict=arguments.strict,
@@ -66,4 +70,31 @@ def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
         threads=arguments.threads,
         overwrite=arguments.overwrite,
     )
-    return quickstart(load_config(arguments), options, Console(quiet=arguments.quiet))
+    return quickstart(load_config(arguments), options, console)
+
+
+def documents_of(arguments: argparse.Namespace, console: Console) -> list[str]:
+    """The documents that FineWeb's rules keep of a crawl, without near-duplicates, in a folder beside the run's."""
+    from smolfast.crawl.files.job import crawl_files
+
+    folder = arguments.output.with_name(f"{arguments.output.name}-crawl")
+    show = console.progress("crawl")
+    try:
+        summary = crawl_files(
+            arguments.input,
+            folder,
+            dedup=True,
+            strict=arguments.strict,
+            threads=arguments.threads,
+            overwrite=arguments.overwrite,
+            progress=show,
+        )
+    finally:
+        console.clear()
+    console.line(f"{'crawl':<11} {summary.documents_in:,} pages, {summary.documents_out:,} kept in {folder / 'kept'}")
+    if not summary.documents_out:
+        raise SmolfastError(
+            f"FineWeb's rules keep no page of this crawl; {as_words('smolfast', 'report', folder)} shows why. Choose "
+            "other rules with smolfast curate, and give what it kept as --input"
+        )
+    return [str(folder / "kept")]

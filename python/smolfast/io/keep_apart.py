@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from smolfast.errors import SmolfastError
@@ -50,7 +50,12 @@ def check_apart(
 
 
 def find_apart(
-    inputs: Sequence[PathLike], output: PathLike, *, strict: bool = False, writes: Sequence[str] = ()
+    inputs: Sequence[PathLike],
+    output: PathLike,
+    *,
+    strict: bool = False,
+    writes: Sequence[str] = (),
+    find: Callable[[Sequence[PathLike]], Sources] = find_sources,
 ) -> tuple[Sources, Sources]:
     """The sources that inputs name and that don't lie in `output`, and those that do.
 
@@ -58,13 +63,14 @@ def find_apart(
         output: may be the temporary path of an output.
         strict: raise if a file of a folder outside the output is passed over.
         writes: as for `check_apart`.
+        find: what finds the sources.
 
     Raises:
-        SmolfastError: as `find_sources`; or the output is or contains an input, or holds all of them.
+        SmolfastError: as `find`; or the output is or contains an input, or holds all of them.
     """
     final = final_path(Path(output))
     check_apart(final, inputs, writes=writes)
-    sources, inside = leave_out(find_sources(inputs), final)
+    sources, inside = leave_out(find(inputs), final)
     if strict:
         check_all_read(sources.passed_over)
     check_apart(final, (source.path for source in sources), writes=writes)

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pyarrow.fs
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, is_temporary
 
-Kind = Literal["parquet", "jsonl", "json", "csv", "tsv", "arrow", "text"]
+Kind = Literal["parquet", "jsonl", "json", "csv", "tsv", "arrow", "text", "crawl"]
 
 _COMPRESSIONS = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
 _PLAIN: dict[str, Kind] = {
@@ -40,6 +41,8 @@ SUFFIXES: dict[str, Kind] = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+CRAWLS = (".warc", ".warc.gz", ".warc.zst", ".warc.zstd", ".wet", ".wet.gz", ".wet.zst", ".wet.zstd")
+"""How names of a crawl's files end; `smolfast curate` reads them."""
 ROW_KINDS = ("jsonl", "json", "csv", "tsv")
 """Whose columns have no types of their own."""
 KNOWN = ", ".join([*_PLAIN, ".parquet, .arrow, .feather, .ipc; all but the last four also with .gz, .zst, .bz2 or .xz"])
@@ -76,10 +79,11 @@ class PassedOver:
     reason: str
 
 
-_HIDDEN, _UNKNOWN, _BESIDE = "hidden", "of an unknown kind", "text beside files of data"
+_HIDDEN, UNKNOWN, _BESIDE = "hidden", "of an unknown kind", "text beside files of data"
 _TABLE = "tables beside text files"
-_ABOUT, _UNFINISHED, _BROKEN, _LOOP = "about data", "unfinished", "a broken link or no file", "a link to a folder above"
+_ABOUT, UNFINISHED, _BROKEN, _LOOP = "about data", "unfinished", "a broken link or no file", "a link to a folder above"
 _NO_ROWS = "JSON without rows"
+_CRAWL = "of a crawl, which smolfast curate reads"
 
 
 class Sources(list[Source]):
@@ -173,8 +177,17 @@ def kind_of(path: str) -> Kind | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix) and name != suffix), None)
 
 
+def is_crawl(path: str) -> bool:
+    """Whether a name is one of WARC or WET."""
+    return plain_name(path).lower().endswith(CRAWLS)
+
+
 def _known_kind(path: str) -> Kind:
     kind = kind_of(path)
+    if kind is None and is_crawl(path):
+        raise SmolfastError(
+            f"{path} is a crawl; make documents of it first: {shlex.join(['smolfast', 'curate', path, '-o', 'DIR'])}"
+        )
     if kind is None:
         raise SmolfastError(f"can't tell what kind of file {path} is; rename it to one of {KNOWN}")
     return kind
@@ -183,7 +196,7 @@ def _known_kind(path: str) -> Kind:
 def _find_local(path: str) -> Sources:
     try:
         if Path(path).is_dir():
-            return _of_folder(f"the folder {path}", *_walk(path))
+            return _of_folder(f"the folder {path}", *walk_folder(path))
         if glob.has_magic(path) and not os.path.lexists(path):
             return _of_glob(path)
         Path(path).stat()
@@ -204,9 +217,9 @@ def _of_glob(pattern: str) -> Sources:
     for match in sorted(glob.glob(pattern)):  # noqa: PTH207 - Path.glob changes names
         path = Path(match)
         if is_temporary(path.name):
-            passed.append(PassedOver(match, _UNFINISHED))
+            passed.append(PassedOver(match, UNFINISHED))
         elif path.is_dir():
-            inner, others = _walk(match)
+            inner, others = walk_folder(match)
             files += inner
             passed += others
         elif path.is_file():
@@ -230,7 +243,7 @@ def _below(pattern: str) -> tuple[list[str], list[PassedOver]]:
 
     if not Path(root).is_dir():
         return [], []
-    files, passed = _walk(root)
+    files, passed = walk_folder(root)
     return [file for file in files if matches(file)], [other for other in passed if matches(other.path)]
 
 
@@ -254,7 +267,7 @@ def _of_pattern(pattern: str, files: Sequence[str], passed: Sequence[PassedOver]
     return _of_folder(f"what matches {pattern}", list(dict.fromkeys(files)), passed)
 
 
-def _walk(folder: str) -> tuple[list[str], list[PassedOver]]:
+def walk_folder(folder: str) -> tuple[list[str], list[PassedOver]]:
     """Files below a folder, and what was passed over, sorted by path."""
     above = {_identity(parent) for parent in Path(folder).resolve().parents}
     seen = {_identity(Path(folder))}
@@ -270,7 +283,7 @@ def _walk(folder: str) -> tuple[list[str], list[PassedOver]]:
         subfolders[:] = [name for name in subfolders if name not in _OURS]
         for name in sorted(subfolders, key=lambda name: (Path(parent, name).is_symlink(), name)):
             path = Path(parent, name)
-            reason = _UNFINISHED if is_temporary(name) else _HIDDEN if name.startswith(".") else None
+            reason = UNFINISHED if is_temporary(name) else _HIDDEN if name.startswith(".") else None
             if reason is None:
                 identity = _identity(path)
                 if identity in above:
@@ -286,7 +299,7 @@ def _walk(folder: str) -> tuple[list[str], list[PassedOver]]:
         for name in names:
             path = Path(parent, name)
             if is_temporary(name):
-                passed.append(PassedOver(str(path), _UNFINISHED))
+                passed.append(PassedOver(str(path), UNFINISHED))
             elif name.startswith("."):
                 passed.append(PassedOver(str(path), _HIDDEN))
             elif path.is_file():
@@ -305,7 +318,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _find_remote(url: str) -> Sources:
-    filesystem, path = _remote(url)
+    filesystem, path = open_remote(url)
     try:
         info = filesystem.get_file_info(path)
         if info.type == pyarrow.fs.FileType.File:
@@ -331,7 +344,7 @@ def _find_remote(url: str) -> Sources:
         hidden = next((at for at, part in enumerate(parts) if part.startswith(".")), None)
         unfinished = next((at for at, part in enumerate(parts) if is_temporary(part)), None)
         if unfinished is not None:
-            passed[parts[: unfinished + 1]] = _UNFINISHED
+            passed[parts[: unfinished + 1]] = UNFINISHED
         elif hidden is not None:
             passed[parts[: hidden + 1]] = _HIDDEN
         elif entry.is_file:
@@ -352,7 +365,7 @@ def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -
     for path in paths:
         kind = kind_of(path)
         if kind is None:
-            passed.append(PassedOver(path, _UNKNOWN))
+            passed.append(PassedOver(path, _CRAWL if is_crawl(path) else UNKNOWN))
         elif PurePosixPath(path).name in _ABOUT_DATA or _is_removed(path, known):
             passed.append(PassedOver(path, _ABOUT))
         elif path.lower().endswith(".json") and not _has_rows(path):
@@ -423,7 +436,7 @@ def _has_rows(path: str) -> bool:
     return True
 
 
-def _remote(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+def open_remote(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """The filesystem of a URL and the path in it."""
     try:
         import fsspec
@@ -439,7 +452,7 @@ def _remote(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 def open_source(path: str) -> pa.NativeFile:
     """Open a local path or a URL for reading; raises OSError."""
     if is_url(path):
-        filesystem, inner = _remote(path)
+        filesystem, inner = open_remote(path)
         return filesystem.open_input_file(inner)
     return pa.OSFile(os.fsencode(path), "rb")  # bytes, since names need not be UTF-8
 
@@ -454,7 +467,7 @@ def stat_source(path: str) -> tuple[int, int]:
         if not is_url(path):
             status = Path(path).stat()
             return status.st_size, status.st_mtime_ns
-        filesystem, inner = _remote(path)
+        filesystem, inner = open_remote(path)
         info = filesystem.get_file_info(inner)
         return info.size or 0, info.mtime_ns or 0
     except OSError as error:

@@ -17,6 +17,7 @@ from smolfast import text as text_module
 from smolfast.curate.explain.find import Finder, Found
 from smolfast.curate.explain.marking import counted
 from smolfast.curate.explain.marks import Span
+from smolfast.curate.explain.pages import find_page
 from smolfast.curate.files.folder import MANIFEST, read_manifest
 from smolfast.curate.files.options import Check, Options
 from smolfast.curate.files.scoring import QUALITY
@@ -132,7 +133,8 @@ def explain(output: str | os.PathLike[str], name: str, *, check: str | None = No
 
     Args:
         output: the folder that `curate_files` wrote.
-        name: the document's id, or FILE:ROW (of those read, from 0) where it has none. Of several of one id the first.
+        name: the document's id, or FILE:ROW (of those read, from 0) where it has none; of a page its id or URL. Of
+            several of one id the first.
         check: the reason of the check to mark; by default the one that decided, or the one that came nearest to it.
 
     Raises:
@@ -143,18 +145,21 @@ def explain(output: str | os.PathLike[str], name: str, *, check: str | None = No
     manifest = read_manifest(folder)
     with naming(folder / MANIFEST, "run curate again"):
         options = Options.of_manifest(manifest)
-    found = Finder(folder, manifest).find(name)
+    of_crawl = "crawl" in manifest
+    found = find_page(folder, name) if of_crawl else Finder(folder, manifest).find(name)
     column = options.language_column
     language = str(options.language if column is None else found.columns[column])
     judged = options.verdicts([found.original], language)
     (row,) = judged.to_pylist()
     stored = found.columns[options.text_column if found.kept else f"{options.prefix}reason"]
-    if row["keep"] != found.kept or (_text(row, found) if found.kept else row["reason"]) != stored:
+    # What is kept of a crawl is written once more behind the rules, which then see another text.
+    as_before = found.kept if of_crawl else row["keep"] and _text(row, found) == stored
+    if not (as_before if found.kept else row["reason"] == stored):
         raise SmolfastError(
             f"{found.file}, row {found.row} isn't judged as it was: it or smolfast has changed since; run curate again"
         )
     checks = options.checks(language)
-    decided = row["reason"]
+    decided = None if of_crawl and found.kept else row["reason"]
     verdicts = [_verdict(one, row, decided) for one in checks]
     shown = _shown(verdicts, check, decided)
     text, spans = _marks(found.original, shown, options, language)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from smolfast.files import naming
 from smolfast.progress import ProgressCallback, format_bytes
 from smolfast.report.charts import BarRow, Lane, bar_chart, number
+from smolfast.report.curation.crawl import crawl_section
 from smolfast.report.curation.histogram import Limit, histogram
 from smolfast.report.curation.run import MANIFEST, Check, Curation, Example, examples, in_words, read_curation
 from smolfast.report.document import document, save_page
@@ -35,7 +36,9 @@ def write_curation_report(
         SmolfastError: the folder's manifest is damaged, or the page can't be written.
     """
     run = read_curation(Path(folder))
-    makers = (_result, _funnel, _signals, _beyond, _again)
+    makers: list[Callable[[Curation], Section]] = [_result, _funnel, _signals, _beyond, _again]
+    if "crawl" in run.manifest:
+        makers.insert(0, crawl_section)
     sections = []
     for index, make in enumerate(makers):
         if progress is not None:

@@ -39,8 +39,8 @@ class Curation:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """Documents and bytes in, out, and by reason."""
-        return dict(self.manifest["summary"])
+        """Documents and bytes in, out, and by reason; of a crawl those of the rules."""
+        return dict(self.manifest["rules_summary" if "crawl" in self.manifest else "summary"])
 
     @property
     def reasons(self) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""From a page's HTML to its text, title, date and canonical address."""

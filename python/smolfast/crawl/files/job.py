@@ -1,0 +1,252 @@
+"""The job: files of a crawl in; documents that are kept, and those that aren't and why, out; resumable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from smolfast import __version__, _native
+from smolfast.classify import model_path
+from smolfast.crawl.extraction.extractors import Extractor, extractor_name
+from smolfast.crawl.files.finish import Finisher, batches_of, schema_of, staged
+from smolfast.crawl.files.journal import Counts
+from smolfast.crawl.files.options import Options, url_lists_of
+from smolfast.crawl.files.pages import KEPT, REMOVED, read_pages
+from smolfast.crawl.files.summary import CrawlSummary, summary_of
+from smolfast.crawl.stretch import PAGE_SCHEMA
+from smolfast.crawl.workers.pool import Setup
+from smolfast.curate.files.crawls import find_crawls
+from smolfast.curate.files.folder import MANIFEST, OUTPUTS, OutputFolder, read_manifest
+from smolfast.curate.files.job import curate_files
+from smolfast.curate.files.options import Options as Judging
+from smolfast.curate.files.options import RulesFor, bad_words_of
+from smolfast.curate.words import WordsName
+from smolfast.dedup.job import deduplicate
+from smolfast.errors import SmolfastError
+from smolfast.files import check_path, fingerprint, naming, remove
+from smolfast.io.keep_apart import find_apart
+from smolfast.io.locks import LOCK_FILE, hold
+from smolfast.io.sources import Sources, document_id
+from smolfast.progress import ProgressCallback
+
+
+def crawl_files(
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    extract: str | Extractor = "resiliparse",
+    url_lists: Mapping[str, str | os.PathLike[str] | None] | None = None,
+    dedup: bool = False,
+    redact: bool = True,
+    page_seconds: float = 60.0,
+    rules: str | os.PathLike[str] = "fineweb@0.10",
+    language: str | None = None,
+    words: WordsName = "spacy",
+    bad_words: str | os.PathLike[str] | None = None,
+    language_model: str | os.PathLike[str] | None = None,
+    language_score: float | None = None,
+    quality_model: str | os.PathLike[str] | None = None,
+    quality_score: float | None = None,
+    quality_label: str | None = None,
+    signals: bool = False,
+    strict: bool = False,
+    threads: int = 0,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> CrawlSummary:
+    """From WARC and WET files to documents that are kept, by a published recipe.
+
+    The stages are FineWeb's: pages are read, addresses filtered, text extracted, documents judged by model and rules,
+    duplicates removed, and addresses of people replaced. For FineWeb-2's rules duplicates go before the rules, and
+    encodings are repaired before addresses are replaced.
+
+    Neither workers nor the order of the inputs, nor how often a run was interrupted changes a byte of what is written:
+    files are read in the order of their names. A page that takes `page_seconds` of CPU time, or ends its process, goes
+    with that reason, and costs no other page.
+
+    Writes into the folder `output`:
+        kept/part-00000.parquet, …: the documents that stay, with `id`, `text`, `url`, `date` (WARC-Date), `title`,
+            `published`, `canonical_url`, `charset`, `charset_from`, `html_bytes`, `file`, `offset`, `inner_offset`.
+        removed/part-00000.parquet, …: the pages and broken records that went, with the same columns as far as they are
+            known, and `stage` (read, url, extract, rules, dedup), `reason`, `filter`, `value`, `threshold`, `document`
+            and `duplicate_of`.
+        curate.json: options, inputs, and documents by stage and reason. A run with the same ones does nothing.
+
+    Args:
+        inputs: files, folders or URLs of WARC (.warc, .warc.gz, .warc.zst) or WET.
+        extract: "resiliparse", "trafilatura", MODULE:FUNCTION, or a function of a module or script that takes HTML and
+            gives text. It runs in worker processes.
+        url_lists: files of the URL filter by name: domains, urls, banned_words, soft_banned_words, banned_subwords.
+        dedup: remove near-duplicates within the run.
+        redact: replace e-mail and public IP addresses.
+        page_seconds: CPU time of a page's extraction; ten times as much by the clock.
+        rules, language, words, bad_words, language_model, language_score, quality_model, quality_score, quality_label,
+            signals, strict, overwrite: as for `smolfast.curate.curate_files`.
+        threads: worker processes, and threads of the other stages; 0 for every CPU this process may use.
+        progress: called with work done, work in all, and a note.
+
+    Raises:
+        SmolfastError: bad options or input; an output of another run, one that is or contains an input, or that another
+            process writes; a full disk. Earlier output stays as it was.
+    """
+    options = Options(
+        extract=extractor_name(extract),
+        url_lists=url_lists_of(url_lists or {}),
+        judging=Judging(
+            rules=RulesFor(os.fspath(rules), bad_words=bad_words_of(bad_words)),
+            language=language,
+            language_column=None,
+            words=words,
+            signals=signals,
+            text_column="text",
+            id_column="id",
+            types={},
+            errors="fail",
+            prefix="",
+            language_model=None if language_model is None else model_path(language_model),
+            language_score=language_score,
+            quality_model=None if quality_model is None else model_path(quality_model),
+            quality_score=quality_score,
+            quality_label=quality_label,
+        ),
+        dedup=dedup,
+        redact=redact,
+        page_seconds=page_seconds,
+    )
+    folder = check_path(output)
+    sources, _ = find_apart(inputs, folder, strict=strict, writes=OUTPUTS, find=find_crawls)
+    if folder.exists() and not folder.is_dir():
+        raise SmolfastError(f"{folder} is a file; give a folder to write kept and removed documents into")
+    options.check()
+    ordered = Sources(sorted(sources, key=lambda source: (Path(source.path).name, source.path)), sources.passed_over)
+    judging = {
+        "rules": rules,
+        "language": language,
+        "words": words,
+        "bad_words": bad_words,
+        "language_model": language_model,
+        "language_score": language_score,
+        "quality_model": quality_model,
+        "quality_score": quality_score,
+        "quality_label": quality_label,
+        "signals": signals,
+    }
+    job = _Job(ordered, options, threads, progress or (lambda done, total, note: None), judging)
+    with hold(folder / LOCK_FILE, folder):
+        made_from = {
+            "smolfast": __version__,
+            **options.key(),
+            "inputs": [{"path": document_id(source.path), "xxh3_128": _fingerprint(source.path)} for source in ordered],
+        }
+        key = xxhash.xxh3_128_hexdigest(repr(made_from).encode())
+        place = OutputFolder(folder)
+        found = place.finished(key)
+        if found is None:
+            place.check(key, overwrite=overwrite)
+            place.begin(key)
+            if not place.is_complete:
+                if place.begun is not None and place.begun["outputs"]:
+                    place.restart()
+                place.complete({"key": key, **made_from, **job.run(place.work)})
+            found = place.install()
+        with naming(folder / MANIFEST, "choose another output or add --overwrite"):
+            return CrawlSummary(**found["summary"], **ordered.summary())
+
+
+def _fingerprint(path: str) -> str:
+    return path if "://" in path else fingerprint(path)
+
+
+@dataclass
+class _Job:
+    """One run."""
+
+    sources: Sources
+    options: Options
+    threads: int
+    progress: ProgressCallback
+    judging: Mapping[str, Any]
+
+    def run(self, work: Path) -> dict[str, Any]:
+        """All stages, each in a folder of its own below `work`; what the manifest will say."""
+        pages = work / "pages"
+        pages.mkdir(parents=True, exist_ok=True)
+        setup = Setup(self.options.extract, self.options.url_lists, self.options.page_seconds)
+        workers = self.threads or _native.available_threads()
+        parts, _ = read_pages(self.sources, pages, setup, workers, self.progress)
+        counts = Counts()
+        for part in parts:
+            counts.add(part.counts)
+        stays = sorted((pages / KEPT).glob("*.parquet"))
+        left = counts.kept
+        rules: dict[str, Any] | None = None
+        duplicates_of: list[Path] = []
+        for stage in self.options.order:
+            if not left:
+                break
+            if stage == "rules":
+                left = curate_files(
+                    stays, work / "rules", threads=self.threads, progress=self._in("rules"), **self.judging
+                ).documents_out
+                rules = read_manifest(work / "rules")
+                stays = sorted((work / "rules" / KEPT).glob("*.parquet"))
+            else:
+                duplicates_of = stays
+                left = deduplicate(
+                    stays, work / "dedup", threads=self.threads, progress=self._in("duplicates")
+                ).documents_out
+                stays = [work / "dedup" / "kept.parquet"]
+        found = self._finish(work, stays, rules, duplicates_of, left)
+        said = summary_of(counts, self.options.order, None if rules is None else rules["summary"], found.found)
+        return {
+            "outputs": {name: fingerprint(work / name) for name in found.found.outputs},
+            "summary": said,
+            "rules_summary": _NO_RULES if rules is None else rules["summary"],
+            **{name: {} if rules is None else rules[name] for name in _OF_RULES},
+            **({"rules": {"name": self.options.judging.rules.name, "toml": {}}} if rules is None else {}),
+        }
+
+    def _in(self, what: str) -> ProgressCallback:
+        return lambda done, total, note: self.progress(done, total, f"{what}: {note}")
+
+    def _finish(
+        self, work: Path, stays: list[Path], rules: Mapping[str, Any] | None, duplicates_of: list[Path], left: int
+    ) -> Finisher:
+        for name in (KEPT, REMOVED):
+            if (work / name).exists():
+                remove(work / name)
+            (work / name).mkdir(parents=True)
+        finisher = Finisher(work, self.threads, fix=self.options.is_fineweb_2, redact=self.options.redact)
+        removed = [] if rules is None else sorted((work / "rules" / REMOVED).glob("*.parquet"))
+        # Columns that stages add to a document: numbers that were measured, and clusters.
+        known = {*PAGE_SCHEMA.names, "document", "reason", "filter", "value", "threshold"}
+        schemas = [schema_of([path]) for path in [*removed[:1], *duplicates_of[:1]]]
+        extra = pa.schema({one.name: one for schema in schemas for one in schema if one.name not in known}.values())
+        for path in removed:  # part by part, as the manifest's examples are numbered
+            finisher.write_removed(staged(batches_of([path]), "rules"), extra)
+        of_pages = sorted((work / "pages" / REMOVED).glob("*.parquet"))
+        finisher.write_removed(batches_of(of_pages), extra)
+        if duplicates_of:
+            finisher.write_removed(finisher.duplicates(duplicates_of, work / "dedup" / "removed.parquet"), extra)
+        done = 0
+
+        def meanwhile(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self.progress(done, left or 1, f"{done:,} documents written")
+
+        finisher.write_kept(stays, meanwhile)
+        return finisher
+
+
+_NO_RULES = {
+    **dict.fromkeys(("documents_in", "bytes_in", "documents_out", "bytes_out", "rewritten", "skipped"), 0),
+    "reasons": [],
+}
+_OF_RULES = ("rules", "checks", "languages", "signals", "nearest")

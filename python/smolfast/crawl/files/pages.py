@@ -1,0 +1,243 @@
+"""The first stage: files of a crawl cut into stretches, read by all workers at once, and written in order."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow.compute as pc
+
+from smolfast.crawl.files.journal import Counts, Journal, Part
+from smolfast.crawl.reading.faults import Place
+from smolfast.crawl.reading.members import Members
+from smolfast.crawl.stretch import PAGE_SCHEMA, ROW_SCHEMA, Stretch
+from smolfast.crawl.workers.pool import Pool, Result, Setup
+from smolfast.io.documents import BatchWriter, utf8_bytes
+from smolfast.io.schemas.columns import select
+from smolfast.io.sources import Source, document_id, open_source
+from smolfast.progress import ProgressCallback, format_bytes
+
+STRETCH_BYTES = 4 << 20
+"""Of a file, as it lies on the disk: what a worker reads at a time, and reads again when a page ends it."""
+PART_BYTES = 64 << 20
+"""Of text. What a kill loses is less."""
+PART_ROWS = 1 << 18
+
+KEPT, REMOVED = "kept", "removed"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to read."""
+
+    source: Source
+    size: int
+    is_plain: bool
+
+    def position(self, place: Place) -> int:
+        """The offset in the file where a place is."""
+        return place.inner if self.is_plain else place.member
+
+    def is_before(self, place: Place, stop: int) -> bool:
+        """Whether reading up to `stop` isn't done at a place."""
+        return self.position(place) < stop or (not self.is_plain and place.inner > 0)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A range of a file's offsets; the members that begin in it are one worker's."""
+
+    file: int
+    start: int
+    stop: int
+
+
+def read_pages(
+    sources: Sequence[Source], folder: Path, setup: Setup, workers: int, progress: ProgressCallback
+) -> tuple[list[Part], dict[str, float]]:
+    """Read and extract all pages into `folder`: kept/ and removed/ in parts of parquet, and a journal.
+
+    Rows are in the order of the input, whatever workers there are: a worker looks for the first record of its range,
+    and if that isn't where the range before ended, the range is read again from there.
+
+    Returns:
+        the parts, and seconds of the workers by stage (of this run).
+    """
+    files = [_file(source) for source in sources]
+    journal = Journal(folder)
+    parts = journal.finished()
+    seconds: dict[str, float] = defaultdict(float)
+    for name in (KEPT, REMOVED):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    first, place = (parts[-1].source, parts[-1].place) if parts else (0, Place(0))
+    with Pool(workers, setup) as pool:
+        results = _results(files, first, place, pool, 3 * workers)
+        reached = _Reached(files, parts, progress)
+        while True:
+            part = _write_part(folder, len(parts), results, seconds, reached, pool)
+            if part is None:
+                return parts, seconds
+            journal.add(part)
+            parts.append(part)
+
+
+def _file(source: Source) -> _File:
+    with open_source(source.path) as file:
+        members = Members(file)
+        return _File(source, members.size, members.kind == "plain")
+
+
+def _ranges(files: Sequence[_File], first: int, place: Place) -> Iterator[_Range]:
+    for index in range(first, len(files)):
+        size = files[index].size
+        begin = files[index].position(place) // STRETCH_BYTES * STRETCH_BYTES if index == first else 0
+        for start in range(begin, size, STRETCH_BYTES):
+            yield _Range(index, start, min(start + STRETCH_BYTES, size))
+
+
+def _results(
+    files: Sequence[_File], first: int, place: Place, pool: Pool, ahead: int
+) -> Iterator[tuple[int, Place, Result]]:
+    """Results in the order of the input, each with its file and where that goes on."""
+    todo = enumerate(_ranges(files, first, place))
+    asked: dict[int, _Range] = {}
+    done: dict[int, Result] = {}
+    wanted = place
+    number = 0
+
+    def more() -> None:
+        while len(asked) < ahead and (found := next(todo, None)) is not None:
+            asked[found[0]] = found[1]
+            pool.submit(found[0], _stretch(files, found[1]))
+
+    more()
+    while asked:
+        while number not in done:
+            at, result = pool.next()
+            done[at] = result
+        range_ = asked.pop(number)
+        file = files[range_.file]
+        if range_.file != first:
+            first, wanted = range_.file, Place(0)
+        found: Result | None = done.pop(number)
+        while file.is_before(wanted, range_.stop):
+            if found is None or found.start != wanted:
+                pool.submit(-1, _stretch(files, range_, wanted), first=True)
+                while -1 not in done:
+                    at, result = pool.next()
+                    done[at] = result
+                found = done.pop(-1)
+            assert found.end is not None
+            wanted = found.end
+            yield range_.file, wanted, found
+            found = None
+        number += 1
+        more()
+
+
+def _stretch(files: Sequence[_File], range_: _Range, start: Place | None = None) -> Stretch:
+    path = files[range_.file].source.path
+    return Stretch(path, document_id(path), range_.start, range_.stop, start)
+
+
+def _write_part(
+    folder: Path,
+    number: int,
+    results: Iterator[tuple[int, Place, Result]],
+    seconds: dict[str, float],
+    reached: _Reached,
+    pool: Pool,
+) -> Part | None:
+    """Write results until a part is full; None if there are no more."""
+    counts = Counts()
+    last = None
+    names = {name: f"{name}/part-{number:05}.parquet" for name in (KEPT, REMOVED)}
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for source, place, result in results:
+            if writer is None:
+                writer = stack.enter_context(_Writer(folder, names))
+            writer.add(result, counts)
+            for stage, spent in result.seconds.items():
+                seconds[stage] += spent
+            last = (source, place)
+            reached.show(source, place, counts, pool.deaths)
+            if counts.kept_bytes >= PART_BYTES or counts.kept + counts.removed.total() >= PART_ROWS:
+                break
+    if last is None:
+        return None
+    reached.finished.add(counts)
+    return Part(number, *last, counts, {name: (folder / name).stat().st_size for name in names.values()})
+
+
+class _Writer:
+    """The two files of a part."""
+
+    def __init__(self, folder: Path, names: dict[str, str]) -> None:
+        self._stack = contextlib.ExitStack()
+        self._folder, self._names = folder, names
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as opened:
+            # One thread each: workers have the others.
+            self._kept = opened.enter_context(BatchWriter(self._folder / self._names[KEPT], PAGE_SCHEMA, threads=1))
+            self._removed = opened.enter_context(
+                BatchWriter(self._folder / self._names[REMOVED], ROW_SCHEMA, threads=1)
+            )
+            self._stack = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def add(self, result: Result, counts: Counts) -> None:
+        """Write the rows of a result, and count."""
+        counts.records += result.records
+        counts.html_bytes += result.html_bytes
+        counts.not_pages.update(result.not_pages)
+        for batch in result.batches():
+            stays = batch.column("reason").is_null().to_numpy(zero_copy_only=False)
+            kept = select(batch, stays).select(PAGE_SCHEMA.names)
+            removed = select(batch, ~stays)
+            self._kept.write(kept)
+            self._removed.write(removed)
+            counts.kept += kept.num_rows
+            counts.kept_bytes += utf8_bytes(kept.column("text"))
+            reasons = pc.binary_join_element_wise(removed.column("stage"), removed.column("reason"), "/")
+            counts.removed.update(reasons.to_pylist())
+            known = np.asarray(batch.column("charset_from").is_valid())
+            counts.pages += batch.num_rows - sum(
+                1 for row in removed.select(["stage", "id"]).to_pylist() if row["stage"] == "read" and not row["id"]
+            )
+            counts.charsets.update(select(batch, known).column("charset_from").to_pylist())
+
+
+class _Reached:
+    """How much of the input is done, in bytes of its files, with pages and bytes a second of this run."""
+
+    def __init__(self, files: Sequence[_File], parts: Sequence[Part], progress: ProgressCallback) -> None:
+        self._files, self._progress = files, progress
+        self.finished = Counts()
+        for part in parts:
+            self.finished.add(part.counts)
+        self._before = (self.finished.pages, self.finished.html_bytes)
+        self._began = time.monotonic()
+
+    def show(self, source: int, place: Place, counts: Counts, deaths: int) -> None:
+        done = sum(file.size for file in self._files[:source]) + self._files[source].position(place)
+        pages, size = self.finished.pages + counts.pages, self.finished.html_bytes + counts.html_bytes
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        rates = (pages - self._before[0]) / seconds, (size - self._before[1]) / seconds
+        note = f"{pages:,} pages, {rates[0]:,.0f} pages/s, {format_bytes(rates[1])}/s"
+        if deaths:
+            note += f", {deaths} workers replaced"
+        self._progress(done, float(sum(file.size for file in self._files)) or 1.0, note)
