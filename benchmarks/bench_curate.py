@@ -63,9 +63,15 @@ def contender(name: str, column: pa.Array, rules: str, language: str, threads: i
     code = CODES.get(language, language)
     loaded = curate.load_rules(RULES[rules], code if rules == "fineweb-2" else None)
     if name.startswith(FLOOR_WORDS):
-        # The check that needs words and nothing else.
+        # The check that needs words and little else.
         only = curate.Rules(
-            "words", "1", (curate.FineWebQuality(line_punct_thr=-1, short_line_thr=999, char_duplicates_ratio=999),)
+            "words",
+            "1",
+            (
+                curate.GopherQuality(
+                    max_symbol_word_ratio=0, max_bullet_lines_ratio=0, max_ellipsis_lines_ratio=0, min_stop_words=0
+                ),
+            ),
         )
         return lambda: curate.judge(column, only, code, threads=threads)
     if name.startswith(FLOOR_HASH):
