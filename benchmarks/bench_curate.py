@@ -360,7 +360,7 @@ def grow(name: str, path: Path, rules: str) -> dict[str, Any]:
     if name == "judge":
         from smolfast import curate
 
-        for batch in pq.ParquetFile(path).iter_batches(4_096, columns=["text"]):
+        for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(4_096, columns=["text"]):
             curate.judge(batch["text"], RULES[rules], threads=1)
             size += text_bytes(batch["text"])
         cpu, peak = time.process_time() - start[1], peak_bytes()
