@@ -14,7 +14,7 @@
 namespace smolfast::fasttext {
 namespace {
 
-constexpr std::size_t kPoints = 256;  // centroids of a part: a code is a byte
+constexpr std::size_t kPoints = 256;              // centroids of a part: a code is a byte
 constexpr std::size_t kMostSeen = 256 * kPoints;  // rows that k-means sees
 constexpr std::size_t kMostCodes = INT32_MAX;
 constexpr int kRounds = 25;
