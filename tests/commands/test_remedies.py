@@ -57,7 +57,7 @@ UNUSED = {
     "quickstart": {"train/distillation/teaching", "tokens/document_encoder"},
     "evaluate": {"tokens/document_encoder"},
     "curate": {"config"},
-    "curate explain": {"config", "curate/files/folder", "curate/files/options"},
+    "curate explain": {"config", "curate/files/folder", "curate/files/options", "curate/files/scoring"},
     "dedup": {"config"},
     "distill-cache": {"config"},
     "export": {"config"},
