@@ -93,6 +93,17 @@ BODY = b"<p>hello</p>" * 50
         (BODY, "Transfer-Encoding: chunked\r\n"),
         (BODY, "Content-Length: 7\r\n"),
     ],
+    ids=[
+        "gzip",
+        "deflate",
+        "chunked",
+        "gzip-chunked",
+        "named-gzip",
+        "named-br",
+        "named-own",
+        "named-chunked",
+        "wrong-length",
+    ],  # gzip writes the time, and names of tests may not change
 )
 def test_encodings_are_taken_off_whether_they_are_there_or_only_named(body: bytes, headers: str) -> None:
     found = of(page(1, body, headers=headers))

@@ -125,7 +125,9 @@ def test_many_records_in_one_member_come_before_its_damaged_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\0" * 100, b"no crawl" * 100, gzip.compress(b"no crawl"), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"]
+    "data",
+    [b"", b"\0" * 100, b"no crawl" * 100, gzip.compress(b"no crawl"), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"],
+    ids=["empty", "zeros", "text", "gzip", "begin-of-gzip", "begin-of-zstd"],
 )
 def test_what_is_no_warc_has_no_records(data: bytes) -> None:
     urls, faults = read(data)
