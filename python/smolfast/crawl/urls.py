@@ -12,6 +12,7 @@ from typing import Any
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
+from smolfast.machine import install_command
 
 _NOT_WORD = re.compile(r"[^a-zA-Z0-9]+")
 
@@ -125,5 +126,5 @@ def _suffixes() -> Any:
     try:
         from tldextract import TLDExtract
     except ImportError as error:
-        raise SmolfastError("lists of domains need tldextract; pip install 'smolfast[web]'") from error
+        raise SmolfastError(f"lists of domains need tldextract; install it with: {install_command('web')}") from error
     return TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import Any
 
 from smolfast.errors import SmolfastError
+from smolfast.machine import install_command
 
 Extractor = Callable[[str], str | None]
 """Takes a page's HTML and gives its text, or nothing."""
 
 NAMES = ("resiliparse", "trafilatura")
-_INSTALL = "pip install 'smolfast[web]'"
 _SCRIPT = "__smolfast_script__"
 
 
@@ -82,7 +82,7 @@ def resiliparse() -> Callable[[Any], str]:
     try:
         from resiliparse.extract.html2text import extract_plain_text
     except ImportError as error:
-        raise SmolfastError(f"resiliparse isn't installed; {_INSTALL}") from error
+        raise SmolfastError(f"resiliparse isn't here; install it with: {install_command('web')}") from error
 
     def extract(html: Any) -> str:
         text: str = extract_plain_text(html, main_content=True, alt_texts=False, list_bullets=False, comments=False)
@@ -100,7 +100,7 @@ def trafilatura() -> Extractor:
     try:
         from trafilatura import extract as extract_text
     except ImportError as error:
-        raise SmolfastError(f"trafilatura isn't installed; {_INSTALL}") from error
+        raise SmolfastError(f"trafilatura isn't here; install it with: {install_command('web')}") from error
 
     def extract(html: str) -> str | None:
         return extract_text(  # type: ignore[no-any-return]
