@@ -310,6 +310,7 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
 
 
 def test_the_model_in_fast_langdetects_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = make().to_bytes(), make(labels=3).to_bytes()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     with pytest.raises(SmolfastError, match=r"give a file, or install it with: pip install .*web"):
@@ -320,9 +321,9 @@ def test_the_model_in_fast_langdetects_wheel(tmp_path: Path, monkeypatch: pytest
     importlib.invalidate_caches()
     with pytest.raises(SmolfastError, match="give a file, or install"):
         classify.Model("lid.176")
-    (folder / "lid.176.ftz").write_bytes(make().to_bytes())
+    (folder / "lid.176.ftz").write_bytes(model)
     assert classify.Model("lid.176").path == str(folder / "lid.176.ftz")
-    (tmp_path / "lid.176").write_bytes(make(labels=3).to_bytes())
+    (tmp_path / "lid.176").write_bytes(other)
     assert len(classify.Model("lid.176").labels) == 3  # a file of that name comes first
 
 
