@@ -65,6 +65,14 @@ def test_a_text_learned_by_heart_is_told(own_run: Path, held_out: float, good: b
     assert ("by heart, after 3.0 passes over it" in found.text) is not good
 
 
+def test_what_was_seen_once_is_not_learned_by_heart(own_run: Path) -> None:
+    steps = [{"step": step, "loss": 2.0, "head_losses": [2.0], "tokens": 1_500_000} for step in range(1, 30)]
+    steps[-1]["held_out_loss"] = 2.5
+    trained(own_run, steps)
+    (found,) = [one for one in verdict(read_run(own_run)) if "loss" in one.text]
+    assert found.good and "saw no text twice" in found.text and "2.500" in found.text
+
+
 def test_a_short_runs_end_is_not_its_whole_length(own_run: Path) -> None:
     """Over all 20 steps the training loss is 6 in the mean, at the end 4: held-out text at 6 isn't as good."""
     steps = [{"step": step, "loss": 8.0 - step / 5, "head_losses": [8.0 - step / 5]} for step in range(1, 21)]

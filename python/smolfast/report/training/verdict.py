@@ -109,6 +109,9 @@ def _by_heart(run: Run) -> list[Finding]:
     times = f", after {passes:.1f} passes over it" if passes else ""
     both = f"{held[-1]:.3f} ({HELD_OUT}) beside {trained:.3f} ({NEXT_TOKEN})"
     if held[-1] > trained * (1 + _BY_HEART):
+        if passes is not None and passes < 1:
+            # The held-out text is another kind of text: nothing was seen twice.
+            return [Finding(True, f"It saw no text twice, so it learned none by heart. Unseen text is harder: {both}.")]
         return [Finding(False, f"It learns its text by heart{times}: {both}. More text helps; more steps don't.")]
     return [Finding(True, f"It does about as well on text that it hasn't seen as on its own: {both}.")]
 
