@@ -9,15 +9,13 @@ commits on disk, joining, both outputs, the renames. Not collected by pytest: 20
 from __future__ import annotations
 
 import argparse
-import random
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from shared.kills import kill_and_compare
 
 RUN = """
 import sys
@@ -31,10 +29,6 @@ def run(source: Path, output: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", RUN, str(source), str(output)])
 
 
-def content(output: Path) -> tuple[bytes, ...]:
-    return tuple((output / name).read_bytes() for name in ("kept.parquet", "removed.parquet", "dedup.json"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path)
@@ -42,40 +36,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=170.0, help="stop after so long even with fewer kills")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    generator = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
-        assert run(arguments.text, Path(folder) / "whole").wait() == 0
-        length = time.monotonic() - started
-        expected = content(Path(folder) / "whole")
-        rows = pq.read_metadata(arguments.text).num_rows
-        counts = [pq.read_metadata(Path(folder) / "whole" / f"{name}.parquet").num_rows for name in ("kept", "removed")]
-        assert sum(counts) == rows, (counts, rows)
-        kills = finished = 0
-        output = Path(folder) / "out"
-        start = time.monotonic()
-        while kills < arguments.kills and time.monotonic() - start < arguments.seconds:
-            process = run(arguments.text, output)
-            try:
-                # Half of the moments in a first run's time, half anywhere before a whole one could end.
-                assert process.wait(generator.uniform(0.1, 0.5 * length if kills % 2 else length)) == 0
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
-                continue
-            finished += 1
-            assert content(output) == expected
-            shutil.rmtree(output)
-        assert run(arguments.text, output).wait() == 0
-        assert content(output) == expected
-        left = [
-            path.name for path in output.iterdir() if path.name not in ("kept.parquet", "removed.parquet", "dedup.json")
-        ]
-        assert not left, left
-    print(
-        f"{kills} kills, a whole run takes {length:.1f} s; {finished + 1} runs came to their end, all to the same bytes"
-    )
+        said = kill_and_compare(lambda output: run(arguments.text, output), Path(folder), arguments)
+        whole = Path(folder) / "whole"
+        assert {path.name for path in whole.iterdir()} == {"kept.parquet", "removed.parquet", "dedup.json"}
+        rows = [pq.read_metadata(whole / f"{name}.parquet").num_rows for name in ("kept", "removed")]
+        assert sum(rows) == pq.read_metadata(arguments.text).num_rows, rows
+        print(said)
 
 
 if __name__ == "__main__":

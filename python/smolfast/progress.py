@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 ProgressCallback = Callable[[float, float, str], None]
@@ -67,6 +68,25 @@ def has_colours(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+class Watch:
+    """The progress of one piece of work, which says whether anything was left to do."""
+
+    def __init__(self, show: ProgressCallback) -> None:
+        self._show = show
+        self._began = time.monotonic()
+        self._worked = False
+
+    def __call__(self, done: float, total: float, note: str) -> None:
+        """Is a ProgressCallback."""
+        self._worked = True
+        self._show(done, total, note)
+
+    @property
+    def seconds(self) -> float | None:
+        """Since it began; None if the work was done already."""
+        return time.monotonic() - self._began if self._worked else None
+
+
 class Console:
     """Where a command says what it is doing."""
 
@@ -89,6 +109,14 @@ class Console:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
             self._bar_shown = False
+
+    @contextlib.contextmanager
+    def watch(self, label: str) -> Iterator[Watch]:
+        """The progress of a piece of work; its bar is taken off however that ends."""
+        try:
+            yield Watch(self.progress(label))
+        finally:
+            self.clear()
 
     def progress(self, label: str) -> ProgressCallback:
         """A callback for one stage, `label` before its bar or lines."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,15 +117,7 @@ def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
         return _run_crawl(arguments)
     _refuse_crawl_options(arguments)
     console = Console(quiet=arguments.quiet)
-    show = console.progress("curate")
-    began, worked = time.monotonic(), False
-
-    def progress(done: float, total: float, note: str) -> None:
-        nonlocal worked
-        worked = True
-        show(done, total, note)
-
-    try:
+    with console.watch("curate") as watch:
         summary = curate_files(
             arguments.input,
             arguments.output,
@@ -149,11 +140,9 @@ def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
             threads=arguments.threads,
             overwrite=arguments.overwrite,
             prefix=arguments.prefix,
-            progress=progress,
+            progress=watch,
         )
-    finally:
-        console.clear()
-    console.line(_report(summary, arguments.output, time.monotonic() - began if worked else None))
+    console.line(_report(summary, arguments.output, watch.seconds))
     return summary.as_dict()
 
 
@@ -228,15 +217,7 @@ def _run_crawl(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if arguments.column_type:
         raise SmolfastError("--column-type is for documents, and the input is a crawl; leave --column-type out")
     console = Console(quiet=arguments.quiet)
-    show = console.progress("crawl")
-    began, worked = time.monotonic(), False
-
-    def progress(done: float, total: float, note: str) -> None:
-        nonlocal worked
-        worked = True
-        show(done, total, note)
-
-    try:
+    with console.watch("crawl") as watch:
         summary = crawl_files(
             arguments.input,
             arguments.output,
@@ -258,14 +239,12 @@ def _run_crawl(arguments: argparse.Namespace) -> Mapping[str, Any]:
             strict=arguments.strict,
             threads=arguments.threads,
             overwrite=arguments.overwrite,
-            progress=progress,
+            progress=watch,
         )
-    finally:
-        console.clear()
     said = summary.as_dict()
-    if worked:
-        pages = summary.documents_in / max(time.monotonic() - began, 1e-3)
-        console.line(f"{'crawl':<11} {describe_end(said, time.monotonic() - began)}; {pages:,.0f} pages/s")
+    if (seconds := watch.seconds) is not None:
+        pages = summary.documents_in / max(seconds, 1e-3)
+        console.line(f"{'crawl':<11} {describe_end(said, seconds)}; {pages:,.0f} pages/s")
         for line in _funnel(said):
             console.line(f"{'':<11} {line}")
     else:

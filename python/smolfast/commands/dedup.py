@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,15 +160,7 @@ def _add_machine(group: Any) -> None:
 def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping[str, Any]:
     """Run `smolfast dedup` as its options say; returns the summary."""
     console = Console(quiet=arguments.quiet)
-    show = console.progress("dedup")
-    began, worked = time.monotonic(), False
-
-    def progress(done: float, total: float, note: str) -> None:
-        nonlocal worked
-        worked = True
-        show(done, total, note)
-
-    try:
+    with console.watch("dedup") as watch:
         summary = deduplicate(
             arguments.input,
             arguments.output,
@@ -201,11 +192,9 @@ def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping
             update_index=update_index,
             overwrite=arguments.overwrite,
             prefix=arguments.prefix,
-            progress=progress,
+            progress=watch,
         )
-    finally:
-        console.clear()
-    console.line(_report(summary, arguments.output, time.monotonic() - began if worked else None))
+    console.line(_report(summary, arguments.output, watch.seconds))
     return summary.as_dict()
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, naming
+from smolfast.io.json.journal import append_entry
 from smolfast.io.sources import document_id
 
 COMMITS = "commits.jsonl"
@@ -166,10 +167,7 @@ class DocumentStore:
                     file.flush()
                     os.fsync(file.fileno())
             commit = self._checked({**commit, "sizes": sizes})
-            with (self.folder / COMMITS).open("ab") as file:
-                file.write(json.dumps(commit).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_entry(self.folder / COMMITS, commit)
         except OSError as error:
             raise SmolfastError(
                 f"can't write the work folder {self.folder}: {describe_os_error(error)}; what is finished stays, "

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import xxhash
 
 from smolfast import __version__, _native
 from smolfast.classify import model_path
@@ -144,17 +143,7 @@ def crawl_files(
             **options.key(),
             "inputs": [{"path": document_id(source.path), "xxh3_128": _fingerprint(source.path)} for source in ordered],
         }
-        key = xxhash.xxh3_128_hexdigest(repr(made_from).encode())
-        place = OutputFolder(folder)
-        found = place.finished(key)
-        if found is None:
-            place.check(key, overwrite=overwrite)
-            place.begin(key)
-            if not place.is_complete:
-                if place.begun is not None and place.begun["outputs"]:
-                    place.restart()
-                place.complete({"key": key, **made_from, **job.run(place.work)})
-            found = place.install()
+        found = OutputFolder(folder).result(made_from, job.run, overwrite=overwrite)
         with naming(folder / MANIFEST, "choose another output or add --overwrite"):
             return CrawlSummary(**found["summary"], **ordered.summary())
 

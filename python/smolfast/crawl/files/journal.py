@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smolfast.crawl.reading.faults import Place
-from smolfast.errors import SmolfastError
-from smolfast.files import describe_os_error
+from smolfast.io.json.journal import append_entry, finished_entries, is_whole
 
 JOURNAL = "pages.jsonl"
 
@@ -76,47 +73,19 @@ class Journal:
 
     def finished(self) -> list[Part]:
         """The finished parts in order; what a kill or a lost file left beyond them is cut off."""
-        if not self.path.exists():
-            return []
-        parts: list[Part] = []
-        end = 0
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            part = _read(line) if line.endswith(b"\n") else None
-            if part is None or part.number != len(parts) or not all(map(self._is_whole, part.files.items())):
-                break
-            parts.append(part)
-            end += len(line)
-        os.truncate(self.path, end)
-        return parts
-
-    def _is_whole(self, item: tuple[str, int]) -> bool:
-        path = self.folder / item[0]
-        return path.is_file() and path.stat().st_size == item[1]
+        return list(finished_entries(self.path, self._read))
 
     def add(self, part: Part) -> None:
         """Say that a part is finished."""
-        entry = {**vars(part), "counts": part.counts.as_json()}
-        try:
-            with self.path.open("ab") as file:
-                file.write(json.dumps(entry).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise SmolfastError(
-                f"can't write {self.path}: {describe_os_error(error)}; what is finished stays, and the same command "
-                "goes on from there"
-            ) from error
+        append_entry(self.path, {**vars(part), "counts": part.counts.as_json()})
 
-
-def _read(line: bytes) -> Part | None:
-    try:
-        found = json.loads(line)
-        return Part(
+    def _read(self, found: Any, number: int) -> Part | None:
+        part = Part(
             int(found["number"]),
             int(found["source"]),
             Place(*map(int, found["place"])),
             Counts.from_json(found["counts"]),
             {str(name): int(size) for name, size in found["files"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        whole = part.number == number and all(is_whole(self.folder / name, size) for name, size in part.files.items())
+        return part if whole else None

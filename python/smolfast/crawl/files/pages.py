@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow.compute as pc
@@ -163,7 +161,10 @@ def _write_part(
         writer = None
         for source, place, result in results:
             if writer is None:
-                writer = stack.enter_context(_Writer(folder, names))
+                # One thread each: workers have the others.
+                kept = stack.enter_context(BatchWriter(folder / names[KEPT], PAGE_SCHEMA, threads=1))
+                removed = stack.enter_context(BatchWriter(folder / names[REMOVED], ROW_SCHEMA, threads=1))
+                writer = _Writer(kept, removed)
             writer.add(result, counts)
             for stage, spent in result.seconds.items():
                 seconds[stage] += spent
@@ -180,24 +181,8 @@ def _write_part(
 class _Writer:
     """The two files of a part."""
 
-    def __init__(self, folder: Path, names: dict[str, str]) -> None:
-        self._stack = contextlib.ExitStack()
-        self._folder, self._names = folder, names
-
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as opened:
-            # One thread each: workers have the others.
-            self._kept = opened.enter_context(BatchWriter(self._folder / self._names[KEPT], PAGE_SCHEMA, threads=1))
-            self._removed = opened.enter_context(
-                BatchWriter(self._folder / self._names[REMOVED], ROW_SCHEMA, threads=1)
-            )
-            self._stack = opened.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._stack.__exit__(kind, error, trace)
+    def __init__(self, kept: BatchWriter, removed: BatchWriter) -> None:
+        self._kept, self._removed = kept, removed
 
     def add(self, result: Result, counts: Counts) -> None:
         """Write the rows of a result, and count."""

@@ -8,9 +8,11 @@ the two, and a file that neither knows is never replaced.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from smolfast.curate.files.journal import JOURNAL
 from smolfast.errors import SmolfastError
@@ -42,6 +44,25 @@ class OutputFolder:
         self.work = path / WORK
         self.found = _record(path / MANIFEST)
         self.begun = _record(self.work / MANIFEST)
+
+    def result(
+        self, made_from: Mapping[str, Any], run: Callable[[Path], Mapping[str, Any]], *, overwrite: bool
+    ) -> dict[str, Any]:
+        """The manifest of what is made from that: found in place, or of `run`, which writes into the work folder.
+
+        `run` gives what the manifest says of the result. It goes on from what it left there when it was stopped.
+        """
+        key = xxhash.xxh3_128_hexdigest(repr(made_from).encode())
+        found = self.finished(key)
+        if found is None:
+            self.check(key, overwrite=overwrite)
+            self.begin(key)
+            if not self.is_complete:
+                if self.begun is not None and self.begun["outputs"]:
+                    self.restart()
+                self.complete({"key": key, **made_from, **run(self.work)})
+            found = self.install()
+        return found
 
     def finished(self, key: str) -> dict[str, Any] | None:
         """The manifest of a run with that key whose files all stand as it made them."""

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import xxhash
 
 from smolfast import __version__
 from smolfast.classify import model_path
@@ -156,19 +156,7 @@ def curate_files(
             "models": options.models_key(),
             "inputs": [{"path": document_id(source.path), "xxh3_128": _fingerprint(source)} for source in sources],
         }
-        key = xxhash.xxh3_128_hexdigest(repr(made_from).encode())
-        place = OutputFolder(folder)
-        found = place.finished(key)
-        if found is None:
-            place.check(key, overwrite=overwrite)
-            place.begin(key)
-            if not place.is_complete:
-                if place.begun is not None and place.begun["outputs"]:
-                    place.restart()
-                _run(job, place.work)
-                said = manifest_of(job.parts, job.tallies, options, job.skipped, len(sources))
-                place.complete({"key": key, **made_from, **said})
-            found = place.install()
+        found = OutputFolder(folder).result(made_from, lambda work: _run(job, work), overwrite=overwrite)
         with naming(folder / MANIFEST, "choose another output or add --overwrite"):
             return CurateSummary.of(found, sources.summary())
 
@@ -213,8 +201,8 @@ def _fingerprint(source: Source) -> str:
     return source.path if "://" in source.path else fingerprint(source.path)
 
 
-def _run(job: _Job, work: Path) -> None:
-    """Judge and write what isn't finished yet, part by part."""
+def _run(job: _Job, work: Path) -> dict[str, Any]:
+    """Judge and write what isn't finished yet, part by part; gives what the manifest says."""
     journal = Journal(work)
     for part in journal.finished():
         job.finish(part)
@@ -236,6 +224,7 @@ def _run(job: _Job, work: Path) -> None:
     job.skipped = (0 if last is None else last.skipped) + counts.total()
     if not job.parts:
         raise _no_documents(job.sources)
+    return manifest_of(job.parts, job.tallies, job.options, job.skipped, len(job.sources))
 
 
 class _Reached:
