@@ -108,23 +108,31 @@ def random_strings(texts: Sequence[str], count: int) -> list[str]:
     return [one() for _ in range(count)]
 
 
+def compared(theirs: Any, ours: classify.Model, texts: list[str]) -> dict[str, Any]:
+    """Best labels and scores of fastText's code and ours."""
+    table = ours.predict(texts).to_pydict()
+    different, worst = 0, 0.0
+    for text, label, score in zip(texts, table["label"], table["score"], strict=True):
+        labels, scores = theirs.predict(text)
+        if tuple(labels) != ((f"__label__{label}",) if label is not None else ()):
+            different += 1
+        elif label is not None:
+            worst = max(worst, abs(float(scores[0]) - score))
+    return {"texts": len(texts), "different_labels": different, "worst_score": worst}
+
+
 def equality(model: Path, groups: dict[str, list[str]]) -> list[Row]:
     import fasttext
 
     theirs, ours = fasttext.load_model(str(model)), classify.Model(model)
     rows = []
     for name, texts in groups.items():
-        table = ours.predict(texts, threads=1).to_pydict()
-        different, worst = 0, 0.0
-        for text, label, score in zip(texts, table["label"], table["score"], strict=True):
-            labels, scores = theirs.predict(text)
-            if tuple(labels) != ((f"__label__{label}",) if label is not None else ()):
-                different += 1
-            elif label is not None:
-                worst = max(worst, abs(float(scores[0]) - score))
-        facts = {"texts": len(texts), "different_labels": different, "worst_score": worst}
+        facts = compared(theirs, ours, texts)
         rows.append(Row("equality", name, "smolfast", "ours", facts=facts))
-        print(f"equality  {name:<16} {len(texts):>7,} texts, {different} labels differ, scores within {worst:.1e}")
+        print(
+            f"equality  {name:<16} {len(texts):>7,} texts, {facts['different_labels']} labels differ, scores within "
+            f"{facts['worst_score']:.1e}"
+        )
     return rows
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import xxhash
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_classify import documents, random_strings
+from bench_classify import compared, documents, random_strings
 
 from smolfast import classify
 from smolfast.bench.results import Results, Row, machine, versions, write_results
@@ -76,22 +76,6 @@ def models(fasttext: Path, texts: list[str], folder: Path) -> Iterator[tuple[str
             yield f"{loss}, {features}, quantised by smolfast: {name}", stem.with_suffix(".ftz")
 
 
-def compared(path: Path, texts: list[str]) -> dict[str, Any]:
-    """Best labels and scores of both readers."""
-    import fasttext
-
-    theirs, ours = fasttext.load_model(str(path)), classify.Model(path)
-    table = ours.predict(texts).to_pydict()
-    different, worst = 0, 0.0
-    for text, label, score in zip(texts, table["label"], table["score"], strict=True):
-        labels, scores = theirs.predict(text)
-        if tuple(labels) != ((f"__label__{label}",) if label is not None else ()):
-            different += 1
-        elif label is not None:
-            worst = max(worst, abs(float(scores[0]) - score))
-    return {"texts": len(texts), "different_labels": different, "worst_score": worst, "file_bytes": path.stat().st_size}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, required=True, help="folder outside the repository for documents")
@@ -100,13 +84,16 @@ def main() -> None:
     parser.add_argument("--strings", type=int, default=10_000, help="random strings")
     parser.add_argument("--save", type=Path, help="write the results there as JSON")
     arguments = parser.parse_args()
+    import fasttext
+
     whole = documents(arguments.cache.expanduser())
     texts = whole[: arguments.documents or None]
     judged = [*texts, *random_strings(whole, arguments.strings)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in models(arguments.fasttext.resolve(), whole[:8000], Path(folder)):
-            facts = compared(path, judged)
+            read = fasttext.load_model(str(path)), classify.Model(path)
+            facts = {**compared(*read, judged), "file_bytes": path.stat().st_size}
             rows.append(Row("models", name, "smolfast", "ours", facts=facts))
             print(
                 f"{name:<72} {facts['different_labels']} differ, scores within {facts['worst_score']:.1e}", flush=True

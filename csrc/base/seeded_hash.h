@@ -7,6 +7,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/fold.h"
+
 namespace smolfast {
 
 struct HashSeed {
@@ -15,17 +17,6 @@ struct HashSeed {
 };
 // Drawn once a process.
 HashSeed draw_hash_seed();
-
-inline uint64_t fold(uint64_t a, uint64_t b) {
-  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
-  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-}
-
-inline uint64_t load64(const char* at) {
-  uint64_t value;
-  std::memcpy(&value, at, sizeof(value));
-  return value;
-}
 
 // In the manner of wyhash. Of up to sixteen bytes, given as two words with zeros behind them.
 inline uint64_t hash_short(uint64_t low, uint64_t high, std::size_t size, HashSeed seed) {

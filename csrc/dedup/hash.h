@@ -9,21 +9,11 @@
 #include <string_view>
 #include <utility>
 
+#include "base/fold.h"
+
 namespace smolfast::dedup {
 
 static_assert(std::endian::native == std::endian::little, "the hashes read little-endian words");
-
-inline uint64_t load64(const char* at) {
-  uint64_t value;
-  std::memcpy(&value, at, sizeof(value));
-  return value;
-}
-
-// The 128-bit product folded to 64 bits.
-inline uint64_t fold(uint64_t a, uint64_t b) {
-  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
-  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-}
 
 // SplitMix64 (Steele, Lea, Flood 2014), the source of all constants that depend on a seed.
 inline uint64_t splitmix64(uint64_t& state) {

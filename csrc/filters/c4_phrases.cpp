@@ -4,11 +4,7 @@
 #include <array>
 #include <cstddef>
 
-#include "base/cpu.h"
-
-#if defined(SMOLFAST_X86)
-#include <emmintrin.h>
-#endif
+#include "text/byte_classes.h"
 
 namespace smolfast::filters {
 namespace {
@@ -66,13 +62,12 @@ inline bool may_hold_phrase(const char* at) {
   // Capitals become small. What becomes something else can't hide a phrase.
   __m128i bytes[3];
   for (int i = 0; i < 3; ++i) {
-    bytes[i] = _mm_or_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i)), _mm_set1_epi8(0x20));
+    bytes[i] = text::bytes_with(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i)), 0x20);
   }
-  __m128i found =
-      _mm_and_si128(_mm_cmpeq_epi8(bytes[0], _mm_set1_epi8('\xE2')), _mm_cmpeq_epi8(bytes[1], _mm_set1_epi8('\xA4')));
+  __m128i found = _mm_and_si128(text::bytes_equal(bytes[0], '\xE2'), text::bytes_equal(bytes[1], '\xA4'));
   for (const auto& held : kHeld) {
-    __m128i here = _mm_cmpeq_epi8(bytes[0], _mm_set1_epi8(held[0]));
-    for (int i = 1; i < 3; ++i) here = _mm_and_si128(here, _mm_cmpeq_epi8(bytes[i], _mm_set1_epi8(held[i])));
+    __m128i here = text::bytes_equal(bytes[0], held[0]);
+    for (int i = 1; i < 3; ++i) here = _mm_and_si128(here, text::bytes_equal(bytes[i], held[i]));
     found = _mm_or_si128(found, here);
   }
   return _mm_movemask_epi8(found) != 0;

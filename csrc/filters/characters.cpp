@@ -5,9 +5,7 @@
 #include <bit>
 #include <cstring>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "text/byte_classes.h"
 
 namespace smolfast::filters {
 namespace {
@@ -47,7 +45,7 @@ const std::vector<CharacterSet::Range>& punctuation_ranges() {
   return ranges;
 }
 
-#if defined(__SSE2__)
+#if defined(SMOLFAST_X86)
 inline std::size_t sum_bytes(__m128i bytes) {
   const __m128i halves = _mm_sad_epu8(bytes, _mm_setzero_si128());
   return static_cast<std::size_t>(_mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4));
@@ -64,16 +62,11 @@ constexpr auto kMayBreak = [] {
 
 // The next byte from `at` on that may end a line, or `end`.
 const char* find_break(const char* at, const char* end) {
-#if defined(__SSE2__)
-  const auto between = [](__m128i x, char low, char span) {
-    const __m128i offset = _mm_sub_epi8(x, _mm_set1_epi8(low));
-    return _mm_cmpeq_epi8(_mm_min_epu8(offset, _mm_set1_epi8(span)), offset);
-  };
+#if defined(SMOLFAST_X86)
   for (; end - at >= 16; at += 16) {
     const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-    const __m128i leads =
-        _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('\xC2')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\xE2')));
-    const __m128i controls = _mm_or_si128(between(x, 0x0A, 3), between(x, 0x1C, 2));
+    const __m128i leads = text::bytes_either(text::bytes_equal(x, '\xC2'), text::bytes_equal(x, '\xE2'));
+    const __m128i controls = text::bytes_either(text::bytes_between(x, 0x0A, 3), text::bytes_between(x, 0x1C, 2));
     const int mask = _mm_movemask_epi8(_mm_or_si128(leads, controls));
     if (mask != 0) return at + std::countr_zero(static_cast<unsigned>(mask));
   }
@@ -167,7 +160,7 @@ std::size_t count_characters(std::string_view text) {
   const char* at = text.data();
   std::size_t left = text.size();
   std::size_t count = 0;
-#if defined(__SSE2__)
+#if defined(SMOLFAST_X86)
   while (left >= 16) {
     // At most 255 a byte, before the bytes are added up.
     __m128i sums = _mm_setzero_si128();
@@ -203,15 +196,14 @@ std::size_t count_word_begins(std::string_view text) {
   if (at == end) return 0;
   std::size_t count = *at > ' ';
   ++at;
-#if defined(__SSE2__)
+#if defined(SMOLFAST_X86)
   while (end - at >= 16) {
     __m128i sums = _mm_setzero_si128();
     const std::size_t rounds = std::min<std::size_t>(static_cast<std::size_t>(end - at) / 16, 255);
     for (std::size_t i = 0; i < rounds; ++i, at += 16) {
       const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at - 1));
       const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-      const __m128i behind =
-          _mm_or_si128(_mm_cmpeq_epi8(before, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(before, _mm_set1_epi8('\n')));
+      const __m128i behind = text::bytes_either(text::bytes_equal(before, ' '), text::bytes_equal(before, '\n'));
       sums = _mm_sub_epi8(sums, _mm_and_si128(behind, _mm_cmpgt_epi8(x, _mm_set1_epi8(' '))));
     }
     count += sum_bytes(sums);

@@ -43,14 +43,21 @@ def test_files_of_folders_and_patterns_are_found_by_name(folder: Path) -> None:
 
 
 def test_crawls_are_told_from_documents(folder: Path) -> None:
-    assert holds_crawls([folder])
-    assert holds_crawls([folder / "a.warc"])
-    assert not holds_crawls([folder / "notes.log"])
-    assert not holds_crawls([folder / "none"])
+    assert holds_crawls([folder], folder / "out")
+    assert holds_crawls([folder / "a.warc"], folder / "out")
+    assert not holds_crawls([folder / "notes.log"], folder / "out")
+    assert not holds_crawls([folder / "none"], folder / "out")
+    (folder / "README.md").write_text("about them")
+    (folder / "out").mkdir()
+    (folder / "out" / "part.jsonl").write_text('{"text": "x"}\n')
+    assert holds_crawls([folder], folder / "out")  # as an earlier run left it
     (folder / "x.jsonl").write_text('{"text": "x"}\n')
-    assert not holds_crawls([folder / "x.jsonl"])
+    assert not holds_crawls([folder / "x.jsonl"], folder / "out")
+    for crawl in (folder / "sub", folder / "a.warc"):
+        with pytest.raises(SmolfastError, match="holds documents, and other input is a crawl"):
+            holds_crawls([crawl, folder / "x.jsonl"], folder / "out")
     with pytest.raises(SmolfastError, match="holds documents, and other input is a crawl"):
-        holds_crawls([folder])
+        holds_crawls([folder], folder / "out")
 
 
 def test_other_commands_name_the_one_that_reads_crawls(folder: Path) -> None:

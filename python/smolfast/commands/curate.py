@@ -113,7 +113,7 @@ def _add_machine(group: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    if holds_crawls(arguments.input):
+    if holds_crawls(arguments.input, arguments.output):
         return _run_crawl(arguments)
     _refuse_crawl_options(arguments)
     console = Console(quiet=arguments.quiet)
@@ -157,7 +157,9 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
     lines = [f"{as_words('smolfast', 'report', arguments.output)}  (a page of what went, and why)"]
     if result["reasons"]:
         lines.append(f"{as_words('smolfast', 'curate', 'explain')} ID {as_words('-o', arguments.output)}")
-    if result["documents_out"]:
+    if result["documents_out"] and arguments.dedup:
+        lines.append(as_words("smolfast", "quickstart", "--input", arguments.output / KEPT))
+    elif result["documents_out"]:
         lines.append(as_words("smolfast", "dedup", arguments.output / KEPT, "-o", "unique"))
     return lines
 

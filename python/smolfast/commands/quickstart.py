@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
     console = Console(quiet=arguments.quiet)
     options = Options(
         out=arguments.output,
-        inputs=documents_of(arguments, console) if holds_crawls(arguments.input) else arguments.input,
+        inputs=documents_of(arguments, console)
+        if holds_crawls(arguments.input, arguments.output, _crawl_folder(arguments))
+        else arguments.input,
         text_column=arguments.text_column,
         errors=arguments.errors,
         strict=arguments.strict,
@@ -73,11 +76,15 @@ def _quickstart(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return quickstart(load_config(arguments), options, console)
 
 
+def _crawl_folder(arguments: argparse.Namespace) -> Path:
+    return Path(f"{os.path.realpath(arguments.output)}-crawl")  # "." has no name of its own
+
+
 def documents_of(arguments: argparse.Namespace, console: Console) -> list[str]:
     """The documents that FineWeb's rules keep of a crawl, without near-duplicates, in a folder beside the run's."""
     from smolfast.crawl.files.job import crawl_files
 
-    folder = arguments.output.with_name(f"{arguments.output.name}-crawl")
+    folder = _crawl_folder(arguments)
     show = console.progress("crawl")
     try:
         summary = crawl_files(

@@ -263,10 +263,9 @@ class _Reader:
         stored = schema.field(self.text_column).type
         value = stored.value_type if pa.types.is_dictionary(stored) else stored
         if not is_bytes(value) and not pa.types.is_null(value):
-            raise SmolfastError(
-                f"{self.path}: column '{self.text_column}' holds {stored}, not strings; name another --text-column "
-                f"(there are: {column_names(names)})"
-            )
+            others = [name for name in names if name != self.text_column]
+            remedy = f"name another --text-column (there are: {column_names(others)})" if others else "give other files"
+            raise SmolfastError(f"{self.path}: column '{self.text_column}' holds {stored}, not strings; {remedy}")
         return without_views(schema)
 
     def checked(self, batch: pa.RecordBatch, first_row: int, schema: pa.Schema) -> pa.RecordBatch:

@@ -374,7 +374,10 @@ def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -
             kinds[path] = kind
     # Parquet, Arrow and JSON lines are made to hold documents. CSV and plain JSON are as often about them, as
     # metadata.csv or package.json.
-    sure = {folder for path, kind in kinds.items() if _is_sure(path, kind) for folder in PurePosixPath(path).parents}
+    # So are files of a crawl, whoever reads them.
+    data = [path for path, kind in kinds.items() if _is_sure(path, kind)]
+    data += [other.path for other in passed if other.reason == _CRAWL]
+    sure = {folder for path in data for folder in PurePosixPath(path).parents}
     table = {folder for path, kind in kinds.items() if kind != "text" for folder in PurePosixPath(path).parents}
     prose = {PurePosixPath(path).parent for path, kind in kinds.items() if kind == "text" and not _is_about(path)}
     sources = []

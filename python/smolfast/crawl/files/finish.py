@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -62,11 +61,6 @@ def batches_of(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
                 yield from file.iter_batches(1 << 14, row_groups=[group])
 
 
-def schema_of(paths: list[Path]) -> pa.Schema:
-    """The columns of such files."""
-    return pq.read_schema(paths[0])
-
-
 class Finisher:
     """Writes kept/ and removed/ in the work folder."""
 
@@ -78,7 +72,7 @@ class Finisher:
 
     def write_kept(self, paths: list[Path], meanwhile: Callable[[int], None]) -> None:
         """Shards of the documents that stay."""
-        schema = schema_of(paths) if paths else PAGE_SCHEMA
+        schema = pq.read_schema(paths[0]) if paths else PAGE_SCHEMA
         batches = batches_of(paths)
         pending = next(batches, None)
         number = 0
@@ -178,6 +172,4 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _differences(before: pa.Array, after: pa.Array) -> int:
-    with contextlib.suppress(pa.ArrowInvalid):
-        return int(pc.sum(pc.not_equal(before.cast(pa.large_string()), after.cast(pa.large_string()))).as_py() or 0)
-    return 0
+    return int(pc.sum(pc.not_equal(before.cast(pa.large_string()), after.cast(pa.large_string()))).as_py() or 0)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from smolfast import __version__, _native
 from smolfast.classify import model_path
 from smolfast.crawl.extraction.extractors import Extractor, extractor_name
-from smolfast.crawl.files.finish import Finisher, batches_of, schema_of, staged
+from smolfast.crawl.files.finish import Finisher, batches_of, staged
 from smolfast.crawl.files.journal import Counts
 from smolfast.crawl.files.options import Options, url_lists_of
 from smolfast.crawl.files.pages import KEPT, REMOVED, read_pages
@@ -215,7 +216,7 @@ class _Job:
         removed = [] if rules is None else sorted((work / "rules" / REMOVED).glob("*.parquet"))
         # Columns that stages add to a document: numbers that were measured, and clusters.
         known = {*PAGE_SCHEMA.names, "document", "reason", "filter", "value", "threshold"}
-        schemas = [schema_of([path]) for path in [*removed[:1], *duplicates_of[:1]]]
+        schemas = [pq.read_schema(path) for path in [*removed[:1], *duplicates_of[:1]]]
         extra = pa.schema({one.name: one for schema in schemas for one in schema if one.name not in known}.values())
         for path in removed:  # part by part, as the manifest's examples are numbered
             finisher.write_removed(staged(batches_of([path]), "rules"), extra)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, is_temporary
+from smolfast.io.keep_apart import leave_out
 from smolfast.io.sources import (
     CRAWLS,
     UNFINISHED,
@@ -49,8 +50,10 @@ def find_crawls(inputs: Sequence[PathLike]) -> Sources:
     return Sources(found.values(), [other for other in passed.values() if other.path not in found])
 
 
-def holds_crawls(inputs: Sequence[PathLike]) -> bool:
+def holds_crawls(inputs: Sequence[PathLike], *outputs: PathLike) -> bool:
     """Whether these inputs are of a crawl and not of documents; what can't be found is left to who reads it.
+
+    What lies in `outputs` counts as neither: an earlier run wrote it.
 
     Raises:
         SmolfastError: both.
@@ -61,16 +64,20 @@ def holds_crawls(inputs: Sequence[PathLike]) -> bool:
         return False
     if not crawls:
         return False
-    rest = [given for given in inputs if not is_crawl(os.fspath(given))]
-    try:
-        documents = find_sources(rest) if rest else []
-    except SmolfastError:
-        return True
-    if documents:
-        raise SmolfastError(
-            f"{documents[0].path} holds documents, and other input is a crawl; give one of them, by name or by a "
-            "pattern such as 'FOLDER/*.warc.gz'"
-        )
+    for given in inputs:
+        if is_crawl(os.fspath(given)):
+            continue
+        try:
+            documents = find_sources([given])
+        except SmolfastError:  # it holds none
+            continue
+        for output in outputs:
+            documents, _ = leave_out(documents, output)
+        if documents:
+            raise SmolfastError(
+                f"{documents[0].path} holds documents, and other input is a crawl; give one of them, by name or by a "
+                "pattern such as 'FOLDER/*.warc.gz'"
+            )
     return True
 
 
