@@ -5,6 +5,10 @@
 #include <memory>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace smolfast {
 
 struct FreeAligned {
@@ -14,6 +18,22 @@ using AlignedFloats = std::unique_ptr<float, FreeAligned>;
 
 inline AlignedFloats aligned_floats(std::size_t count) {
   return AlignedFloats(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t{64})));
+}
+
+// The same for a table of megabytes that is read all over: in large pages where the system has them, so that an address
+// is found at once.
+constexpr std::size_t kLargePage = std::size_t{2} << 20;
+struct FreeTable {
+  void operator()(float* memory) const { ::operator delete(memory, std::align_val_t{kLargePage}); }
+};
+using TableOfFloats = std::unique_ptr<float, FreeTable>;
+
+inline TableOfFloats table_of_floats(std::size_t count) {
+  TableOfFloats table(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t{kLargePage})));
+#if defined(__linux__)
+  madvise(table.get(), count * sizeof(float), MADV_HUGEPAGE);
+#endif
+  return table;
 }
 
 }  // namespace smolfast

@@ -23,9 +23,10 @@ Features::Features(const Model& model)
       cache_(model.input.cols()),
       by_character_(model.settings.minn, model.settings.maxn, bucket_.divisor()),
       subword_buckets_(subword_buckets()),
-      sum_(static_cast<std::size_t>(model.input.cols())),
-      word_sum_(sum_.size()),
-      row_(sum_.size()) {}
+      cols_(static_cast<std::size_t>(model.input.cols())),
+      sum_(aligned_floats(cols_)),
+      word_sum_(cols_),
+      row_(cols_) {}
 
 // Calls word(text) for each until it says false.
 template <typename Word>
@@ -66,8 +67,7 @@ void Features::for_each_word(std::string_view text, const Word& word) {
   if (inside) word(text.substr(begin));
 }
 
-// Appends the rows of the first `count` of buckets_. Whether a pruned model has one is as good as random, so nothing
-// branches on it.
+// Appends the rows of the first `count` of buckets_.
 void Features::push_buckets(std::size_t count, std::vector<int32_t>& rows) {
   const Vocabulary& vocabulary = model_.vocabulary;
   const std::size_t before = rows.size();
@@ -76,14 +76,8 @@ void Features::push_buckets(std::size_t count, std::vector<int32_t>& rows) {
     for (std::size_t i = 0; i < count; ++i) rows[before + i] = vocabulary.words() + static_cast<int32_t>(buckets_[i]);
     return;
   }
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const uint32_t bucket = buckets_[i];
-    buckets_[kept] = bucket;
-    kept += vocabulary.keeps(bucket);
-  }
-  rows.resize(before + kept);
-  for (std::size_t i = 0; i < kept; ++i) rows[before + i] = vocabulary.words() + vocabulary.kept_row(buckets_[i]);
+  rows.resize(before + count);
+  rows.resize(before + vocabulary.kept().rows_of(buckets_.data(), count, vocabulary.words(), rows.data() + before));
 }
 
 // Rows of fp32 are far apart in large files: they are asked for before the first is added.
@@ -163,7 +157,7 @@ void Features::add_rows(float* sum) {
 WordFacts Features::sum_word(std::string_view word, float* sum) {
   rows_.clear();
   const WordFacts facts = rows_of_word(word, false, rows_);
-  std::fill_n(sum, sum_.size(), 0.0f);
+  std::fill_n(sum, cols_, 0.0f);
   add_rows(sum);
   return facts;
 }
@@ -191,10 +185,10 @@ int64_t Features::add_up(std::string_view text) {
   int64_t rows = 0;
   bool ended = false;
   hashes_.clear();
-  std::fill(sum_.begin(), sum_.end(), 0.0f);
+  std::fill_n(sum_.get(), cols_, 0.0f);
   const auto add = [&](const WordFacts& facts, const float* sum) {
     if (facts.kind == WordKind::kLabel) return true;
-    kernels_->add(sum_.data(), reinterpret_cast<const char*>(sum), sum_.size());
+    kernels_->add(sum_.get(), reinterpret_cast<const char*>(sum), cols_);
     rows += facts.rows;
     if (word_ngrams) hashes_.push_back(static_cast<int32_t>(facts.hash));
     ended = facts.kind == WordKind::kEnd;
@@ -257,7 +251,7 @@ int64_t Features::add_up(std::string_view text) {
     for (std::size_t i = 0; i < hashes_.size(); ++i) {
       push_word_ngrams(i, rows_);
       if (rows_.size() < kAtOnce && i + 1 < hashes_.size()) continue;
-      add_rows(sum_.data());
+      add_rows(sum_.get());
       rows += static_cast<int64_t>(rows_.size());
       rows_.clear();
     }
@@ -306,10 +300,10 @@ void Features::phrase_vector(std::string_view phrase, float* out) {
     const bool has_row = rows_.size() + 1 == hashes_.size();
     rows_.erase(rows_.begin(), has_row ? rows_.end() - 1 : rows_.end());
   }
-  std::fill_n(out, sum_.size(), 0.0f);
+  std::fill_n(out, cols_, 0.0f);
   if (rows_.empty()) return;
   add_rows(out);
-  for (std::size_t i = 0; i < sum_.size(); ++i) out[i] *= static_cast<float>(1.0 / static_cast<double>(rows_.size()));
+  for (std::size_t i = 0; i < cols_; ++i) out[i] *= static_cast<float>(1.0 / static_cast<double>(rows_.size()));
 }
 
 int64_t Features::add_up_in_order(std::string_view text) {
@@ -317,10 +311,10 @@ int64_t Features::add_up_in_order(std::string_view text) {
   subword_buckets_ = subword_buckets();
   constexpr std::size_t kAtOnce = 4096;  // a long text has millions, which would stay in memory
   rows_.clear();
-  std::fill(sum_.begin(), sum_.end(), 0.0f);
+  std::fill_n(sum_.get(), cols_, 0.0f);
   int64_t rows = 0;
   const auto take = [&] {
-    add_rows(sum_.data());
+    add_rows(sum_.get());
     rows += static_cast<int64_t>(rows_.size());
     rows_.clear();
   };
@@ -334,7 +328,7 @@ int64_t Features::add_up_in_order(std::string_view text) {
 void Features::average_words(std::string_view text) {
   kernels_ = &kernels();
   subword_buckets_ = subword_buckets();
-  std::fill(sum_.begin(), sum_.end(), 0.0f);
+  std::fill_n(sum_.get(), cols_, 0.0f);
   int64_t count = 0;
   for_each_word(text, [&](std::string_view word) {
     const WordFacts facts = sum_word(word, word_sum_.data());
@@ -348,12 +342,12 @@ void Features::average_words(std::string_view text) {
     }
     const float norm = std::sqrt(squares);
     if (!(norm > 0)) return true;
-    kernels_->add_scaled(sum_.data(), word_sum_.data(), static_cast<float>(1.0 / norm), sum_.size());
+    kernels_->add_scaled(sum_.get(), word_sum_.data(), static_cast<float>(1.0 / norm), cols_);
     ++count;
     return true;
   });
   if (count == 0) return;
-  for (float& value : sum_) value *= static_cast<float>(1.0 / static_cast<double>(count));
+  for (std::size_t i = 0; i < cols_; ++i) sum_.get()[i] *= static_cast<float>(1.0 / static_cast<double>(count));
 }
 
 }  // namespace smolfast::fasttext

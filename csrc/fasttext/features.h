@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/aligned.h"
 #include "fasttext/model.h"
 #include "fasttext/subwords.h"
 #include "fasttext/word_cache.h"
@@ -40,7 +41,7 @@ class Features {
   void average_words(std::string_view text);
   // What a phrase adds: the mean of the rows of its one word, or the row of its words' n-gram; zeros if there is none.
   void phrase_vector(std::string_view phrase, float* out);
-  float* sum() { return sum_.data(); }
+  float* sum() { return sum_.get(); }
   float* row_scratch() { return row_.data(); }
 
   // The rows of a text in fastText's order.
@@ -67,7 +68,8 @@ class Features {
   Marked by_character_;
   SubwordBuckets subword_buckets_;
   bool repetitive_ = false;
-  std::vector<float> sum_;
+  std::size_t cols_;
+  AlignedFloats sum_;
   std::vector<float> word_sum_;
   std::vector<float> row_;
   std::vector<int32_t> rows_;

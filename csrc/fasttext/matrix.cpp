@@ -82,22 +82,8 @@ void Matrix::add_rows(const Kernels& k, const int32_t* rows, std::size_t count, 
     }
     return;
   }
-  // Two codes make four numbers: added without a copy of the row between.
-  for (std::size_t i = 0; i < count; ++i) {
-    const uint8_t* const codes = codes_ + rows[i] * parts_;
-    const float scale = norm(rows[i]);
-    const float* part = centroids_.data();
-    for (int64_t at = 0; at < parts_; at += 2, part += 4 * kCentroids) {
-      float four[4];
-      std::memcpy(four, part + 2 * codes[at], 8);
-      std::memcpy(four + 2, part + 2 * kCentroids + 2 * codes[at + 1], 8);
-      float* const to = sum + 2 * at;
-      for (int j = 0; j < 4; ++j) {
-        const float scaled = four[j] * scale;
-        to[j] += scaled;
-      }
-    }
-  }
+  k.add_coded({codes_, static_cast<std::size_t>(parts_), centroids_.data(), norm_codes_, norms_.data()}, rows, count,
+              sum);
 }
 
 void Matrix::decode(int64_t row, float* out) const {

@@ -70,7 +70,7 @@ void Model::read(std::string_view bytes) {
   }
   const bool ngrams = settings.maxn > 0 || settings.word_ngrams > 1;
   if (ngrams && settings.bucket == 0) reader.fail("has n-grams, but 0 buckets for them");
-  const int64_t needed = int64_t{vocabulary.words()} + (vocabulary.pruned() ? int64_t{vocabulary.last_kept_row()} + 1
+  const int64_t needed = int64_t{vocabulary.words()} + (vocabulary.pruned() ? int64_t{vocabulary.kept().last_row()} + 1
                                                         : ngrams            ? int64_t{settings.bucket}
                                                                             : 0);
   if (input.rows() < needed) {

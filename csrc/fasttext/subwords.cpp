@@ -122,8 +122,16 @@ bool Marked::set(std::string_view word) {
   if (bytes_[0].size() < room) {
     for (auto& part : bytes_) part.resize(room * 2, kNone);
   }
-  size = 0;
   most_bytes = 1;
+  if (std::none_of(word.begin(), word.end(), [](char byte) { return static_cast<int8_t>(byte) < 0; })) {
+    int32_t* const first = bytes_[0].data();
+    first[0] = '<';
+    for (std::size_t i = 0; i < word.size(); ++i) first[i + 1] = word[i];
+    first[word.size() + 1] = '>';
+    size = static_cast<int32_t>(word.size()) + 2;
+    return true;
+  }
+  size = 0;
   int32_t length = 0;  // bytes of the last character
   const auto begin = [&](char byte) {
     bytes_[0][static_cast<std::size_t>(size)] = static_cast<int8_t>(byte);

@@ -15,7 +15,7 @@ Vocabulary Vocabulary::read(Reader& reader, int32_t buckets) {
   read.words_ = reader.number<int32_t>("the number of words");
   const int32_t labels = reader.number<int32_t>("the number of labels");
   read.tokens_ = reader.number<int64_t>("the number of tokens");
-  read.kept_ = reader.number<int64_t>("the number of kept n-grams");
+  const auto kept = reader.number<int64_t>("the number of kept n-grams");
   constexpr int64_t kLeastEntry = 10;  // a zero byte, a count, a kind
   if (size < 0 || read.words_ < 0 || labels < 0 || int64_t{read.words_} + labels != size ||
       size > reader.left() / kLeastEntry) {
@@ -34,11 +34,8 @@ Vocabulary Vocabulary::read(Reader& reader, int32_t buckets) {
     }
   }
   read.index_entries();
-  if (read.kept_ >= 0) {
-    read.index_kept(reader, buckets);
-  } else {
-    read.kept_ = -1;
-  }
+  read.pruned_ = kept >= 0;
+  if (read.pruned_) read.kept_ = KeptBuckets(reader, kept, buckets);
   return read;
 }
 
@@ -54,41 +51,6 @@ void Vocabulary::index_entries() {
     }
     slots_[at] = {hash, static_cast<int32_t>(i)};  // the last of equal entries counts
   }
-}
-
-void Vocabulary::index_kept(Reader& reader, int32_t buckets) {
-  constexpr int32_t kMostBuckets = 1 << 28;  // the bits of which take 48 MiB
-  if (buckets > kMostBuckets) reader.fail(std::to_string(buckets) + " buckets are more than the 2^28 that are read");
-  const char* const pairs = reader.take(8, kept_, "the kept n-grams");
-  const auto blocks = static_cast<std::size_t>(buckets) / 64 + 1;
-  kept_bits_.assign(blocks, 0);
-  kept_before_.assign(blocks, 0);
-  struct Pair {
-    int32_t bucket;
-    int32_t row;
-  };
-  const auto for_each = [&](const auto& body) {
-    for (int64_t i = 0; i < kept_; ++i) {
-      Pair pair;
-      std::memcpy(&pair, pairs + i * 8, sizeof pair);
-      if (pair.bucket >= 0 && pair.bucket < buckets) body(pair);
-    }
-  };
-  for_each(
-      [&](Pair pair) { kept_bits_[static_cast<std::size_t>(pair.bucket) >> 6] |= uint64_t{1} << (pair.bucket & 63); });
-  uint32_t before = 0;
-  for (std::size_t i = 0; i < blocks; ++i) {
-    kept_before_[i] = before;
-    before += static_cast<uint32_t>(std::popcount(kept_bits_[i]));
-  }
-  kept_rows_.assign(before, 0);
-  for_each([&](Pair pair) {
-    if (pair.row < 0) reader.fail("a kept n-gram has row " + std::to_string(pair.row));
-    last_kept_row_ = std::max(last_kept_row_, pair.row);
-    const auto id = static_cast<uint32_t>(pair.bucket);
-    const uint64_t below = kept_bits_[id >> 6] & ((uint64_t{1} << (id & 63)) - 1);
-    kept_rows_[kept_before_[id >> 6] + static_cast<uint32_t>(std::popcount(below))] = pair.row;  // the last counts
-  });
 }
 
 }  // namespace smolfast::fasttext

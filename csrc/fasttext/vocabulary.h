@@ -1,12 +1,12 @@
 // A model's words, labels and kept n-grams, looked up as fastText does.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
 #include "fasttext/hash.h"
+#include "fasttext/kept_buckets.h"
 
 namespace smolfast::fasttext {
 
@@ -37,17 +37,9 @@ class Vocabulary {
     }
   }
 
-  // Whether n-grams' rows were thrown out but for some.
-  bool pruned() const { return kept_ >= 0; }
-  // Whether bucket `id` has a row, of a pruned vocabulary.
-  uint32_t keeps(uint32_t id) const { return static_cast<uint32_t>(kept_bits_[id >> 6] >> (id & 63)) & 1u; }
-  // That row's place among the n-grams' rows: by how many kept buckets stand before it.
-  int32_t kept_row(uint32_t id) const {
-    const uint64_t before = kept_bits_[id >> 6] & ((uint64_t{1} << (id & 63)) - 1);
-    return kept_rows_[kept_before_[id >> 6] + static_cast<uint32_t>(std::popcount(before))];
-  }
-  // The largest place that kept_row gives, or -1.
-  int32_t last_kept_row() const { return last_kept_row_; }
+  // Whether n-grams' rows were thrown out but for some, which kept() has.
+  bool pruned() const { return pruned_; }
+  const KeptBuckets& kept() const { return kept_; }
 
  private:
   struct Slot {
@@ -55,7 +47,6 @@ class Vocabulary {
     int32_t id;
   };
   void index_entries();
-  void index_kept(Reader& reader, int32_t buckets);
 
   std::vector<std::string_view> entries_;
   std::vector<int64_t> counts_;
@@ -63,11 +54,8 @@ class Vocabulary {
   std::size_t slot_mask_ = 0;
   int32_t words_ = 0;
   int64_t tokens_ = 0;
-  int64_t kept_ = -1;
-  int32_t last_kept_row_ = -1;
-  std::vector<uint64_t> kept_bits_;    // a bit a bucket
-  std::vector<uint32_t> kept_before_;  // for each 64 buckets how many kept ones come before
-  std::vector<int32_t> kept_rows_;
+  bool pruned_ = false;
+  KeptBuckets kept_;
 };
 
 }  // namespace smolfast::fasttext

@@ -32,8 +32,8 @@ class WordCache {
               (part[3] ^ other.part[3])) == 0;
     }
   };
-  // The sum of its rows stands behind.
-  struct Entry {
+  // The sum of its rows stands behind, in lines of its own.
+  struct alignas(64) Entry {
     Key key;
     WordFacts facts;
   };
@@ -45,7 +45,7 @@ class WordCache {
     for (std::size_t i = sets; i > 1; i /= 2) --shift_;
     tags_.assign(sets * kWays, 0);
     recent_.assign(sets, 0);
-    memory_ = aligned_floats(sets * kWays * stride_ / sizeof(float));
+    memory_ = table_of_floats(sets * kWays * stride_ / sizeof(float));
   }
 
   // `word` is at most kLongestWord bytes, and `end` is where what may be read ends.
@@ -108,7 +108,7 @@ class WordCache {
 
  private:
   static constexpr std::size_t kWays = 4;
-  static constexpr std::size_t kBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kBytes = std::size_t{8} << 20;
   static constexpr auto kMaskBytes = [] {
     struct {
       unsigned char bytes[64];
@@ -124,7 +124,7 @@ class WordCache {
   int shift_ = 64;
   std::vector<uint32_t> tags_;   // 0: empty
   std::vector<uint8_t> recent_;  // a bit a way
-  AlignedFloats memory_;         // the entries
+  TableOfFloats memory_;         // the entries
 };
 
 }  // namespace smolfast::fasttext
