@@ -84,7 +84,7 @@ bool close(float a, float b, float margin) {
 
 }  // namespace
 
-Classifier::Classifier(Model&& model) : model_(std::move(model)) {
+Classifier::Classifier(Model&& model, std::size_t cache_bytes) : model_(std::move(model)), cache_bytes_(cache_bytes) {
   if (!model_.supervised() || model_.settings.loss != Loss::kHierarchical) return;
   std::vector<int64_t> counts;
   for (int32_t i = 0; i < model_.labels(); ++i) {
@@ -111,7 +111,7 @@ std::unique_ptr<Classifier::Workspace> Classifier::take_workspace() const {
       return last;
     }
   }
-  return std::make_unique<Workspace>(model_);
+  return std::make_unique<Workspace>(model_, cache_bytes_);
 }
 
 void Classifier::give_back(std::unique_ptr<Workspace> workspace) const {

@@ -29,7 +29,7 @@ class Classifier {
  public:
   static constexpr int32_t kAll = -1;
 
-  explicit Classifier(Model&& model);
+  explicit Classifier(Model&& model, std::size_t cache_bytes = WordCache::kBytes);
 
   const Model& model() const { return model_; }
   // Throws Error if the model holds vectors of words alone.
@@ -62,6 +62,7 @@ class Classifier {
   float right_share(Workspace& work, int32_t node) const;
 
   Model model_;
+  std::size_t cache_bytes_;
   std::optional<LabelsTree> tree_;
   mutable std::mutex lock_;
   mutable std::vector<std::unique_ptr<Workspace>> idle_;
@@ -69,7 +70,8 @@ class Classifier {
 
 class Classifier::Workspace {
  public:
-  explicit Workspace(const Model& model) : features(model), hidden(static_cast<std::size_t>(model.settings.dim)) {}
+  Workspace(const Model& model, std::size_t cache_bytes)
+      : features(model, cache_bytes), hidden(static_cast<std::size_t>(model.settings.dim)) {}
 
  private:
   friend class Classifier;

@@ -16,11 +16,11 @@ bool continues(char byte) {
 
 }  // namespace
 
-Features::Features(const Model& model)
+Features::Features(const Model& model, std::size_t cache_bytes)
     : model_(model),
       kernels_(&kernels()),
       bucket_(static_cast<uint32_t>(std::max(1, model.settings.bucket))),
-      cache_(model.input.cols()),
+      cache_(model.input.cols(), cache_bytes),
       by_character_(model.settings.minn, model.settings.maxn, bucket_.divisor()),
       subword_buckets_(subword_buckets()),
       cols_(static_cast<std::size_t>(model.input.cols())),

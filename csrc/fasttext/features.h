@@ -28,7 +28,8 @@ void for_each_token(std::string_view text, const Word& word) {
 
 class Features {
  public:
-  explicit Features(const Model& model);
+  // Words are remembered in about so many bytes.
+  explicit Features(const Model& model, std::size_t cache_bytes = WordCache::kBytes);
 
   // Sums the rows of a text into sum(), word by word: the rows of each word, then the words. Returns how many rows.
   int64_t add_up(std::string_view text);

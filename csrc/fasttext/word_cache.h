@@ -38,10 +38,13 @@ class WordCache {
     WordFacts facts;
   };
 
-  explicit WordCache(int64_t cols)
+  static constexpr std::size_t kBytes = std::size_t{8} << 20;
+
+  // Entries with sums of so many numbers, in about so many bytes.
+  WordCache(int64_t cols, std::size_t bytes)
       : stride_((sizeof(Entry) + static_cast<std::size_t>(cols) * sizeof(float) + 63) / 64 * 64) {
     std::size_t sets = 16;
-    while (sets * 2 * kWays * stride_ <= kBytes) sets *= 2;
+    while (sets * 2 * kWays * stride_ <= bytes) sets *= 2;
     for (std::size_t i = sets; i > 1; i /= 2) --shift_;
     tags_.assign(sets * kWays, 0);
     recent_.assign(sets, 0);
@@ -108,7 +111,6 @@ class WordCache {
 
  private:
   static constexpr std::size_t kWays = 4;
-  static constexpr std::size_t kBytes = std::size_t{8} << 20;
   static constexpr auto kMaskBytes = [] {
     struct {
       unsigned char bytes[64];
