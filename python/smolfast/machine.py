@@ -17,7 +17,10 @@ from urllib.request import url2pathname
 
 from smolfast import __version__, _native
 
-_PACKAGES = ("smolfast", "torch", "triton", "numpy", "pyarrow", "tokenizers", "safetensors", "pydantic", "xxhash")
+_PACKAGES = (
+    *("smolfast", "torch", "triton", "numpy", "pyarrow"),
+    *("tokenizers", "fastokens", "safetensors", "pydantic", "xxhash"),
+)
 
 
 def versions() -> dict[str, str]:
