@@ -21,8 +21,7 @@ def add_tokenize(commands: Any) -> None:
         commands,
         "tokenize",
         _tokenize,
-        "Turn documents into token files; train a tokenizer (byte-level BPE) if none is given.",
-        _after,
+        after=_after,
     )
     parser.add_argument("train", type=Path, metavar="TRAIN.parquet", help="training documents")
     parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
