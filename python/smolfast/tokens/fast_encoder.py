@@ -9,6 +9,7 @@ of its own text.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from importlib import metadata
@@ -58,6 +59,7 @@ class FastEncoder:
 
     def __init__(self, folder: TokenizerFolder, fast: Any) -> None:
         self._folder, self._fast = folder, fast
+        self._chance = random.Random(0)
         self._began = False
 
     @classmethod
@@ -106,7 +108,9 @@ class FastEncoder:
             return None
         samples = _SAMPLES if self._began else _FIRST_SAMPLES
         self._began = True
-        self._compare([text[:_SAMPLE_CHARACTERS] for text in texts[:: max(1, len(texts) // samples)]])
+        # Long texts more often, and at no regular distance: turns of a conversation come in turn.
+        some = self._chance.choices(texts, [len(text) + 1 for text in texts], k=samples)
+        self._compare([text[:_SAMPLE_CHARACTERS] for text in some])
         return found
 
     def _flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
