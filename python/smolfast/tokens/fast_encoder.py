@@ -24,7 +24,7 @@ from smolfast.tokens.tokenizer_folder import TokenizerFolder, encode, is_of_the_
 # The oldest that was compared. Earlier ones lack an array of ids, or special tokens as plain characters.
 _LEAST_VERSION = (0, 3, 5)
 # Of each batch so many texts, up to so many characters of each, are encoded by both. Of the first batch more.
-_SAMPLES, _FIRST_SAMPLES, _SAMPLE_CHARACTERS = 4, 32, 2048
+_SAMPLES, _FIRST_SAMPLES, _SAMPLE_CHARACTERS = 4, 16, 2048
 # Tokenizers with more added words than this are left to `tokenizers`: each pair of them has to be looked at.
 _MOST_ADDED = 256
 # What patterns, case folding, classes of characters and caches of words could take in different ways.

@@ -112,9 +112,7 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     byte_level = model.get("type") == "BPE" and _is_byte_level(content)
     lossless = byte_level and _keeps_text(content, vocab)
     known_words = lossless and _has_known_words(content)
-    digest = xxhash.xxh3_128()
-    for token, index in sorted(vocab.items(), key=lambda item: item[1]):
-        digest.update(f"{index} {len(token)} {token}\n".encode("utf-8", "surrogatepass"))
+    lines = [f"{index} {len(token)} {token}\n" for token, index in sorted(vocab.items(), key=lambda item: item[1])]
     return TokenizerFolder(
         path=Path(folder),
         tokenizer=tokenizer,
@@ -129,7 +127,7 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
         cuttable=known_words
         and all(token["content"].isalnum() for token in _added(content) if not token.get("special")),
         kind="byte-level BPE" if byte_level else str(model.get("type", "of unknown kind")),
-        fingerprint=digest.hexdigest(),
+        fingerprint=xxhash.xxh3_128_hexdigest("".join(lines).encode("utf-8", "surrogatepass")),
     )
 
 
