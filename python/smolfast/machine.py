@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import shlex
-import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-from smolfast import __version__, _native
+from smolfast import __version__
 
-_PACKAGES = ("smolfast", "torch", "triton", "numpy", "pyarrow", "tokenizers", "safetensors", "pydantic", "xxhash")
+# What only some functions need is loaded there: `smolfast --help` needs nothing of it.
+
+_PACKAGES = (
+    *("smolfast", "torch", "triton", "numpy", "pyarrow"),
+    *("tokenizers", "fastokens", "safetensors", "pydantic", "xxhash"),
+)
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, the system and every package that decides the result."""
+    import platform
+    from importlib import metadata
+
+    from smolfast import _native
+
     found = {"python": platform.python_version(), "system": platform.platform()}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -33,6 +38,8 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The commit of the checkout that smolfast runs from, with a + where files differ from it; None elsewhere."""
+    import subprocess
+
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -52,6 +59,10 @@ def commit() -> str | None:
 
 def hardware() -> dict[str, Any]:
     """The CPU's model, the CPUs this process may use, memory in bytes, and the instruction set in use."""
+    import platform
+
+    from smolfast import _native
+
     model = platform.processor() or platform.machine()
     memory = 0
     with contextlib.suppress(OSError):
@@ -75,6 +86,10 @@ def install_command(extra: str) -> str:
     pip writes down where that was: a clone, a wheel, an address (PEP 610). smolfast is on no index, so its bare name is
     never the answer.
     """
+    from importlib import metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
     clone = Path(__file__).parents[2]
     try:
         written = metadata.distribution("smolfast").read_text("direct_url.json")

@@ -64,6 +64,46 @@ def test_the_front_door_loads_no_wing() -> None:
     assert [name for name in loaded if name.startswith("smolfast.")] == []
 
 
+COMMAND = """
+import sys
+from smolfast.commands.main import main
+try:
+    main({words!r})
+except SystemExit:
+    pass
+print(*sys.modules)
+"""
+HEAVY = {"numpy", "pyarrow", "torch", "pydantic", "xxhash", "smolfast._native", "urllib.request", "importlib.metadata"}
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["deduup"], ["config", "--help"]])
+def test_the_first_page_needs_next_to_nothing(words: list[str]) -> None:
+    """What it loads decides how long it takes: numpy and pyarrow alone take five times as long as the page."""
+    loaded = set(run_python(COMMAND.format(words=words)).splitlines()[-1].split())
+    assert "smolfast.commands.main" in loaded
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize("name", ["dedup", "report", "tokenize"])
+def test_a_command_loads_no_other(name: str) -> None:
+    loaded = run_python(COMMAND.format(words=[name, "--help"])).splitlines()[-1].split()
+    commands = {
+        module.removeprefix("smolfast.commands.") for module in loaded if module.startswith("smolfast.commands.")
+    }
+    assert commands <= {name, "main", "overview", "completion", "parsers", "options"} and name in commands
+    assert not {"torch", "pydantic", "tokenizers", "fastokens", "smolfast.curate"} & set(loaded)
+
+
+def test_a_deduplication_loads_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "one"}\n' * 10)
+    words = ["dedup", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out"), "--json", "--quiet"]
+    result, loaded = run_python(COMMAND.format(words=words)).splitlines()
+    assert '"documents_in": 10' in result
+    assert not {"torch", "pydantic", "pandas", "smolfast.curate", "smolfast.classify", "pyarrow.dataset"} & set(
+        loaded.split()
+    )
+
+
 def test_import_takes_under_a_twentieth_of_a_second() -> None:
     code = "import time; t = time.process_time(); import smolfast; print(time.process_time() - t)"
     assert min(float(run_python(code)) for _ in range(3)) < 0.05

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from smolfast.commands.main import GROUPS
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python" / "smolfast"
 
@@ -43,6 +45,8 @@ TENSOR = [
 def imports(path: Path) -> set[str]:
     """Modules of smolfast that a file imports, as paths in the package or names of wings."""
     found = set()
+    if path == PACKAGE / "commands" / "main.py":  # each command is loaded by its name
+        found |= {f"smolfast.commands.{name.replace('-', '_')}" for group in GROUPS.values() for name in group}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "smolfast":
             for name in node.names:

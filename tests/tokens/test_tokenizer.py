@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 pytest.importorskip("pydantic")
 
-import smolfast.tokens.document_encoder
+import smolfast.tokens.encoding
 import smolfast.tokens.text_pieces
 from smolfast.config import TokenizerConfig
 from smolfast.errors import SmolfastError
-from smolfast.tokens.document_encoder import DocumentEncoder
+from smolfast.tokens.encoding import Encoder
 from smolfast.tokens.files import tokenize
 from smolfast.tokens.tokenizer import LONGEST_WORD, PADDING, load_tokenizer, train_tokenizer
 from smolfast.tokens.tokenizer_folder import (
@@ -257,15 +257,16 @@ def cutting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_a_long_text_in_pieces_has_the_same_ids(cutting: TokenizerFolder, parts: list[str], size: int) -> None:
     assert cutting.cuttable
     text = "".join(parts)
-    encoder = DocumentEncoder(cutting, text_column="text", errors="fail")
+    encoders = [Encoder(cutting), Encoder(cutting, fast=False)]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (smolfast.tokens.text_pieces, smolfast.tokens.document_encoder):
+        for module in (smolfast.tokens.text_pieces, smolfast.tokens.encoding):
             patch.setattr(module, "PIECE", size)
         assert "".join(smolfast.tokens.text_pieces.pieces(text)) == text
         parts_anywhere = list(smolfast.tokens.text_pieces.pieces(text, anywhere=True))
-        ids = encoder._encode([text])
+        found = [encoder.encode(["a", text, ""]) for encoder in encoders]
     assert "".join(parts_anywhere) == text and max(map(len, parts_anywhere)) <= 2 * size
-    assert ids == encode(cutting.tokenizer, [text])
+    for each in found:
+        assert [ids.tolist() for ids in each.split()] == encode(cutting.tokenizer, ["a", text, ""])
 
 
 def test_pieces_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

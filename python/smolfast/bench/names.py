@@ -12,6 +12,7 @@ TITLES = {
     "loss": "Multi-token loss",
     "optim": "Muon",
     "train": "Training",
+    "tokens": "Tokens, and the start of commands",
     "gpu": "GPU kernels",
 }
 _PARTS = {
@@ -21,6 +22,9 @@ _PARTS = {
     ("dedup", "job"): "parquet to deduplicated parquet",
     ("dedup", "hostile"): "hostile documents",
     ("dedup", "scale"): "many documents",
+    ("tokens", "tokenize"): "parquet to token files, whole process",
+    ("tokens", "dedup"): "parquet to deduplicated parquet, whole process",
+    ("tokens", "start"): "a command's start",
     ("curate", "fineweb"): "FineWeb's filters",
     ("curate", "fineweb-2"): "FineWeb-2's filters",
 }

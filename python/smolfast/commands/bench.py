@@ -32,8 +32,7 @@ def add_bench(commands: Any) -> None:
         commands,
         "bench",
         _bench,
-        "Measure ours beside every peer that is installed; tables, JSON and a page with plots.",
-        _after,
+        after=_after,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="small inputs, three rounds, no download: under 3 minutes")

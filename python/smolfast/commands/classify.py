@@ -17,16 +17,14 @@ from smolfast.commands.options import (
     reading_of,
     run_stage,
 )
-from smolfast.commands.parsers import CommandParser, add_output, at_least, command
-
-_SUMMARY = "Label documents by language, quality or anything else, with fastText's models; train one."
+from smolfast.commands.parsers import add_named, add_output, at_least, command
 
 
 def add_classify(commands: Any) -> None:
     """The parser of `smolfast classify`, and of its verbs."""
-    parser: CommandParser = commands.add_parser("classify", help=_SUMMARY, description=_SUMMARY)
+    parser = add_named(commands, "classify")
     verbs = parser.add_subparsers(
-        title="commands", required=True, metavar="predict|train|quantize", parser_class=CommandParser
+        title="commands", required=True, metavar="predict|train|quantize", parser_class=type(parser)
     )
     _add_predict(verbs)
     _add_train(verbs)

@@ -19,9 +19,7 @@ from smolfast.commands.parsers import add_output, command
 
 def add_collect(commands: Any) -> None:
     """The parser of `smolfast collect`."""
-    parser = command(
-        commands, "collect", _collect, "Gather documents from files into one parquet file (id, text).", _after
-    )
+    parser = command(commands, "collect", _collect, after=_after)
     parser.set_defaults(extra="config")
     parser.add_argument(
         "input", nargs="*", metavar="IN", help="files, folders or URLs; none for this Python installation's text"

@@ -11,7 +11,7 @@ from smolfast.commands.parsers import command
 
 def add_config(commands: Any) -> None:
     """The parser of `smolfast config`."""
-    parser = command(commands, "config", _config, "Print the whole default configuration as TOML, with comments.")
+    parser = command(commands, "config", _config)
     parser.set_defaults(extra="config")
 
 

@@ -23,9 +23,7 @@ from smolfast.errors import SmolfastError
 
 def add_convert(commands: Any) -> None:
     """The parser of `smolfast convert`."""
-    parser = command(
-        commands, "convert", _convert, "Write documents of any format as one file of parquet or JSON lines.", _after
-    )
+    parser = command(commands, "convert", _convert, after=_after)
     parser.add_argument(
         "input",
         nargs="+",

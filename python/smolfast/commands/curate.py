@@ -38,9 +38,7 @@ _OF_DOCUMENTS = {"language_column": None, "text_column": "text", "id_column": "i
 
 def add_curate(commands: Any) -> None:
     """Add `smolfast curate` and `curate explain`."""
-    parser = command(
-        commands, "curate", _run, "Judge documents by published rules, such as FineWeb's; parquet out.", _after
-    )
+    parser = command(commands, "curate", _run, after=_after)
     parser.epilog = f"further commands:\n\n{_FORMS}"
     parser.add_argument("input", nargs="+", metavar="IN", help="files, folders or URLs of documents, or of a crawl")
     parser.set_defaults(goes_on=True)

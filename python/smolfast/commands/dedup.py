@@ -43,7 +43,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def add_dedup(commands: Any) -> None:
     """Add `smolfast dedup`, `dedup explain` and `dedup index build|add|query`."""
-    parser = command(commands, "dedup", run, "Remove exact and near duplicates; parquet out.", _after)
+    parser = command(commands, "dedup", run, after=_after)
     parser.epilog = f"further commands:\n\n{_FORMS}"
     add_arguments(parser)
 

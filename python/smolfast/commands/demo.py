@@ -45,7 +45,7 @@ class Shown:
 
 def add_demo(commands: Any) -> None:
     """The parser of `smolfast demo`."""
-    command(commands, "demo", _demo, "See in seconds what smolfast does: clean, judge, find a near-duplicate.")
+    command(commands, "demo", _demo)
 
 
 def shown() -> Iterator[Shown]:

@@ -18,8 +18,7 @@ def add_distill_cache(commands: Any) -> None:
         commands,
         "distill-cache",
         _distill_cache,
-        "Store what a larger model (the teacher) predicts for token files; goes on where it was stopped.",
-        _after,
+        after=_after,
     )
     parser.set_defaults(goes_on=True)
     parser.add_argument("teacher", metavar="TEACHER", help="folder or hub name of a transformers causal language model")

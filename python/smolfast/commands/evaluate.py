@@ -27,7 +27,6 @@ def add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "Say how well a model predicts held-out text: bits per byte, beside a unigram model, zlib and xz.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
     parser.add_argument("--tokens", type=Path, metavar="DIR", help="token files with a held-out part")

@@ -17,8 +17,7 @@ def add_export(commands: Any) -> None:
         commands,
         "export",
         _export,
-        "Write a folder that transformers loads (SmolLM3ForCausalLM), and `smolfast generate`.",
-        _after,
+        after=_after,
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model folder that `smolfast train` wrote")
     parser.add_argument(

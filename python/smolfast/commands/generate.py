@@ -15,7 +15,7 @@ from smolfast.errors import SmolfastError
 
 def add_generate(commands: Any) -> None:
     """The parser of `smolfast generate`."""
-    parser = command(commands, "generate", _generate, "Continue a prompt with an exported model.")
+    parser = command(commands, "generate", _generate)
     parser.add_argument("model", type=Path, metavar="EXPORT", help="the folder that `smolfast export` wrote")
     parser.add_argument("--prompt", metavar="TEXT", help="where the text starts")
     parser.add_argument("--max-new-tokens", type=at_least(1), metavar="N", help="tokens to add")

@@ -28,8 +28,7 @@ def add_normalize(commands: Any) -> None:
         commands,
         "normalize",
         _normalize,
-        "Unicode-normalise the text column of files, and clean, redact or simplify it.",
-        _after,
+        after=_after,
     )
     parser.add_argument(
         "input", nargs="+", metavar="IN", help="files, folders or URLs; without -o, the last one is the output"

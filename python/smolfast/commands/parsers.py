@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -104,6 +103,8 @@ class CommandParser(argparse.ArgumentParser):
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """`; did you mean NAME?` for the name that is most like a word, or nothing."""
+    import difflib  # takes as long to load as all the rest here
+
     found = difflib.get_close_matches(word, list(names), 1)
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -112,12 +113,22 @@ def command(
     commands: Any,
     name: str,
     run: Callable[[argparse.Namespace], Any],
-    help_text: str,
+    help_text: str | None = None,
     after: After | None = None,
 ) -> CommandParser:
-    """A subcommand's parser, with the options that all have; `after` says what one may want to do next."""
-    parser: CommandParser = commands.add_parser(name, help=help_text, description=help_text)
+    """A subcommand's parser, with the options that all have; `after` says what one may want to do next.
+
+    A command of the first page is described there, one of another command by `help_text`.
+    """
+    parser = add_named(commands, name, help_text)
     add_common(parser, run, after)
+    return parser
+
+
+def add_named(commands: Any, name: str, help_text: str | None = None) -> CommandParser:
+    """A subcommand's parser without options; without `help_text` it is described as on the first page."""
+    does: str = commands.does[name] if help_text is None else help_text
+    parser: CommandParser = commands.add_parser(name, help=does, description=does)
     return parser
 
 

@@ -21,8 +21,7 @@ def add_quickstart(commands: Any) -> None:
         commands,
         "quickstart",
         _quickstart,
-        "From real text to a trained, exported small model and a report.",
-        _after,
+        after=_after,
     )
     parser.set_defaults(goes_on=True)
     parser.add_argument(

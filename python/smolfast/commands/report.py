@@ -17,8 +17,7 @@ def add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "Write the page of a run or of what curate judged, or lay runs over each other.",
-        _after,
+        after=_after,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of quickstart, train or curate")
     parser.add_argument(

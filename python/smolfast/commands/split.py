@@ -22,9 +22,7 @@ from smolfast.commands.parsers import add_output, command
 
 def add_split(commands: Any) -> None:
     """The parser of `smolfast split`."""
-    parser = command(
-        commands, "split", _split, "Split deduplicated documents into those to train on and those held out.", _after
-    )
+    parser = command(commands, "split", _split, after=_after)
     parser.set_defaults(extra="config")
     parser.add_argument("input", metavar="KEPT.parquet", help="deduplicated documents")
     add_output(parser, "folder for train.parquet and held_out.parquet")

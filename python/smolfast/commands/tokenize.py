@@ -21,8 +21,7 @@ def add_tokenize(commands: Any) -> None:
         commands,
         "tokenize",
         _tokenize,
-        "Turn documents into token files; train a tokenizer (byte-level BPE) if none is given.",
-        _after,
+        after=_after,
     )
     parser.add_argument("train", type=Path, metavar="TRAIN.parquet", help="training documents")
     parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="held-out documents (parquet)")
@@ -49,14 +48,16 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from smolfast.tokens import files as tokens
     from smolfast.tokens import tokenizer
 
-    config = load_config(arguments)
+    folder: Path | None = arguments.tokenizer
+    # Of the configuration only a tokenizer's training needs anything; but what is given is checked.
+    config = load_config(arguments) if folder is None or arguments.config or arguments.set else None
     column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
     reading = {"text_column": column, "errors": arguments.errors}
-    folder: Path | None = arguments.tokenizer
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
     not_read = passed_over(arguments, arguments.train, arguments.held_out)
     if folder is None:
+        assert config is not None
         output = check_path(arguments.output)
         check_apart(output, [arguments.train, arguments.held_out])
         folder = output.with_name(output.name + "-tokenizer")

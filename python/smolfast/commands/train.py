@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def add_train(commands: Any) -> None:
     """The parser of `smolfast train`."""
-    parser = command(
-        commands, "train", _train, "Train a SmolLM3-shaped model on token files; resumes from its checkpoint.", _after
-    )
+    parser = command(commands, "train", _train, after=_after)
     parser.set_defaults(goes_on=True)
     parser.add_argument(
         "tokens",

@@ -97,7 +97,30 @@ def encode_conversation(
     Raises:
         SmolfastError: a tokenizer without the tokens of turns, or messages of another form.
     """
-    start, end = turn_tokens(tokenizer)
+    said = conversation_pieces(messages, *turn_tokens(tokenizer), thinking=thinking, answer_next=answer_next)
+    encoded = iter(encode(tokenizer, [piece for piece, _ in said if isinstance(piece, str)]))
+    tokens: list[int] = []
+    learned: list[bool] = []
+    for piece, is_learned in said:
+        ids = [piece] if isinstance(piece, int) else next(encoded)
+        if isinstance(ids, str):
+            raise cant_encode(str(piece), ids)
+        tokens += ids
+        learned += [is_learned] * len(ids)
+    return tokens, learned
+
+
+def conversation_pieces(
+    messages: Sequence[Mapping[str, Any]], start: int, end: int, *, thinking: bool = True, answer_next: bool = False
+) -> list[tuple[str | int, bool]]:
+    """A conversation as texts to encode and as special tokens, each with whether it is learned.
+
+    Args:
+        start, end: the tokens of `turn_tokens`. The others as `encode_conversation`.
+
+    Raises:
+        SmolfastError: messages of another form.
+    """
     pieces: list[tuple[str | int, bool]] = []
 
     def say(text: str, learned: bool = False) -> None:
@@ -129,16 +152,12 @@ def encode_conversation(
     if answer_next:
         pieces.append((start, False))
         say(f"assistant\n{given}")
-    said = iter(encode(tokenizer, [piece for piece, _ in pieces if isinstance(piece, str)]))
-    tokens: list[int] = []
-    learned: list[bool] = []
-    for piece, is_learned in pieces:
-        ids = [piece] if isinstance(piece, int) else next(said)
-        if isinstance(ids, str):
-            raise SmolfastError(f"the tokenizer can't encode {str(piece)[:40]!a} ({ids})")
-        tokens += ids
-        learned += [is_learned] * len(ids)
-    return tokens, learned
+    return pieces
+
+
+def cant_encode(text: str, reason: str) -> SmolfastError:
+    """The error for a text of a conversation that the tokenizer refuses."""
+    return SmolfastError(f"the tokenizer can't encode {text[:40]!a} ({reason})")
 
 
 def turn_tokens(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -6,10 +6,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,12 +29,15 @@ from smolfast.io.schemas.columns import column_names, is_string
 from smolfast.io.schemas.unite import twice
 from smolfast.io.sources import Source, find_sources, one_line, open_source
 from smolfast.progress import ProgressCallback
-from smolfast.tokens.chat_template import encode_conversation, turn_tokens
+from smolfast.tokens.chat_template import cant_encode, conversation_pieces, turn_tokens
 from smolfast.tokens.document_encoder import counted
+from smolfast.tokens.encoding import Encoder, with_encoder
 from smolfast.tokens.files import INDEX_FILE, describe, npy_file, token_type
 from smolfast.tokens.tokenizer_folder import open_tokenizer
 
 COLUMN = "messages"
+# So many characters of conversations are encoded at once.
+_BATCH_CHARACTERS = 1 << 20
 
 
 def tokenize_conversations(
@@ -54,7 +59,7 @@ def tokenize_conversations(
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out, vocab_size, and per name NAME_tokens and NAME_learned_tokens;
-        documents_replaced and documents_skipped where there are any.
+        documents_replaced and documents_skipped where there are any; fastokens_not_used as `smolfast.tokens.tokenize`.
 
     Raises:
         SmolfastError: input that can't be read or has another form; nothing of the assistant's in it.
@@ -64,8 +69,24 @@ def tokenize_conversations(
     check_apart(output_folder, [*conversations.values(), tokenizer_folder])
     tokenizer = open_tokenizer(tokenizer_folder)
     turn_tokens(tokenizer.tokenizer)
+
+    def write(encoder: Encoder) -> dict[str, Any]:
+        return _write(encoder, conversations, Path(output_folder), text_column, errors, progress)
+
+    summary, said = with_encoder(tokenizer, write)
+    return {**summary, **said}
+
+
+def _write(
+    encoder: Encoder,
+    conversations: Mapping[str, str | os.PathLike[str]],
+    folder: Path,
+    text_column: str,
+    errors: str,
+    progress: ProgressCallback | None,
+) -> dict[str, Any]:
+    tokenizer = encoder.folder
     dtype = token_type(tokenizer.vocab_size)
-    folder = Path(output_folder)
     files: dict[str, dict[str, int]] = {}
     summary: dict[str, Any] = {}
     counts: Counter[str] = Counter()
@@ -75,24 +96,15 @@ def tokenize_conversations(
             npy_file(folder / f"{name}.tokens.npy", dtype) as add_tokens,
             npy_file(folder / f"{name}.learned.npy", np.dtype("|b1")) as add_learned,
         ):
-            for where, messages in _conversations(path, text_column, errors, counts):
-                try:
-                    _check_form(messages, text_column)
-                    tokens, learned = encode_conversation(messages, tokenizer.tokenizer)
-                except SmolfastError as error:
-                    if errors == "skip":
-                        counts["skipped"] += 1
-                        continue
-                    raise SmolfastError(
-                        f"{where}: {error}; correct it, or give --errors skip to leave such conversations out"
-                    ) from error
-                add_tokens(np.array([*tokens, tokenizer.end_of_document], dtype))
-                add_learned(np.array([*learned, False]))
-                lengths.append(len(tokens) + 1)
-                learned_tokens += sum(learned)
-                text_bytes += sum(len(message["content"].encode()) for message in messages)
-                if progress is not None and len(lengths) % 1000 == 0:
-                    progress(position, len(conversations), f"{name}: {len(lengths):,} conversations")
+            for batch in _batches(path, text_column, errors, counts, turn_tokens(tokenizer.tokenizer)):
+                found = _encode(batch, encoder, errors, counts)
+                add_tokens(found.tokens.astype(dtype))
+                add_learned(found.learned)
+                lengths += found.lengths
+                learned_tokens += int(np.count_nonzero(found.learned))
+                text_bytes += found.text_bytes
+                if progress is not None:
+                    progress(position, len(conversations), f"{name}: {len(lengths) - 1:,} conversations")
         if not learned_tokens:
             raise SmolfastError(f"{path} has nothing that the assistant says; there is nothing to learn")
         starts = np.cumsum(lengths, dtype=np.int64)
@@ -112,6 +124,85 @@ def tokenize_conversations(
         **summary,
         **counted("documents", counts),
     }
+
+
+@dataclass(frozen=True)
+class _Conversation:
+    """A conversation to encode.
+
+    Attributes:
+        where: its file and row.
+        pieces: of `conversation_pieces`.
+        text_bytes: UTF-8 bytes of what its messages say.
+    """
+
+    where: str
+    pieces: list[tuple[str | int, bool]]
+    text_bytes: int
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Encoded conversations: tokens uint32 [N], learned bool [N], lengths of each, bytes of their texts."""
+
+    tokens: npt.NDArray[np.uint32]
+    learned: npt.NDArray[np.bool_]
+    lengths: list[int]
+    text_bytes: int
+
+
+def _batches(
+    path: str | os.PathLike[str], column: str, errors: str, counts: Counter[str], turn: tuple[int, int]
+) -> Iterator[list[_Conversation]]:
+    batch: list[_Conversation] = []
+    characters = 0
+    for where, messages in _conversations(path, column, errors, counts):
+        try:
+            _check_form(messages, column)
+            pieces = conversation_pieces(messages, *turn)
+        except SmolfastError as error:
+            if errors == "skip":
+                counts["skipped"] += 1
+                continue
+            yield batch  # what is wrong with an earlier conversation is said first
+            raise _naming(where, error) from error
+        said = [message["content"] for message in messages]
+        batch.append(_Conversation(where, pieces, sum(len(text.encode()) for text in said)))
+        characters += sum(map(len, said))
+        if characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    yield batch
+
+
+def _encode(batch: list[_Conversation], encoder: Encoder, errors: str, counts: Counter[str]) -> _Batch:
+    texts = [piece for each in batch for piece, _ in each.pieces if isinstance(piece, str)]
+    found = encoder.encode(texts)
+    encoded = enumerate(found.split())
+    end = np.array([encoder.folder.end_of_document], np.uint32)
+    arrays, learned, lengths, text_bytes = [np.empty(0, np.uint32)], [np.empty(0, bool)], [], 0
+    for each in batch:
+        parts, flags, reason = [], [], None
+        for piece, is_learned in each.pieces:
+            number, ids = (-1, np.array([piece], np.uint32)) if isinstance(piece, int) else next(encoded)
+            if number in found.refused and reason is None:
+                reason = cant_encode(str(piece), found.refused[number])
+            parts.append(ids)
+            flags.append(np.full(len(ids), is_learned))
+        if reason is not None:
+            if errors != "skip":
+                raise _naming(each.where, reason)
+            counts["skipped"] += 1
+            continue
+        arrays += [*parts, end]
+        learned += [*flags, np.zeros(1, bool)]
+        lengths.append(sum(map(len, parts)) + 1)
+        text_bytes += each.text_bytes
+    return _Batch(np.concatenate(arrays), np.concatenate(learned), lengths, text_bytes)
+
+
+def _naming(where: str, error: SmolfastError) -> SmolfastError:
+    return SmolfastError(f"{where}: {error}; correct it, or give --errors skip to leave such conversations out")
 
 
 def _check_form(messages: Any, column: str) -> None:

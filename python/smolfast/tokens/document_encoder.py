@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from smolfast.errors import SmolfastError
+from smolfast.io.background import prefetch
 from smolfast.io.documents import find_sources, read_batches, utf8_bytes
-from smolfast.tokens.text_pieces import PIECE, pieces
-from smolfast.tokens.tokenizer_folder import TokenizerFolder, changed_documents, encode
-
-# An encoding holds about a hundred bytes for each byte of text until its ids are taken out.
-_ENCODE_BYTES = 2 << 20
+from smolfast.tokens.encoding import Encoded, Encoder
+from smolfast.tokens.tokenizer_folder import changed_documents
 
 
 class DocumentEncoder:
@@ -29,76 +29,79 @@ class DocumentEncoder:
             "special_tokens_in_text" (characters that the tokenizer can't but read as a special token).
     """
 
-    def __init__(self, tokenizer: TokenizerFolder, *, text_column: str, errors: str) -> None:
-        self.tokenizer, self.text_column, self.errors = tokenizer, text_column, errors
+    def __init__(self, encoder: Encoder, *, text_column: str, errors: str) -> None:
+        self.encoder, self.tokenizer = encoder, encoder.folder
+        self.text_column, self.errors = text_column, errors
         self.utf8_bytes = self._read = 0
         self.repairs: Counter[str] = Counter()
         self.refused: list[int] = []
         self.losses: Counter[str] = Counter()
 
-    def encode(self, path: str | os.PathLike[str]) -> Iterator[list[list[int]]]:
-        """The ids of each document, batch by batch, without an end.
+    def encode(self, path: str | os.PathLike[str]) -> Iterator[Encoded]:
+        """The ids of each document, batch by batch, without an end; of documents that have some.
 
         Raises:
             SmolfastError: as `read_batches`; a document that the tokenizer can't encode, unless errors = "skip".
+            OtherIdsError: as `Encoder.encode`.
         """
         for source in find_sources([path]):
             row = 0
-            for batch in read_batches(
-                source,
-                text_column=self.text_column,
-                columns=[],
-                errors=self.errors,
-                batch_bytes=_ENCODE_BYTES,
-                counts=self.repairs,
-            ):
-                yield self._batch(batch.column(self.text_column), f"{source.path}, document", row)
-                row += batch.num_rows
+            for column, texts in prefetch(self._texts(source)):
+                yield self._batch(column, texts, f"{source.path}, document", row)
+                row += len(texts)
 
-    def _batch(self, column: pa.Array, where: str, first_row: int) -> list[list[int]]:
-        texts: list[str] = column.to_pylist()
-        kept: list[list[int]] = []
-        kept_texts: list[str] = []
-        for index, ids in enumerate(self._encode(texts)):
-            if isinstance(ids, str):
-                if self.errors != "skip":
-                    raise SmolfastError(
-                        f"{where} {first_row + index} ({texts[index][:40]!r}…): the tokenizer of {self.tokenizer.path} "
-                        f"can't encode it ({ids}); give --errors skip to leave it out, or another --tokenizer"
-                    )
-                self.refused.append(self._read + index)
-                self.repairs["skipped"] += 1
-            else:
-                kept.append(ids)
-                kept_texts.append(texts[index])
+    def _texts(self, source: Any) -> Iterator[tuple[pa.Array, list[str]]]:
+        for batch in read_batches(
+            source,
+            text_column=self.text_column,
+            columns=[],
+            errors=self.errors,
+            batch_bytes=self.encoder.batch_bytes,
+            counts=self.repairs,
+        ):
+            column = batch.column(self.text_column)
+            yield column, column.to_pylist()
+
+    def _batch(self, column: pa.Array, texts: list[str], where: str, first_row: int) -> Encoded:
+        found = self.encoder.encode(texts)
+        for index, reason in found.refused.items():
+            if self.errors != "skip":
+                raise SmolfastError(
+                    f"{where} {first_row + index} ({texts[index][:40]!r}…): the tokenizer of {self.tokenizer.path} "
+                    f"can't encode it ({reason}); give --errors skip to leave it out, or another --tokenizer"
+                )
+            self.refused.append(self._read + index)
+            self.repairs["skipped"] += 1
         self._read += len(texts)
-        self.utf8_bytes += utf8_bytes(column) if len(kept) == len(texts) else sum(len(t.encode()) for t in kept_texts)
-        self._count_losses(kept_texts, kept)
-        return kept
+        self.utf8_bytes += utf8_bytes(column)
+        if found.refused:
+            kept = [index for index in range(len(texts)) if index not in found.refused]
+            self.utf8_bytes -= sum(len(texts[index].encode()) for index in found.refused)
+            texts, found = [texts[index] for index in kept], Encoded(found.ids, found.ends[kept])
+        self._count_losses(texts, found)
+        return found
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int] | str]:
-        if not self.tokenizer.cuttable or not texts or max(map(len, texts)) <= 2 * PIECE:
-            return encode(self.tokenizer.tokenizer, texts)
-        return [self._encode_long(text) for text in texts]
-
-    def _encode_long(self, text: str) -> list[int] | str:
-        ids: list[int] = []
-        for piece in pieces(text):
-            (some,) = encode(self.tokenizer.tokenizer, [piece])
-            if isinstance(some, str):
-                return some
-            ids += some
-        return ids
-
-    def _count_losses(self, texts: Sequence[str], documents: Sequence[Sequence[int]]) -> None:
+    def _count_losses(self, texts: Sequence[str], found: Encoded) -> None:
         if self.tokenizer.cuttable:  # into words that are bytes, and hold no special token
             return
-        self.losses["changed_documents"] += changed_documents(self.tokenizer, texts, documents)
-        for ids in documents:
-            found = Counter(ids)
-            if self.tokenizer.unknown is not None:
-                self.losses["unknown_tokens"] += found[self.tokenizer.unknown]
-            self.losses["special_tokens_in_text"] += sum(found[token] for token in self.tokenizer.special)
+        if not self.tokenizer.lossless:
+            documents = [ids.tolist() for ids in found.split()]
+            self.losses["changed_documents"] += changed_documents(self.tokenizer, texts, documents)
+        if self.tokenizer.unknown is not None:
+            self.losses["unknown_tokens"] += int(np.count_nonzero(found.ids == self.tokenizer.unknown))
+        special = np.array(sorted(self.tokenizer.special), np.uint32)
+        self.losses["special_tokens_in_text"] += int(np.count_nonzero(np.isin(found.ids, special)))
+
+
+def closed(found: Encoded, end: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The ids of all documents, each closed by an end: dtype [N + D]."""
+    ends = found.ends + np.arange(len(found.ends))
+    tokens = np.empty(len(found.ids) + len(ends), dtype)
+    of_text = np.ones(len(tokens), bool)
+    of_text[ends] = False
+    tokens[of_text] = found.ids
+    tokens[ends] = end
+    return tokens
 
 
 def counted(prefix: str, counts: Counter[str]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_j
 from smolfast.io.keep_apart import check_apart
 from smolfast.io.sources import one_line
 from smolfast.progress import ProgressCallback
-from smolfast.tokens.document_encoder import DocumentEncoder, counted
+from smolfast.tokens.document_encoder import DocumentEncoder, closed, counted
+from smolfast.tokens.encoding import Encoder, with_encoder
 from smolfast.tokens.tokenizer_folder import TokenizerFolder, open_tokenizer
 
 INDEX_FILE = "tokens.json"
@@ -39,7 +40,8 @@ def tokenize(
     Any tokenizer that `smolfast.tokens.tokenizer_folder` takes will do; in another's the end of a document may have
     another name. Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when an id passes
     65,535) and `NAME.documents.npy` (int64 [D + 1]: where each document starts, and N at the end), then `tokens.json`.
-    Streams: memory doesn't grow with the text, except for eight bytes a document.
+    Streams: memory doesn't grow with the text, except for eight bytes a document. fastokens encodes where it is
+    installed and has the ids of `tokenizers` (`smolfast.tokens.fast_encoder`); the files are the same without it.
 
     Args:
         documents: name → file, folder or URL of documents, such as {"train": …, "held_out": …}.
@@ -49,27 +51,42 @@ def tokenize(
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (of the token arrays), vocab_size (the largest id + 1), and
         per name NAME_tokens and NAME_bytes_per_token. Where there are any: unused_ids (gaps between the ids),
-        documents_replaced and documents_skipped; the losses of `DocumentEncoder`, as NAME_changed_documents and so on.
+        documents_replaced and documents_skipped; the losses of `DocumentEncoder`, as NAME_changed_documents and so on;
+        fastokens_not_used, if its ids turned out to be others.
 
     Raises:
         SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
     """
     check_apart(output_folder, [*documents.values(), tokenizer_folder])
-    tokenizer = open_tokenizer(tokenizer_folder)
+
+    def write(encoder: Encoder) -> dict[str, Any]:
+        return _write(encoder, documents, Path(output_folder), text_column, errors, progress)
+
+    summary, said = with_encoder(open_tokenizer(tokenizer_folder), write)
+    return {**summary, **said}
+
+
+def _write(
+    encoder: Encoder,
+    documents: Mapping[str, str | os.PathLike[str]],
+    folder: Path,
+    text_column: str,
+    errors: str,
+    progress: ProgressCallback | None,
+) -> dict[str, Any]:
+    tokenizer = encoder.folder
     dtype = token_type(tokenizer.vocab_size)
-    folder = Path(output_folder)
     files: dict[str, dict[str, Any]] = {}
     repairs: Counter[str] = Counter()
     losses: dict[str, Any] = {}
     for position, (name, path) in enumerate(documents.items()):
-        encoder = DocumentEncoder(tokenizer, text_column=text_column, errors=errors)
+        reader = DocumentEncoder(encoder, text_column=text_column, errors=errors)
         lengths: list[npt.NDArray[np.int64]] = []
         tokens = 0
         with npy_file(folder / f"{name}.tokens.npy", dtype) as append:
-            for batch in encoder.encode(path):
-                arrays = [np.array([*ids, tokenizer.end_of_document], dtype) for ids in batch]
-                lengths.append(np.array([len(document) for document in arrays], np.int64))
-                append(np.concatenate([np.empty(0, dtype), *arrays]))
+            for found in reader.encode(path):
+                lengths.append(np.diff(found.ends, prepend=0) + 1)
+                append(closed(found, tokenizer.end_of_document, dtype))
                 tokens += int(lengths[-1].sum())
                 if progress is not None:
                     progress(position, len(documents), f"{name}: {tokens:,} tokens")
@@ -81,12 +98,12 @@ def tokenize(
         files[name] = {
             "documents": len(starts) - 1,
             "tokens": tokens,
-            "utf8_bytes": encoder.utf8_bytes,
-            **({"refused": encoder.refused} if encoder.refused else {}),
-            **{what: count for what, count in encoder.losses.items() if count},
+            "utf8_bytes": reader.utf8_bytes,
+            **({"refused": reader.refused} if reader.refused else {}),
+            **{what: count for what, count in reader.losses.items() if count},
         }
-        repairs += encoder.repairs
-        losses |= counted(name, encoder.losses)
+        repairs += reader.repairs
+        losses |= counted(name, reader.losses)
     reading = {"text_column": text_column, "errors": errors}
     write_json(folder / INDEX_FILE, {**describe(tokenizer), "reading": reading, "files": files})
     documents_out = sum(file["documents"] for file in files.values())
@@ -344,7 +361,7 @@ def npy_file(path: Path, dtype: np.dtype[Any]) -> Iterator[Callable[[npt.NDArray
 
         def append(values: npt.NDArray[Any]) -> None:
             nonlocal length
-            file.write(values.astype(dtype, copy=False).tobytes())
+            file.write(np.ascontiguousarray(values, dtype).data)
             length += len(values)
 
         write_header()

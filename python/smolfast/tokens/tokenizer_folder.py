@@ -54,6 +54,7 @@ class TokenizerFolder:
         special: ids of special tokens, without the unknown token's.
         unknown: the id of the unknown token, or None.
         lossless: whether every text is known to come back, by the tokenizer's parts alone: byte-level BPE.
+        known_words: whether it is lossless and cuts words by Llama 3's, Qwen's or GPT-2's pattern.
         cuttable: whether the parts of `smolfast.tokens.text_pieces` have together the ids of a whole text.
         kind: such as "byte-level BPE", for people.
         fingerprint: of all tokens and their ids. A tokenizer that was saved again keeps it.
@@ -68,6 +69,7 @@ class TokenizerFolder:
     special: frozenset[int]
     unknown: int | None
     lossless: bool
+    known_words: bool
     cuttable: bool
     kind: str
     fingerprint: str
@@ -109,9 +111,8 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     unknown = _unknown(model, vocab)
     byte_level = model.get("type") == "BPE" and _is_byte_level(content)
     lossless = byte_level and _keeps_text(content, vocab)
-    digest = xxhash.xxh3_128()
-    for token, index in sorted(vocab.items(), key=lambda item: item[1]):
-        digest.update(f"{index} {len(token)} {token}\n".encode("utf-8", "surrogatepass"))
+    known_words = lossless and _has_known_words(content)
+    lines = [f"{index} {len(token)} {token}\n" for token, index in sorted(vocab.items(), key=lambda item: item[1])]
     return TokenizerFolder(
         path=Path(folder),
         tokenizer=tokenizer,
@@ -122,9 +123,11 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
         special=frozenset([end, *(token["id"] for token in _added(content) if token.get("special"))]) - {unknown},
         unknown=unknown,
         lossless=lossless,
-        cuttable=lossless and _has_known_words(content),
+        known_words=known_words,
+        cuttable=known_words
+        and all(token["content"].isalnum() for token in _added(content) if not token.get("special")),
         kind="byte-level BPE" if byte_level else str(model.get("type", "of unknown kind")),
-        fingerprint=digest.hexdigest(),
+        fingerprint=xxhash.xxh3_128_hexdigest("".join(lines).encode("utf-8", "surrogatepass")),
     )
 
 
@@ -365,9 +368,6 @@ def _keeps_text(content: Mapping[str, Any], vocab: Mapping[str, int]) -> bool:
 
 def _has_known_words(content: Mapping[str, Any]) -> bool:
     *splits, last = _steps(content["pre_tokenizer"], "pretokenizers")
-    added = [token for token in _added(content) if not token.get("special")]
-    if any(not token["content"].isalnum() for token in added):
-        return False
     if splits:
         pattern = splits[0].get("pattern")
         known = isinstance(pattern, dict) and pattern.get("Regex") in _KNOWN_PATTERNS
