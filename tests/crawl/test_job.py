@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -307,6 +312,32 @@ def test_another_process_on_the_output_is_refused_and_workers_end(crawl: Path, t
     with pytest.raises(KeyboardInterrupt):
         crawl_files([tmp_path / "a.warc.gz"], tmp_path / "out", progress=stop)
     assert crawl_files([tmp_path / "a.warc.gz"], tmp_path / "out").documents_out > 20
+
+
+def test_ctrl_c_ends_a_run_that_then_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.warc.gz", [page(number, essay(number)) for number in range(400)])
+    crawl_files([source], tmp_path / "whole", dedup=True, threads=2)
+    # Small parts, so that some are on the disk; jobs that a shell began in the background ignore the signal.
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from smolfast.crawl.files import pages; pages.STRETCH_BYTES, pages.PART_ROWS = 4000, 20\n"
+        "from smolfast.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", script, "curate", str(source), "-o", str(tmp_path / "out"), "--dedup"]
+    child = subprocess.Popen([*command, "--threads", "2"], stderr=subprocess.PIPE, start_new_session=True, text=True)
+    journal = tmp_path / "out" / ".work" / "pages" / "pages.jsonl"
+    while child.poll() is None and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert "Traceback" not in said
+    assert journal.stat().st_size
+    assert not (tmp_path / "out" / "curate.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
+    subprocess.run(command, check=True, capture_output=True)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 def test_a_response_without_http_is_named(tmp_path: Path) -> None:

@@ -110,6 +110,35 @@ def test_a_cut_off_end_is_one_fault(how: str) -> None:
     assert fault.place == (Place(0, 4 * len(PAGES[0])) if how == "plain" else Place(len(pack(PAGES[:4], how))))
 
 
+@pytest.mark.parametrize("how", ("gzip", "zstd"))
+@pytest.mark.parametrize("size", (50, 200, 333, 5000))
+def test_records_cut_over_several_members_are_whole(how: str, size: int) -> None:
+    pages = [page(number, "<p>" + "".join(random.Random(number).choices("abcdef ", k=900))) for number in range(9)]
+    whole = b"".join(pages)
+    pieces = [one[at : at + size] for one in pages for at in range(0, len(one), size)]
+    across = [whole[at : at + size] for at in range(0, len(whole), size)]
+    for cut in (pieces, across):
+        members = Members(pa.BufferReader(pack(cut, how)))
+        items, place = [], Place(0)
+        for stop in range(0, members.size + 400, 400):
+            *found, last = read_records(members, place, stop)
+            items += found
+            assert isinstance(last, Reached)
+            place = last.place
+        assert [item.data + b"\r\n\r\n" for item in items if isinstance(item, Raw)] == pages
+        assert not any(isinstance(item, Fault) for item in items)
+
+
+def test_a_cut_record_whose_rest_is_damaged_costs_no_other() -> None:
+    broken = record(b"x" * 100, "http://example.org/b")
+    damaged = bytearray(pack([broken[150:]]))
+    damaged[12] ^= 0xFF
+    urls, faults = read(pack([*PAGES[:2], broken[:150]]) + bytes(damaged) + pack(PAGES[2:]))
+    assert urls == list("01234")
+    assert faults
+    assert {fault.place for fault in faults} == {Place(len(pack(PAGES[:2])))}
+
+
 def test_zeros_behind_the_last_member_are_no_fault() -> None:
     assert read(pack(PAGES) + bytes(10_000)) == (list("01234"), [])
 

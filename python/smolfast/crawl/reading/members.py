@@ -184,6 +184,15 @@ class Members:
             return GzipMember(self.file, offset) if head[:3] == _GZIP else None
         return ZstdMember(self.file, offset, self._dictionary) if head == _ZSTD else None
 
+    def going_on(self, end: int) -> tuple[int, Member] | None:
+        """The member behind offset `end`, and where it is, if no record begins with it: it may go on with one."""
+        offset = self.after_padding(end)
+        try:
+            member = self.at(offset) if offset < self.size and not self._is_record(offset) else None
+        except MemberError:
+            return None
+        return None if member is None else (offset, member)
+
     def after_padding(self, offset: int) -> int:
         """The offset behind zeros, which tapes and disks leave, and behind zstd's skippable frames."""
         while offset < self.size:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from smolfast.crawl.reading.faults import Fault, MemberError, Place
@@ -65,12 +66,12 @@ def read_records(members: Members, start: Place, stop: int) -> Iterator[Raw | Fa
             member = members.at(place.member)
             if member is None:
                 raise MemberError(f"no {members.kind} member")
-            scanner = _Scanner(member, place)
+            scanner = _Scanner(member, place, going_on=members.going_on)
             yield from scanner.records()
             if scanner.stopped is not None:
                 place = scanner.stopped
                 break
-            ended = member.end()
+            ended = scanner.end()
             unpacked += scanner.read_so_far
         except MemberError as error:
             yield Fault(place if scanner is None or scanner.held is None else scanner.held.place, str(error))
@@ -93,8 +94,18 @@ def _of_plain(members: Members, start: Place, stop: int) -> Iterator[Raw | Fault
 class _Scanner:
     """Cuts plain bytes into records."""
 
-    def __init__(self, member: Member, start: Place, stop: int | None = None) -> None:
+    def __init__(
+        self,
+        member: Member,
+        start: Place,
+        stop: int | None = None,
+        going_on: Callable[[int], tuple[int, Member] | None] = lambda end: None,
+    ) -> None:
+        """`going_on` gives the member behind an offset, with its own, if that one goes on with a record."""
         self._member = member
+        self._going_on = going_on
+        self._joins: deque[tuple[int, int]] = deque()
+        """Where in the window's member others were joined to it: at which offset, and which member."""
         self._stop = stop
         self._place = start.member
         self._inner = 0 if stop is None else start.inner
@@ -110,9 +121,22 @@ class _Scanner:
         self.stopped: Place | None = None
         """Where a long member was left; None at its end."""
 
-    def _fill(self, size: int) -> bool:
-        """Have `size` bytes in the window; whether there are so many."""
-        while len(self._window) < size and not self._ended:
+    def end(self) -> int:
+        """The offset behind the last member, once all is read."""
+        return self._member.end()
+
+    def _join(self) -> bool:
+        """Go on in the next member, if a record that this one cuts can go on there."""
+        found = None if self._error is not None else self._going_on(self._member.end())
+        if found is None:
+            return False
+        self._joins.append((self._inner + len(self._window), found[0]))
+        self._member, self._ended = found[1], False
+        return True
+
+    def _fill(self, size: int, *, join: bool = False) -> bool:
+        """Have `size` bytes in the window; whether there are so many. `join`: those of further members too."""
+        while len(self._window) < size and not (self._ended and not (join and self._join())):
             try:
                 block = self._member.read(min(_READ, max(size - len(self._window), 1 << 14)))
             except MemberError as error:  # what came before it is as good as ever
@@ -131,6 +155,10 @@ class _Scanner:
     def _drop(self, size: int) -> None:
         del self._window[:size]
         self._inner += size
+        while self._joins and self._inner >= self._joins[0][0]:
+            at, self._place = self._joins.popleft()
+            self._inner -= at
+            self._joins = deque((other - at, member) for other, member in self._joins)
 
     def _skip(self, size: int) -> bool:
         """Go `size` bytes on without keeping them; whether there are so many."""
@@ -200,7 +228,7 @@ class _Scanner:
             if not self._skip(total):
                 return Fault(place, "Content-Length beyond the end")
             return Fault(place, _TOO_LONG)
-        if not self._fill(total):
+        if not self._fill(total, join=True):
             self._resync()
             return Fault(place, "Content-Length beyond the end")
         self._fill(total + 16)
@@ -222,9 +250,9 @@ class _Scanner:
             ends = [at + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (at := self._window.find(mark, 0, size)) >= 0]
             if ends:
                 return min(ends)
-            if not whole or size >= MOST_HEADER:
+            if size >= MOST_HEADER or not (whole or self._fill(len(self._window) + 1, join=True)):
                 return 0
-            size *= 4
+            size *= 4 if whole else 1
 
     def _resync(self) -> None:
         """Go on to the next line that begins as a record does."""
