@@ -26,6 +26,7 @@ from smolfast.commands.export import add_export
 from smolfast.commands.generate import add_generate
 from smolfast.commands.normalize import add_normalize
 from smolfast.commands.overview import Groups, Overview
+from smolfast.commands.pdf import add_pdf
 from smolfast.commands.quickstart import add_quickstart
 from smolfast.commands.report import add_report
 from smolfast.commands.split import add_split
@@ -40,7 +41,7 @@ _GROUPS: Groups = (
     ("See it", (add_demo, add_quickstart)),
     (
         "Clean, judge and deduplicate text",
-        (add_collect, add_convert, add_normalize, add_curate, add_dedup, add_classify, add_split),
+        (add_collect, add_convert, add_pdf, add_normalize, add_curate, add_dedup, add_classify, add_split),
     ),
     (
         "Train a model and use it",
