@@ -16,6 +16,7 @@ constexpr double kNewBlock = 1.35;   // Of the usual distance of lines.
 constexpr double kOtherSize = 1.12;  // Sizes further apart than this make two blocks.
 constexpr double kIndent = 0.9;      // Of a paragraph's first line, in sizes of the font.
 constexpr double kSmall = 0.92;      // Of the page's usual size: footnotes.
+constexpr double kRoom = 1.5;        // Beside a word that would have fitted into the line before, in sizes.
 constexpr int kDeepest = 40;
 
 void append_utf8(std::string& to, char32_t code) {
@@ -177,7 +178,7 @@ class Arranger {
         const bool hyphen = line.size() > 1 && is_hyphen(line.back()) && is_letter(line[line.size() - 2]) &&
                             is_letter(next.front()) && !is_upper(next.front());
         finish(line, hyphen);
-        if (!hyphen) blocks.back().text += '\n';
+        if (!hyphen) blocks.back().text += had_room(rows[at - 1], row, right) ? '\v' : '\n';
       }
       count(blocks.back(), row);
       line = read_words(row.words);
@@ -198,6 +199,12 @@ class Arranger {
     if (is_bullet(row.words.front()->text.front())) return true;
     const double indent = row.left() - before.left();
     return indent > kIndent * row.size && indent < 4 * row.size && before.left() <= left_before + kIndent * row.size;
+  }
+
+  // Whether a line was ended on purpose, as in poems and programs: the next word would have fitted.
+  static bool had_room(const Row& before, const Row& row, double right) {
+    const double width = row.words.front()->box.width();
+    return before.right() + width + kRoom * row.size < right;
   }
 
   static double usual_pitch(const std::vector<Row>& rows) {

@@ -87,27 +87,27 @@ class Search {
 };
 
 // Whether lines of text fill the sides of a gutter, and not words of a table or of a list.
-bool holds_text(const std::vector<Row>& rows, const Gutter& gutter) {
+bool holds_text(const std::vector<Row>& rows, const Gutter& gutter, double narrowest) {
   for (const bool left : {true, false}) {
-    double first = kInfinity, last = -kInfinity;
     std::vector<double> widths;
     std::size_t words = 0;
     for (std::size_t row = gutter.first; row < gutter.end; ++row) {
-      double begin = kInfinity, end = -kInfinity;
+      double begin = 0, end = -kInfinity, longest = 0;
       for (const Word* word : rows[row].words) {
         if ((word->box.x1 <= gutter.left + 1e-6) != left) continue;
-        begin = std::min(begin, word->box.x0);
+        if (word->box.x0 - end >= narrowest) begin = word->box.x0;
         end = std::max(end, word->box.x1);
+        longest = std::max(longest, end - begin);
         ++words;
       }
-      if (begin > end) continue;
-      widths.push_back(end - begin);
-      first = std::min(first, begin);
-      last = std::max(last, end);
+      if (longest > 0) widths.push_back(longest);
     }
     if (widths.size() < kFewestRows || words < 3 * widths.size()) return false;
-    const auto full =
-        std::count_if(widths.begin(), widths.end(), [&](double width) { return width >= kFull * (last - first); });
+    // Against a long line and not the whole side, which may hold further columns.
+    std::vector<double> sorted = widths;
+    std::sort(sorted.begin(), sorted.end());
+    const double usual = sorted[sorted.size() * 3 / 4];
+    const auto full = std::count_if(widths.begin(), widths.end(), [&](double width) { return width >= kFull * usual; });
     if (2 * static_cast<std::size_t>(full) < widths.size()) return false;
   }
   return true;
@@ -148,7 +148,7 @@ std::optional<Gutter> find_columns(const std::vector<Row>& rows) {
   const Search search(rows);
   search.visit([&](const Gutter& found) {
     if (found.both * 4 < found.end - found.first || (best && found.both <= best->both)) return;
-    if (holds_text(rows, found)) best = found;
+    if (holds_text(rows, found, kNarrowest * search.size())) best = found;
   });
   return best;
 }

@@ -31,7 +31,7 @@ struct Block {
   Box box;
   double size = 0;
   std::size_t characters = 0;
-  std::string text;  // UTF-8. Lines end with \n, or with kHyphen where a word may go on.
+  std::string text;  // UTF-8. Lines end with \n, \v where the next word had room, or kHyphen where a word may go on.
 };
 
 // Stands for the hyphen at the end of a line and its break.

@@ -10,7 +10,7 @@ namespace {
 constexpr double kSameBaseline = 0.35;
 constexpr double kSameRow = 0.5;
 constexpr double kWordGap = 0.3;  // PDFium sets spaces where gaps are narrower.
-constexpr double kOverlap = 0.7;
+constexpr double kOverlap = 1.2;  // Letters of a ligature all have its box.
 
 bool is_space(char32_t code) {
   return code == U' ' || code == U'\t' || code == 0xA0 || (code >= 0x2000 && code <= 0x200A) || code == 0x202F ||

@@ -25,7 +25,7 @@ class Block(NamedTuple):
     """Of the font, in points."""
     characters: int
     text: str
-    """Lines end with a line feed, or with U+0002 for a hyphen and the end of the line."""
+    """Lines end with a line feed; with U+000B where the next word had room; with U+0002 for a hyphen and the end."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ def read_pdf(
                     found.failed[number] = "damaged"
                 else:
                     blocks = [Block(*block) for block in page[2]]
-            except MemoryError:
+            except (MemoryError, SystemError):  # the second where there is no room for the first
                 found.failed[number] = "out of memory"
         found.pages.append(blocks)
     return found

@@ -18,6 +18,7 @@ _HEADINGS = ((1.7, "# "), (1.35, "## "), (1.15, "### "))
 """By size over that of the text."""
 _LONGEST_HEADING = 200
 _HYPHEN = "\x02"
+_LINE_END = re.compile("[\n\v]")
 _BROKEN = re.compile(rf"(\w+){_HYPHEN}(\w+)")
 _WORD = re.compile(r"\w+(?:-\w+)*")
 _CJK = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
@@ -78,12 +79,11 @@ def without_running_lines(pages: Sequence[list[Block]]) -> tuple[list[list[Block
         for place, first, line in edge:
             if _key(line) not in running:
                 continue
-            lines = kept[place].text.split("\n")
-            if line not in lines:
-                continue
-            del lines[0 if first else -1]
-            gone += 1
-            kept[place] = kept[place]._replace(text="\n".join(lines))
+            text = kept[place].text
+            if (text.startswith if first else text.endswith)(line):
+                gone += 1
+                text = text[len(line) + 1 :] if first else text[: max(0, len(text) - len(line) - 1)]
+                kept[place] = kept[place]._replace(text=text)
         found.append([block for block in kept if block.text])
     return found, gone
 
@@ -92,9 +92,9 @@ def _edges(blocks: Sequence[Block]) -> Iterator[tuple[int, bool, str]]:
     """The place of each block at an edge, whether that is the upper one, and the line there."""
     places = [place for place, block in enumerate(blocks) if block.kind != "table"]
     for place in sorted(places, key=lambda place: blocks[place].box[1])[:_EDGE_BLOCKS]:
-        yield place, True, blocks[place].text.split("\n", 1)[0]
+        yield place, True, _LINE_END.split(blocks[place].text)[0]
     for place in sorted(places, key=lambda place: -blocks[place].box[3])[:_EDGE_BLOCKS]:
-        yield place, False, blocks[place].text.rsplit("\n", 1)[-1]
+        yield place, False, _LINE_END.split(blocks[place].text)[-1]
 
 
 def _key(line: str) -> str:
@@ -114,8 +114,15 @@ def _written(block: Block, usual: float, joins: _Joins) -> str:
     text = _UNSTORABLE.sub("\ufffd", joins.join(block.text))
     if block.kind == "table":
         return text
-    text = _CJK_BREAK.sub("", text).replace("\n", " ").strip()
-    if block.kind == "text" and len(text) <= _LONGEST_HEADING and text and usual:
+    text = _CJK_BREAK.sub("", text).replace("\n", " ").replace("\v", "\n").strip()
+    if (
+        block.kind == "text"
+        and len(text) <= _LONGEST_HEADING
+        and text
+        and usual
+        and block.size >= _HEADINGS[-1][0] * usual
+    ):
+        text = text.replace("\n", " ")
         return next((mark for share, mark in _HEADINGS if block.size >= share * usual), "") + text
     return text
 

@@ -18,17 +18,15 @@ def serve(serving: Serving) -> None:
     while (task := serving.next()) is not None:
         asked, content = task
         lost = {int(piece): str(how) for piece, how in asked["lost"]}
-        data: Any = content
-        if asked["path"] is not None:
-            with open(bytes.fromhex(asked["path"]), "rb") as file:  # noqa: PTH123 - names need not be UTF-8
-                size = os.fstat(file.fileno()).st_size
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        found = read_pdf(data, serving.setup["library"], lost=lost, at=lambda piece: serving.at(piece, 0))
         try:
+            data = _data(asked["path"], content)
+            found = read_pdf(data, serving.setup["library"], lost=lost, at=lambda piece: serving.at(piece, 0))
             text = text_of(found.pages)
             encoded = text.text.encode()
-        except MemoryError:
+        except (MemoryError, SystemError):
             found, text, encoded = Document("out of memory"), text_of([]), b""
+        except Exception as error:  # costs this document alone
+            found, text, encoded = Document(f"error: {type(error).__name__}"), text_of([]), b""
         if not found.reason and not text.text:
             found.reason = "no text" if len(found.failed) < len(found.pages) else "no readable page"
         serving.frame(encoded)
@@ -43,6 +41,14 @@ def serve(serving: Serving) -> None:
                 "running": text.running,
             }
         )
+
+
+def _data(path: str | None, content: bytes) -> Any:
+    """The bytes that were sent, or those of a file."""
+    if path is None:
+        return content
+    with open(bytes.fromhex(path), "rb") as file:  # noqa: PTH123 - names need not be UTF-8
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
 if __name__ == "__main__":

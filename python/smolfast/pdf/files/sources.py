@@ -12,7 +12,6 @@ import xxhash
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
-from smolfast.io.schemas.columns import is_bytes
 from smolfast.io.sources import Sources, document_id, find_by_name
 
 _BLOCK = 1 << 20
@@ -82,7 +81,7 @@ def _hashed(path: str) -> tuple[int, str]:
 def _rows(path: str, column: str | None) -> Iterator[Pdf]:
     with pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb")) as file:
         chosen = column or _column(file.schema_arrow, path)
-        if chosen not in file.schema_arrow.names or not is_bytes(file.schema_arrow.field(chosen).type):
+        if chosen not in file.schema_arrow.names or not _is_bytes(file.schema_arrow.field(chosen).type):
             have = ", ".join(file.schema_arrow.names)
             raise SmolfastError(f"{path} has no column {chosen!r} of bytes; give one of its columns: {have}")
         has_id = "id" in file.schema_arrow.names
@@ -99,8 +98,12 @@ def _rows(path: str, column: str | None) -> Iterator[Pdf]:
 
 
 def _column(schema: pa.Schema, path: str) -> str:
-    found = [field.name for field in schema if is_bytes(field.type)]
+    found = [field.name for field in schema if _is_bytes(field.type)]
     if len(found) != 1:
         have = f"columns of bytes: {', '.join(found)}" if found else "no column of bytes"
         raise SmolfastError(f"{path} has {have}; name the one with the PDFs (--bytes-column)")
     return str(found[0])
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_))
