@@ -13,6 +13,7 @@
 #include "bindings/dedup.h"
 #include "bindings/filters.h"
 #include "bindings/layers.h"
+#include "bindings/layout.h"
 #include "bindings/loss.h"
 #include "bindings/orthogonalize.h"
 #include "bindings/text.h"
@@ -55,6 +56,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   register_dedup(m);
   register_filters(m);
   register_layers(m);
+  register_layout(m);
   register_loss(m);
   register_orthogonalize(m);
   register_text(m);

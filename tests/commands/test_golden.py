@@ -60,6 +60,12 @@ SCENES = {
         "convert raw.json -o other.parquet",
         "convert raw.jsonl -o other.parquet --text-column body",
     ],
+    "pdf": [
+        "pdf raw.jsonl -o pdfs",
+        "pdf nowhere -o other",
+        "pdf https://example.org/a.pdf -o other",
+        "pdf raw.jsonl -o other --page-seconds 0",
+    ],
     "curate": [
         "curate raw.jsonl -o curated",
         "curate raw.jsonl -o other --rules finewab@0.10",

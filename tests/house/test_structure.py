@@ -107,7 +107,7 @@ def test_the_drawing_is_of_this_table() -> None:
 
 def test_no_room_is_crowded() -> None:
     """Entries of a folder, without `__init__`: past about twelve a wing wants rooms. Not of commands."""
-    crowded = {"commands": 24}
+    crowded = {"commands": 25}
     for folder in {path.parent for path in MODULES} - {PACKAGE}:
         entries = [entry for entry in folder.iterdir() if entry.stem not in ("__init__", "__pycache__")]
         most = crowded.get(folder.relative_to(PACKAGE).as_posix(), 13)

@@ -26,6 +26,7 @@ GROUPS: Groups = {
     "Clean, judge and deduplicate text": {
         "collect": "Gather documents from files into one parquet file (id, text).",
         "convert": "Write documents of any format as one file of parquet or JSON lines.",
+        "pdf": "Make documents of PDF files: text in reading order; parquet out.",
         "normalize": "Unicode-normalise the text column of files, and clean, redact or simplify it.",
         "curate": "Judge documents by published rules, such as FineWeb's; parquet out.",
         "dedup": "Remove exact and near duplicates; parquet out.",

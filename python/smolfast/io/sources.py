@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -20,7 +20,7 @@ import pyarrow.fs
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, is_temporary
 
-Kind = Literal["parquet", "jsonl", "json", "csv", "tsv", "arrow", "text", "crawl"]
+Kind = Literal["parquet", "jsonl", "json", "csv", "tsv", "arrow", "text", "crawl", "pdf"]
 
 _COMPRESSIONS = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
 _PLAIN: dict[str, Kind] = {
@@ -410,7 +410,9 @@ def _is_removed(path: str, paths: Collection[str]) -> bool:
     if place.name == "removed.parquet":
         return path[: -len(place.name)] + "dedup.json" in paths
     inner = f"removed/{place.name}"
-    return path.endswith(f"/{inner}") and path[: -len(inner)] + "curate.json" in paths
+    if not path.endswith(f"/{inner}"):
+        return False
+    return any(path[: -len(inner)] + manifest in paths for manifest in ("curate.json", "pdf.json"))
 
 
 def _is_about(path: str) -> bool:
@@ -437,6 +439,69 @@ def _has_rows(path: str) -> bool:
     except (ValueError, RecursionError):
         return len(start) < 2 or len(line) > 1 << 12
     return True
+
+
+def find_by_name(
+    inputs: Sequence[str | os.PathLike[str]], kind: Kind, wanted: Callable[[str], bool], endings: Sequence[str]
+) -> Sources:
+    """List the files of one kind that `inputs` name: files, folders, patterns, and URLs of files.
+
+    A file that is named is read whatever its name; below a folder and among what a pattern matches `wanted` decides.
+
+    Raises:
+        SmolfastError: nothing given, a missing path, nothing found (names the `endings` that were looked for).
+    """
+    if not inputs:
+        raise SmolfastError("no input given; name at least one file, folder or URL")
+    found: dict[str, Source] = {}
+    passed: dict[str, PassedOver] = {}
+    for given in inputs:
+        files, others, chosen = _all_of_one(os.fspath(given))
+        if chosen:
+            others = [*others, *(PassedOver(file, UNKNOWN) for file in files if not wanted(file))]
+            files = [file for file in files if wanted(file)]
+        found |= {file: Source(file, kind) for file in files if file not in found}
+        passed |= {other.path: other for other in others}
+    if not found:
+        where = ", ".join(os.fspath(given) for given in inputs[:3])
+        raise SmolfastError(f"{where} holds no file that ends in one of {', '.join(endings)}; check the path")
+    return Sources(found.values(), [other for other in passed.values() if other.path not in found])
+
+
+def _all_of_one(path: str) -> tuple[list[str], list[PassedOver], bool]:
+    """Files that a path names, what isn't read, and whether names decide among the files."""
+    if is_url(path):
+        files, chosen = _all_of_url(path)
+        return files, [], chosen
+    try:
+        if Path(path).is_dir():
+            files, others = walk_folder(path)
+            return files, others, True
+        if glob.has_magic(path) and not os.path.lexists(path):
+            matches = [
+                match
+                for match in sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - Path.glob changes names
+                if not Path(match).is_dir()
+            ]
+            unfinished = [PassedOver(match, UNFINISHED) for match in matches if is_temporary(Path(match).name)]
+            return [match for match in matches if not is_temporary(Path(match).name)], unfinished, True
+        Path(path).stat()
+    except OSError as error:
+        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise SmolfastError(f"can't read {path!r}: {error}; check the path") from error
+    return [path], [], False
+
+
+def _all_of_url(url: str) -> tuple[list[str], bool]:
+    if not glob.has_magic(plain_name(url)):
+        return [url], False
+    filesystem, path = open_remote(url)
+    handler = filesystem.handler.fs
+    try:
+        return [handler.unstrip_protocol(match) for match in sorted(handler.glob(path))], True
+    except OSError as error:
+        raise SmolfastError(f"can't read {url}: {describe_os_error(error)}") from error
 
 
 def open_remote(url: str) -> tuple[pyarrow.fs.FileSystem, str]:

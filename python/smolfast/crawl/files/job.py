@@ -20,7 +20,7 @@ from smolfast.crawl.files.options import Options, url_lists_of
 from smolfast.crawl.files.pages import KEPT, REMOVED, read_pages
 from smolfast.crawl.files.summary import CrawlSummary, summary_of
 from smolfast.crawl.stretch import PAGE_SCHEMA
-from smolfast.crawl.workers.pool import Setup
+from smolfast.crawl.stretches import Setup
 from smolfast.curate.files.crawls import find_crawls
 from smolfast.curate.files.folder import MANIFEST, OUTPUTS, OutputFolder, read_manifest
 from smolfast.curate.files.job import curate_files

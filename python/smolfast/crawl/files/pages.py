@@ -16,10 +16,11 @@ from smolfast.crawl.files.journal import Counts, Journal, Part
 from smolfast.crawl.reading.faults import Place
 from smolfast.crawl.reading.members import Members
 from smolfast.crawl.stretch import PAGE_SCHEMA, ROW_SCHEMA, Stretch
-from smolfast.crawl.workers.pool import Pool, Result, Setup
+from smolfast.crawl.stretches import Result, Setup
 from smolfast.io.documents import BatchWriter, utf8_bytes
 from smolfast.io.schemas.columns import select
 from smolfast.io.sources import Source, document_id, open_source
+from smolfast.processes.pool import Pool
 from smolfast.progress import ProgressCallback, format_bytes
 
 STRETCH_BYTES = 4 << 20
@@ -101,7 +102,7 @@ def _ranges(files: Sequence[_File], first: int, place: Place) -> Iterator[_Range
 
 
 def _results(
-    files: Sequence[_File], first: int, place: Place, pool: Pool, ahead: int
+    files: Sequence[_File], first: int, place: Place, pool: Pool[Stretch, Result], ahead: int
 ) -> Iterator[tuple[int, Place, Result]]:
     """Results in the order of the input, each with its file and where that goes on."""
     todo = enumerate(_ranges(files, first, place))
@@ -151,7 +152,7 @@ def _write_part(
     results: Iterator[tuple[int, Place, Result]],
     seconds: dict[str, float],
     reached: _Reached,
-    pool: Pool,
+    pool: Pool[Stretch, Result],
 ) -> Part | None:
     """Write results until a part is full; None if there are no more."""
     counts = Counts()

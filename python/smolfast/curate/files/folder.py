@@ -38,12 +38,17 @@ OUTPUTS = (KEPT, REMOVED, MANIFEST, WORK)
 class OutputFolder:
     """One folder that runs write into, one at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises SmolfastError for a record that isn't one of ours."""
+    def __init__(self, path: Path, manifest: str = MANIFEST) -> None:
+        """`manifest` is the name of the file that names the others.
+
+        Raises:
+            SmolfastError: there is a record that isn't one of ours.
+        """
         self.path = path
+        self.manifest = manifest
         self.work = path / WORK
-        self.found = _record(path / MANIFEST)
-        self.begun = _record(self.work / MANIFEST)
+        self.found = _record(path / manifest)
+        self.begun = _record(self.work / manifest)
 
     def result(
         self, made_from: Mapping[str, Any], run: Callable[[Path], Mapping[str, Any]], *, overwrite: bool
@@ -121,7 +126,7 @@ class OutputFolder:
         replaces = self._standing()
         self._empty()
         self.begun = {"key": key, "outputs": {}, "replaces": replaces}
-        write_json(self.work / MANIFEST, self.begun)
+        write_json(self.work / self.manifest, self.begun)
 
     @property
     def is_complete(self) -> bool:
@@ -138,21 +143,21 @@ class OutputFolder:
         """Record that all files are made, and what the manifest will say."""
         assert self.begun is not None
         self.begun = {**manifest, "replaces": self.begun["replaces"]}
-        write_json(self.work / MANIFEST, self.begun)
+        write_json(self.work / self.manifest, self.begun)
 
     def restart(self) -> None:
         """Forget what the begun run finished: some of it is lost."""
         assert self.begun is not None
         self._empty()
         self.begun = {"key": self.begun["key"], "outputs": {}, "replaces": self.begun["replaces"]}
-        write_json(self.work / MANIFEST, self.begun)
+        write_json(self.work / self.manifest, self.begun)
 
     def install(self) -> dict[str, Any]:
         """Put the files in place, the manifest last: without it, a kill on the way only means going on."""
         assert self.begun is not None
         manifest = {name: value for name, value in self.begun.items() if name != "replaces"}
         try:
-            (self.path / MANIFEST).unlink(missing_ok=True)
+            (self.path / self.manifest).unlink(missing_ok=True)
             old = self.begun["replaces"].keys() - manifest["outputs"].keys()
             remove_names(self.path, {name for name in old if (self.path / name).is_file()})
             for name in manifest["outputs"]:
@@ -161,7 +166,7 @@ class OutputFolder:
                     (self.work / name).replace(self.path / name)
         except OSError as error:
             raise SmolfastError(f"can't write {self.path}: {describe_os_error(error)}") from error
-        write_json(self.path / MANIFEST, manifest)
+        write_json(self.path / self.manifest, manifest)
         self.clear()
         return manifest
 
@@ -176,7 +181,7 @@ class OutputFolder:
                 return
             (self.work / JOURNAL).unlink(missing_ok=True)
             for path in self.work.iterdir():
-                if path.name != MANIFEST:
+                if path.name != self.manifest:
                     remove(path)
         except OSError as error:
             raise SmolfastError(f"can't remove {self.work}: {describe_os_error(error)}") from error

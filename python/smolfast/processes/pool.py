@@ -1,9 +1,8 @@
-"""The processes that read stretches, from the side of who asks: a dead one is replaced, and its page named."""
+"""The processes that work on tasks, from the side of who asks: a dead one is replaced, and what ended it left out."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import mmap
 import os
@@ -14,67 +13,53 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-import pyarrow as pa
-
-from smolfast.crawl.reading.faults import Place
-from smolfast.crawl.stretch import Stretch
-from smolfast.crawl.workers.protocol import BEACON, FRAME
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
+from smolfast.processes.protocol import BEACON, FRAME
 
-UNREADABLE = "!"
-"""Before the reason of a record that ends workers even when it isn't extracted: it isn't looked at any more."""
+Task = TypeVar("Task")
+Result = TypeVar("Result", covariant=True)
 _HOW: dict[int, str] = {signal.SIGPROF: "work limit", signal.SIGALRM: "time limit"}
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What all workers work by."""
+class Job(Protocol[Task, Result]):
+    """What workers do: how tasks go to them, and what comes back."""
 
-    extract: str
-    """As `extractor_name` gives it."""
-    urls: Mapping[str, str | None]
-    """Files of the URL filter, as `read_url_filter` takes them."""
-    cpu_seconds: float = 60.0
-    """Of one page, after which its worker ends. Pages within the other limits take seconds at most."""
-    memory: int = 4 << 30
-    """Bytes of a worker."""
+    @property
+    def module(self) -> str:
+        """Which each process runs; it calls `serving.serve`."""
 
-    def as_json(self, beacon: int) -> bytes:
-        said = {**dataclasses.asdict(self), "wall_seconds": 10 * self.cpu_seconds, "beacon": beacon, "path": sys.path}
-        return json.dumps(said).encode() + b"\n"
+    def setup(self) -> Mapping[str, Any]:
+        """What a process is told when it begins, with `cpu_seconds` and `memory` (bytes) as its limits."""
 
+    def ask(self, task: Task) -> tuple[Mapping[str, Any], bytes]:
+        """What a process is told of a task: JSON, and bytes that follow."""
 
-@dataclass
-class Result:
-    """What came of a stretch."""
+    def result(self, said: Mapping[str, Any], frames: list[bytes]) -> Result:
+        """What came of a task."""
 
-    start: Place | None
-    end: Place | None
-    records: int
-    html_bytes: int
-    not_pages: dict[str, int]
-    seconds: dict[str, float]
-    pages: list[bytes] = field(default_factory=list)
-    """Arrow streams, each of one batch."""
+    def path(self, task: Task) -> str:
+        """The file, for messages."""
 
-    def batches(self) -> list[pa.RecordBatch]:
-        """The rows of `ROW_SCHEMA`."""
-        return [batch for stream in self.pages for batch in pa.ipc.open_stream(stream)]
+    def without(self, task: Task, place: tuple[int, int] | None, how: str, status: int) -> Task:
+        """The task again, without the place at which its process ended; None: it ended before it began.
+
+        Raises:
+            SmolfastError: nothing is to blame there.
+        """
 
 
-class Pool:
-    """Some workers. Stretches are begun in the order in which they are submitted."""
+class Pool(Generic[Task, Result]):
+    """Some workers. Tasks are begun in the order in which they are submitted."""
 
-    def __init__(self, count: int, setup: Setup) -> None:
-        self._setup = setup
-        self._waiting: deque[tuple[int, Stretch]] = deque()
+    def __init__(self, count: int, job: Job[Task, Result]) -> None:
+        self._job = job
+        self._waiting: deque[tuple[int, Task]] = deque()
         self._selector = selectors.DefaultSelector()
-        self._workers: list[_Worker] = []
+        self._workers: list[_Worker[Task, Result]] = []
         self._count = count
         self.deaths = 0
 
@@ -88,9 +73,9 @@ class Pool:
             worker.end()
         self._selector.close()
 
-    def submit(self, number: int, stretch: Stretch, *, first: bool = False) -> None:
-        """Have a stretch read; `first` before those that wait."""
-        (self._waiting.appendleft if first else self._waiting.append)((number, stretch))
+    def submit(self, number: int, task: Task, *, first: bool = False) -> None:
+        """Have a task done; `first` before those that wait."""
+        (self._waiting.appendleft if first else self._waiting.append)((number, task))
         self._give()
 
     def _give(self) -> None:
@@ -102,21 +87,21 @@ class Pool:
                 idle = self._start()
             idle.give(*self._waiting.popleft())
 
-    def _start(self) -> _Worker:
-        worker = _Worker(self._setup)
+    def _start(self) -> _Worker[Task, Result]:
+        worker = _Worker(self._job)
         self._workers.append(worker)
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
         return worker
 
     def next(self) -> tuple[int, Result]:
-        """Wait for any stretch to be done; its number and what came of it.
+        """Wait for any task to be done; its number and what came of it.
 
         Raises:
             SmolfastError: a worker can't begin, or a file can't be read.
         """
         while True:
             for key, _ in self._selector.select():
-                worker: _Worker = key.data
+                worker: _Worker[Task, Result] = key.data
                 done = worker.receive()
                 if done is not None:
                     self._give()
@@ -124,32 +109,33 @@ class Pool:
                 if worker.dead:
                     self._replace(worker)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker[Task, Result]) -> None:
         self.deaths += 1
         self._selector.unregister(worker.output)
         self._workers.remove(worker)
         task = worker.task
         worker.end()
         if task is not None:
-            number, stretch = task
-            self._waiting.appendleft((number, worker.without_what_ended_it(stretch)))
+            number, asked = task
+            self._waiting.appendleft((number, worker.without_what_ended_it(asked)))
         self._give()
 
 
-class _Worker:
+class _Worker(Generic[Task, Result]):
     """One process."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.task: tuple[int, Stretch] | None = None
+    def __init__(self, job: Job[Task, Result]) -> None:
+        self._job = job
+        self.task: tuple[int, Task] | None = None
         self.dead = False
         self._began = False
-        self._pages: list[bytes] = []
+        self._frames: list[bytes] = []
         with tempfile.TemporaryFile() as file:
             file.truncate(BEACON.size)
             self._beacon = mmap.mmap(file.fileno(), BEACON.size)
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "smolfast.crawl.workers.worker"],
+                    [sys.executable, "-m", job.module],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     bufsize=0,  # what a buffer has taken in, a selector doesn't see
@@ -162,7 +148,8 @@ class _Worker:
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._input, self.output = self._process.stdin, self._process.stdout
-            self._write(setup.as_json(file.fileno()))
+            said = {**job.setup(), "beacon": file.fileno(), "path": sys.path}
+            self._write(json.dumps(said).encode() + b"\n")
 
     def _write(self, line: bytes) -> None:
         with contextlib.suppress(OSError):  # it is dead: reading will tell
@@ -170,21 +157,15 @@ class _Worker:
             while left:
                 left = left[self._input.write(left) :]
 
-    def give(self, number: int, stretch: Stretch) -> None:
-        self.task = (number, stretch)
-        self._pages = []
-        asked = {
-            "path": os.fsencode(stretch.path).hex(),
-            "name": stretch.name,
-            "search": stretch.search,
-            "stop": stretch.stop,
-            "start": stretch.start,
-            "lost": list(stretch.lost.items()),
-        }
-        self._write(json.dumps(asked).encode() + b"\n")
+    def give(self, number: int, task: Task) -> None:
+        self.task = (number, task)
+        self._frames = []
+        asked, content = self._job.ask(task)
+        self._write(json.dumps({**asked, "follows": len(content)}).encode() + b"\n")
+        self._write(content)
 
     def receive(self) -> tuple[int, Result] | None:
-        """Take a message; what came of its stretch if that is the last one of it."""
+        """Take a message; what came of its task if that is the last one of it."""
         head = self._read(FRAME.size)
         kind, size = FRAME.unpack(head) if len(head) == FRAME.size else (b"", 0)
         content = self._read(size)
@@ -193,13 +174,13 @@ class _Worker:
         elif kind == b"R":
             self._began = True
         elif kind == b"B":
-            self._pages.append(content)
+            self._frames.append(content)
         elif kind == b"E":
             raise self._failed(json.loads(content))
         else:
             assert self.task is not None
             number, self.task = self.task[0], None
-            return number, _result(json.loads(content), self._pages)
+            return number, self._job.result(json.loads(content), self._frames)
         return None
 
     def _read(self, size: int) -> bytes:
@@ -212,26 +193,14 @@ class _Worker:
     def _failed(self, said: Mapping[str, Any]) -> SmolfastError:
         if said["ours"]:
             return SmolfastError(str(said["error"]))
-        where = f"can't read {self.task[1].path}" if self.task and self._began else "a worker can't begin"
+        where = f"can't read {self._job.path(self.task[1])}" if self.task and self._began else "a worker can't begin"
         return SmolfastError(f"{where}: {' '.join(str(said['error']).split())}; try again with --threads 1")
 
-    def without_what_ended_it(self, stretch: Stretch) -> Stretch:
-        """The stretch again, without the record at which this process ended.
-
-        Raises:
-            SmolfastError: it ended where no record is to blame.
-        """
+    def without_what_ended_it(self, task: Task) -> Task:
+        """The task again, without what this process ended at; raises SmolfastError where nothing is to blame."""
         code = self._process.returncode
-        member, inner, _ = BEACON.unpack(self._beacon[:])
-        place = Place(member, inner)
-        how = _HOW.get(-code, "killed")
-        known = stretch.lost.get(place, "")
-        if not self._began or member < 0 or known.startswith(UNREADABLE):
-            where = f"{stretch.path} near offset {stretch.search if member < 0 else place}"
-            raise SmolfastError(
-                f"the process that read {where} ended (status {code}); free memory, or leave that file out"
-            )
-        return dataclasses.replace(stretch, lost={**stretch.lost, place: (UNREADABLE if known else "") + how})
+        outer, inner, _ = BEACON.unpack(self._beacon[:])
+        return self._job.without(task, (outer, inner) if self._began else None, _HOW.get(-code, "killed"), code)
 
     def end(self) -> None:
         """Kill it, whatever it does."""
@@ -245,8 +214,3 @@ class _Worker:
 def _python_path() -> str:
     """So that a worker finds this very package."""
     return os.pathsep.join(path for path in sys.path if path)
-
-
-def _result(said: Mapping[str, Any], pages: list[bytes]) -> Result:
-    start, end = (None if said[name] is None else Place(*said[name]) for name in ("start", "end"))
-    return Result(start, end, said["records"], said["html_bytes"], said["not_pages"], said["seconds"], pages)

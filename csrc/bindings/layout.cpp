@@ -1,0 +1,119 @@
+#include "bindings/layout.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "layout/page.h"
+#include "layout/pdfium.h"
+
+namespace smolfast::bindings {
+namespace {
+
+namespace py = pybind11;
+
+const char* name_of(layout::Kind kind) {
+  switch (kind) {
+    case layout::Kind::kTable:
+      return "table";
+    case layout::Kind::kCaption:
+      return "caption";
+    case layout::Kind::kFootnote:
+      return "footnote";
+    case layout::Kind::kText:
+      break;
+  }
+  return "text";
+}
+
+py::list as_list(const std::vector<layout::Block>& blocks) {
+  py::list found;
+  for (const layout::Block& one : blocks) {
+    found.append(py::make_tuple(name_of(one.kind), py::make_tuple(one.box.x0, one.box.y0, one.box.x1, one.box.y1),
+                                one.size, one.characters, one.text));
+  }
+  return found;
+}
+
+// An open file. It holds on to the bytes that it reads from.
+class Pdf {
+ public:
+  Pdf(const std::string& library, const py::buffer& data) : info_(data.request()) {
+    document_ = std::make_unique<layout::PdfDocument>(library, static_cast<const char*>(info_.ptr),
+                                                      static_cast<std::size_t>(info_.size * info_.itemsize));
+  }
+
+  const char* failure() const {
+    switch (document_->failure()) {
+      case layout::Failure::kFormat:
+        return "format";
+      case layout::Failure::kPassword:
+        return "password";
+      case layout::Failure::kSecurity:
+        return "security";
+      case layout::Failure::kNone:
+        break;
+    }
+    return "";
+  }
+
+  int pages() const { return document_->pages(); }
+
+  py::object read(int page) const {
+    layout::PageCharacters found;
+    std::vector<layout::Block> blocks;
+    bool good = false;
+    {
+      const py::gil_scoped_release release;
+      good = document_->read(page, found);
+      if (good) blocks = layout::arrange_page(found.characters);
+    }
+    if (!good) return py::none();
+    return py::make_tuple(found.width, found.height, as_list(blocks));
+  }
+
+ private:
+  py::buffer_info info_;
+  std::unique_ptr<layout::PdfDocument> document_;
+};
+
+// Characters given as arrays: of each its code, its place [x0, y0, x1, y1, pen x, pen y], size and turn.
+py::list arrange(const py::array_t<std::uint32_t, py::array::c_style>& codes,
+                 const py::array_t<double, py::array::c_style>& places,
+                 const py::array_t<double, py::array::c_style>& sizes,
+                 const py::array_t<std::int32_t, py::array::c_style>& turns) {
+  const py::ssize_t count = codes.size();
+  if (places.size() != 6 * count || sizes.size() != count || turns.size() != count) {
+    throw Error("arrange: the arrays' sizes don't fit together; give n codes, [n, 6] places, n sizes and n turns");
+  }
+  std::vector<layout::Character> characters;
+  for (py::ssize_t at = 0; at < count; ++at) {
+    const double* place = places.data() + 6 * at;
+    characters.push_back({static_cast<char32_t>(codes.data()[at]),
+                          {place[0], place[1], place[2], place[3]},
+                          place[4],
+                          place[5],
+                          sizes.data()[at],
+                          turns.data()[at]});
+  }
+  return as_list(layout::arrange_page(characters));
+}
+
+}  // namespace
+
+void register_layout(py::module_& m) {
+  py::class_<Pdf>(m, "Pdf")
+      .def(py::init<const std::string&, const py::buffer&>(), py::arg("library"), py::arg("data"))
+      .def_property_readonly("failure", &Pdf::failure)
+      .def_property_readonly("pages", &Pdf::pages)
+      .def("read", &Pdf::read, py::arg("page"));
+  m.def("arrange", &arrange, py::arg("codes"), py::arg("places"), py::arg("sizes"), py::arg("turns"));
+}
+
+}  // namespace smolfast::bindings

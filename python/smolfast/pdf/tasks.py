@@ -1,0 +1,90 @@
+"""PDF files as tasks of worker processes, and what comes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from smolfast.errors import SmolfastError
+from smolfast.pdf.reading import OPENING
+
+MOST_LOST = 16
+"""Pages that may end a worker before all of the document counts as damaged: each means reading it again."""
+_REASONS = {"work limit": "timed out", "time limit": "timed out", "killed": "crashed or out of memory"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A document to read."""
+
+    path: str
+    content: bytes | None = None
+    """Of a row of parquet; None: the file's."""
+    lost: Mapping[int, str] = field(default_factory=dict)
+    """Pages that ended a worker, and how."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a document; `text` is empty where `reason` says why."""
+
+    reason: str
+    text: str
+    pages: int
+    starts: list[int]
+    empty: list[int]
+    failed: dict[int, str]
+    truncated: bool
+    running: int
+
+
+@dataclass(frozen=True)
+class PdfJob:
+    """What all workers work by: the Job of a `Pool`."""
+
+    library: str
+    cpu_seconds: float
+    """Of one page, after which its worker ends."""
+    memory: int
+    """Bytes of a worker."""
+
+    @property
+    def module(self) -> str:
+        """Which each process runs."""
+        return "smolfast.pdf.worker"
+
+    def setup(self) -> Mapping[str, Any]:
+        """What a process is told when it begins."""
+        return dataclasses.asdict(self)
+
+    def ask(self, task: Task) -> tuple[Mapping[str, Any], bytes]:
+        """What a process is told of a document."""
+        path = None if task.content is not None else os.fsencode(task.path).hex()
+        return {"path": path, "lost": list(task.lost.items())}, task.content or b""
+
+    def result(self, said: Mapping[str, Any], frames: list[bytes]) -> Result:
+        """What came of a document."""
+        failed = {int(page): str(reason) for page, reason in said["failed"]}
+        return Result(**{**said, "text": b"".join(frames).decode(), "failed": failed})
+
+    def path(self, task: Task) -> str:
+        """The file, for messages."""
+        return task.path
+
+    def without(self, task: Task, place: tuple[int, int] | None, how: str, status: int) -> Task:
+        """The document again, without the page at which its process ended.
+
+        Raises:
+            SmolfastError: it ended where no page is to blame.
+        """
+        piece = -1 if place is None else place[0]
+        if piece < 0 or piece in task.lost:
+            raise SmolfastError(
+                f"the process that read {task.path} ended (status {status}); free memory, or leave that file out"
+            )
+        if len(task.lost) >= MOST_LOST:
+            piece = OPENING
+        return dataclasses.replace(task, lost={**task.lost, piece: _REASONS[how]})

@@ -1,0 +1,1 @@
+"""Processes that do tasks, so that what hangs or crashes one costs that piece of its task alone."""

@@ -1,0 +1,188 @@
+"""Order and content of pages whose text is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made_pdfs import draw, filled, sentence
+from smolfast import SmolfastError, _native
+from smolfast.pdf.library import pdfium_path
+from smolfast.pdf.reading import Block, read_pdf
+from smolfast.pdf.text import Text, text_of, without_running_lines
+
+Make = Callable[..., Path]
+
+
+def read(path: Path) -> Text:
+    found = read_pdf(path.read_bytes(), pdfium_path(), lost={})
+    assert not found.reason
+    return text_of(found.pages)
+
+
+def in_order(text: str, numbers: range) -> None:
+    """Each sentence is there whole, and they follow each other."""
+    flat = " ".join(text.split())
+    places = [flat.find(sentence(number)) for number in numbers]
+    assert -1 not in places, [sentence(number) for number, place in zip(numbers, places, strict=True) if place < 0]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("shift", [0.0, 4.0])
+def test_columns_are_read_one_after_the_other(make: Make, columns: int, shift: float) -> None:
+    """`shift`: the columns' lines need not stand on common baselines."""
+    width = 500 / columns - 20
+
+    def page(pen: Any) -> None:
+        draw(pen, ["A title over all of the columns of this page"], 50, 800, 20)
+        for column in range(columns):
+            numbers = range(8 * column, 8 * column + 8)
+            draw(pen, filled(numbers, width, pen, 9), 50 + column * (width + 20), 760 - shift * column, 9)
+
+    text = read(make("a.pdf", page)).text
+    assert text.startswith("# A title over all of the columns of this page\n\n")
+    in_order(text, range(8 * columns))
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_turned_pages(make: Make, turn: int) -> None:
+    def page(pen: Any) -> None:
+        pen.setPageRotation(turn)
+        draw(pen, filled(range(6), 400, pen, 10), 60, 700)
+
+    in_order(read(make("a.pdf", page)).text, range(6))
+
+
+def test_text_that_runs_upwards_comes_behind_what_runs_across(make: Make) -> None:
+    def page(pen: Any) -> None:
+        pen.saveState()
+        pen.translate(40, 100)
+        pen.rotate(90)
+        draw(pen, ["Printed at the margin"], 0, 0)
+        pen.restoreState()
+        draw(pen, filled(range(6), 400, pen, 10), 60, 700)
+
+    text = read(make("a.pdf", page)).text
+    in_order(text, range(6))
+    assert text.endswith("\n\nPrinted at the margin")
+
+
+def test_a_table_is_rows(make: Make) -> None:
+    rows = [["Town", "River", "Mills"], ["Ulm", "Danube", "12"], ["Bern", "Aare | Sihl", "7"], ["Lyon", "Rhône", "31"]]
+
+    def page(pen: Any) -> None:
+        y = draw(pen, filled(range(3), 450, pen, 10), 60, 700) - 20
+        for row in rows:
+            for cell, x in zip(row, (60, 200, 350), strict=True):
+                pen.drawString(x, y, cell)
+            y -= 14
+        draw(pen, filled(range(3, 6), 450, pen, 10), 60, y - 20)
+
+    text = read(make("a.pdf", page)).text
+    in_order(text, range(6))
+    table = "| Town | River | Mills |\n|---|---|---|\n| Ulm | Danube | 12 |\n| Bern | Aare \\| Sihl | 7 |\n"
+    assert table + "| Lyon | Rhône | 31 |\n" in text
+
+
+def test_headings_captions_and_footnotes(make: Make) -> None:
+    def page(pen: Any) -> None:
+        y = draw(pen, ["The mills"], 60, 780, 18)
+        y = draw(pen, filled(range(5), 450, pen, 10), 60, y - 10)
+        draw(pen, ["1 A note on the mills of the lower river and its people."], 60, 60, 8)
+        y = draw(pen, ["Figure 3: a mill at night"], 60, y - 30)
+        draw(pen, filled(range(5, 9), 450, pen, 10), 60, y - 30)
+
+    blocks = read_pdf(make("a.pdf", page).read_bytes(), pdfium_path(), lost={}).pages[0]
+    assert blocks is not None
+    assert [block.kind for block in blocks] == ["text", "text", "caption", "text", "footnote"]
+    text = text_of([blocks]).text
+    assert text.startswith("# The mills\n\nNow ax")
+    assert text.endswith("1 A note on the mills of the lower river and its people.")
+
+
+def test_hyphens_at_the_end_of_lines(make: Make) -> None:
+    lines = [
+        "A mill of good repu-",
+        "tation stood here, a well-known house, and a well-",
+        "known one it stays for all who come by the river.",
+    ]
+    text = read(make("a.pdf", lambda pen: draw(pen, lines, 60, 700))).text
+    assert " ".join(text.split()) == (
+        "A mill of good reputation stood here, a well-known house, and a well-known one it stays for all who come by "
+        "the river."
+    )
+
+
+def test_lines_that_were_ended_on_purpose_stay(make: Make) -> None:
+    def page(pen: Any) -> None:
+        y = draw(pen, filled(range(4), 450, pen, 10), 60, 700)
+        draw(pen, ["zz = open(name)", "zz.write(line)", "zz.close()"], 60, y - 30)
+
+    assert read(make("a.pdf", page)).text.endswith("\n\nzz = open(name)\nzz.write(line)\nzz.close()")
+
+
+def test_running_lines_go_and_tables_stay(make: Make) -> None:
+    def page(number: int) -> Callable[[Any], None]:
+        def drawn(pen: Any) -> None:
+            draw(pen, ["Annual Report of the Mills"], 60, 810)
+            draw(pen, filled(range(4 * number, 4 * number + 4), 450, pen, 10), 60, 760)
+            draw(pen, [f"Page {number + 1} of 12"], 280, 40)
+
+        return drawn
+
+    found = read(make("a.pdf", *map(page, range(12))))
+    assert found.running == 24
+    assert "Annual" not in found.text and not re.search("Page|of 12", found.text)
+    in_order(found.text, range(48))
+    for number, start in enumerate(found.starts):
+        assert found.text[start:].startswith(f"Now {'abcdefghij'[4 * number // 10 % 10] if number > 2 else ''}"), number
+    few = read(make("b.pdf", *map(page, range(4))))
+    assert few.running == 0, "on fewer than five pages a line may be text"
+    rows = [[Block("table", (0, 0, 1, 1), 10, 3, "| Total |")] for _ in range(9)]
+    assert without_running_lines(rows) == (rows, 0)
+
+
+def test_right_to_left() -> None:
+    """A row of Hebrew with a number in it, drawn from the right as it is written."""
+    words = ["\u05e9\u05dc\u05d5\u05dd", "\u05e2\u05d5\u05dc\u05dd", "42", "\u05d8\u05d5\u05d1"]
+    codes, places = [], []
+    x = 400.0
+    for word in words:
+        if word == "42":
+            x -= 10
+            places += [(x, 90, x + 5, 100, x, 98), (x + 5, 90, x + 10, 100, x + 5, 98)]
+        else:
+            for _ in word:
+                x -= 6
+                places.append((x, 90, x + 6, 100, x, 98))
+        codes += [*map(ord, word), 32]
+        places.append((0.0,) * 6)
+        x -= 4
+    blocks = _native.arrange(
+        np.array(codes, np.uint32), np.array(places), np.full(len(codes), 10.0), np.zeros(len(codes), np.int32)
+    )
+    assert [block[4] for block in blocks] == [" ".join(words)]
+
+
+def test_pages_in_chinese_have_no_spaces_at_line_ends() -> None:
+    block = Block("text", (0, 0, 1, 1), 10, 8, "\u6cb3\u6d41\u7d93\u904e\n\u820a\u78e8\u574a\nand mills")
+    assert text_of([[block]]).text == "\u6cb3\u6d41\u7d93\u904e\u820a\u78e8\u574a and mills"
+
+
+def test_the_layout_bears_any_numbers() -> None:
+    generator = np.random.default_rng(1)
+    for count in (0, 1, 50, 3000):
+        for scale in (1e-3, 600.0, 1e12):
+            places = generator.uniform(-scale, scale, (count, 6))
+            codes = generator.integers(0, 0x110000, count).astype(np.uint32)
+            turns = generator.integers(-9, 9, count).astype(np.int32)
+            for block in _native.arrange(codes, places, generator.uniform(0.1, 30, count), turns):
+                assert block[0] in ("text", "table", "caption", "footnote") and block[4]
+    with pytest.raises(SmolfastError, match="don't fit together"):
+        _native.arrange(np.zeros(2, np.uint32), np.zeros((1, 6)), np.zeros(2), np.zeros(2, np.int32))
