@@ -106,6 +106,8 @@ class C4Quality final : public Filter {
   }
 
  private:
+  static constexpr std::size_t kGlance = 33;  // bytes that hold three words mostly
+
   struct Width {
     bool too_long;  // a word is
     bool too_few;   // words are
@@ -126,6 +128,9 @@ class C4Quality final : public Filter {
   // A stripped line's words, as str.split cuts them, no further than needed.
   Width measure(std::string_view line) const {
     const bool any_length = rules_.max_word_length == -1 || static_cast<double>(line.size()) <= rules_.max_word_length;
+    if (any_length && static_cast<double>(count_word_begins(line.substr(0, kGlance))) >= rules_.min_words_per_line) {
+      return {false, false};
+    }
     double words = 0;
     double length = 0;  // of the word so far, in characters
     const char* const end = line.data() + line.size();

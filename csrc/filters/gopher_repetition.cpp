@@ -19,6 +19,17 @@ Repeated sum_repeated(const std::vector<Stretch>& stretches) {
   return sum;
 }
 
+// The largest count whose share isn't above the limit, which is 0 at least; or more than a text has bytes.
+std::size_t most_within(double limit, std::size_t characters) {
+  const std::size_t all = 4 * characters;
+  const double product = limit * static_cast<double>(characters);
+  if (!(product < static_cast<double>(all))) return all;
+  auto most = static_cast<std::size_t>(product);
+  while (divide(most, characters) > limit) --most;
+  while (divide(most + 1, characters) <= limit) ++most;
+  return most;
+}
+
 class GopherRepetition final : public Filter {
  public:
   explicit GopherRepetition(const GopherRepetitionRules& rules) : rules_(rules) {}
@@ -78,9 +89,11 @@ class GopherRepetition final : public Filter {
       ++signal;
     }
     for (const NGramLimit& gram : rules_.dup_n_grams) {
-      if (exact || !grams.duplicated_fits(gram.n, within(gram.limit))) {
+      if (exact) {
         check(signal, divide(grams.duplicated(gram.n), characters), gram.limit);
-        if (verdict.over()) return;
+      } else if (gram.limit < 0 || grams.duplicated_exceeds(gram.n, most_within(gram.limit, characters))) {
+        verdict.fail(signal);
+        return;
       }
       ++signal;
     }

@@ -78,19 +78,19 @@ bool NGrams::same_words(std::size_t a, std::size_t b, std::size_t n) const {
   return true;
 }
 
-// Of hashes that occur once, one in twelve shares its slot: in slots for three times as many it was one in four.
+// In 8 slots for each, one in twelve of the hashes that occur once shares its slot; in 16, one in twenty.
 // Very long documents share more, lest most of the time is spent in memory far away.
-std::size_t NGrams::slots_for(std::size_t grams) {
+std::size_t NGrams::slots_for(std::size_t grams, std::size_t times) {
   constexpr std::size_t kMostSlots = std::size_t{1} << 20;
   std::size_t slots = 64;
-  while (slots < 8 * grams && slots < kMostSlots) slots *= 2;
+  while (slots < times * grams && slots < kMostSlots) slots *= 2;
   return slots;
 }
 
 // Counts the hashes in grams_ of the places in repeated_, and keeps the places whose hash is there twice.
 void NGrams::keep_repeated() {
   const std::size_t all = grams_.size();
-  const std::size_t slots = slots_for(all);
+  const std::size_t slots = slots_for(all, 8);
   counts_.assign(slots, 0);
   const std::size_t mask = slots - 1;
   for (const uint32_t hash : grams_) {
@@ -205,7 +205,7 @@ void NGrams::find_places(std::size_t n) {
   const HashSeed seed = draw_hash_seed();
   const std::size_t window = window_bytes(n);
   const std::size_t all = size() - n + 1;
-  const std::size_t slots = slots_for(all);
+  const std::size_t slots = slots_for(all, 16);
   const auto mask = static_cast<uint32_t>(slots - 1);
   windows_.resize(all);
   seen_windows_.assign(slots, 0);
@@ -232,37 +232,55 @@ void NGrams::find_places(std::size_t n) {
   later_.resize(later);
 }
 
-// The bytes of all n-grams that may equal one before, each byte once: those that are counted don't overlap.
-std::size_t NGrams::known_duplicated_bound(std::size_t n) const {
-  if (places_n_ == 0 || places_n_ > n) return kUnknown;
-  std::size_t bytes = 0;
-  std::size_t end = 0;
-  for (const uint32_t place : later_) {
-    if (place + n > size()) break;
-    bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
-    end = offsets_[place + n];
+// Fills left_, and gives the bytes of all n-grams that may equal one before, each byte once: those that are counted
+// don't overlap.
+std::size_t NGrams::bound_later(std::size_t n) {
+  while (!later_.empty() && later_.back() + n > size()) later_.pop_back();
+  left_.resize(later_.size() + 1);
+  left_.back() = 0;
+  uint32_t next = offsets_.back();
+  for (std::size_t i = later_.size(); i-- > 0;) {
+    const uint32_t begin = offsets_[later_[i]];
+    left_[i] = left_[i + 1] + std::min(offsets_[later_[i] + n], next) - begin;
+    next = begin;
   }
-  return bytes;
+  return left_.front();
 }
 
-// The same by a hash of the n-gram's ends and size.
-std::size_t NGrams::duplicated_bound(std::size_t n) {
-  find_places(n);
+// Whether n-grams that equal one before by a hash of their ends and size have more bytes.
+bool NGrams::ends_exceed(std::size_t n, std::size_t most) {
   const HashSeed seed = draw_hash_seed();
-  const std::size_t slots = slots_for(places_.size());
+  const std::size_t slots = slots_for(places_.size(), 16);
   seen_windows_.assign(slots, 0);
   std::size_t bytes = 0;
   std::size_t end = 0;
+  std::size_t later = 0;
   for (const uint32_t place : places_) {
     if (place + n > size()) break;
     uint8_t& seen = seen_windows_[hash_ends(gram(place, n), seed) & (slots - 1)];
-    if (seen != 0) {
-      bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
-      end = offsets_[place + n];
+    if (later < later_.size() && later_[later] == place) {
+      ++later;
+      if (seen != 0) {
+        bytes += offsets_[place + n] - std::max<std::size_t>(offsets_[place], end);
+        end = offsets_[place + n];
+        if (bytes > most) return true;
+      }
+      if (bytes + left_[later] <= most) return false;
     }
     seen = 1;
   }
-  return bytes;
+  return false;
+}
+
+bool NGrams::duplicated_exceeds(std::size_t n, std::size_t most) {
+  find_places(n);
+  if (bound_later(n) <= most || !ends_exceed(n, most)) return false;
+  return count_duplicated(n, most) > most;
+}
+
+std::size_t NGrams::duplicated(std::size_t n) {
+  find_places(n);
+  return count_duplicated(n, kUnknown);
 }
 
 void NGrams::grow_slots(std::size_t n) {
@@ -277,9 +295,9 @@ void NGrams::grow_slots(std::size_t n) {
   }
 }
 
-std::size_t NGrams::duplicated(std::size_t n) {
+// No further than to where they are more than `most`.
+std::size_t NGrams::count_duplicated(std::size_t n, std::size_t most) {
   const HashSeed seed = draw_hash_seed();
-  find_places(n);
   // A slot is the upper half of a hash, and a place + 1.
   std::size_t slots = 64;
   while (slots < 2 * places_.size() && slots < kFirstSlots) slots *= 2;
@@ -302,6 +320,7 @@ std::size_t NGrams::duplicated(std::size_t n) {
       }
       if ((held >> 32 << 32) == upper && gram(static_cast<uint32_t>(held) - 1, n) == bytes) {
         characters += count_characters(bytes);
+        if (characters > most) return characters;
         next = place + n;
         break;
       }

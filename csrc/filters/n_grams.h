@@ -40,12 +40,8 @@ class NGrams {
   // The characters of n-grams, joined by nothing, that equal one before. After such a one the next n words are passed
   // over.
   std::size_t duplicated(std::size_t n);
-  // As for the top one.
-  std::size_t duplicated_bound(std::size_t n);
-  template <typename Fits>
-  bool duplicated_fits(std::size_t n, Fits&& fits) {
-    return fits(known_duplicated_bound(n)) || fits(duplicated_bound(n));
-  }
+  // Whether they are more than `most`: read no further than decides.
+  bool duplicated_exceeds(std::size_t n, std::size_t most);
 
  private:
   static constexpr std::size_t kUnknown = std::numeric_limits<std::size_t>::max();
@@ -57,13 +53,15 @@ class NGrams {
   }
   bool same_words(std::size_t a, std::size_t b, std::size_t n) const;
   std::size_t top_joined(std::size_t n);
-  // Bounds by what was counted for fewer words.
+  // A bound by what was counted for fewer words.
   std::size_t known_top_bound(std::size_t n) const;
-  std::size_t known_duplicated_bound(std::size_t n) const;
+  std::size_t bound_later(std::size_t n);
+  bool ends_exceed(std::size_t n, std::size_t most);
+  std::size_t count_duplicated(std::size_t n, std::size_t most);
   void find_repeated(std::size_t n);
   void keep_repeated();
   void find_places(std::size_t n);
-  static std::size_t slots_for(std::size_t grams);
+  static std::size_t slots_for(std::size_t grams, std::size_t times);
   void grow_slots(std::size_t n);
 
   static constexpr std::size_t kMostCounted = 0xFFFF;
@@ -86,6 +84,7 @@ class NGrams {
   std::vector<uint32_t> places_;
   std::vector<uint32_t> later_;
   std::size_t places_n_ = 0;
+  std::vector<uint32_t> left_;  // by place in later_: the bytes of these n-grams and those that follow, each byte once
   std::vector<uint32_t> windows_;
   std::vector<uint8_t> seen_windows_;
   std::vector<uint64_t> slots_;

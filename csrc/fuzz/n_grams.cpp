@@ -86,8 +86,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     fuzz::check(grams.top_bound(n) >= top, "the top n-gram is above its bound");
     fuzz::check(grams.top(n) == top, "the top n-gram");
     const std::size_t duplicated = plain_duplicated(text, words, n);
-    fuzz::check(!grams.duplicated_fits(n, below(duplicated)), "duplicate n-grams are above a bound");
-    fuzz::check(grams.duplicated_bound(n) >= duplicated, "duplicate n-grams are above their bound");
+    for (const std::size_t most :
+         {std::size_t{0}, duplicated / 2, duplicated - (duplicated != 0), duplicated, duplicated + 1}) {
+      fuzz::check(grams.duplicated_exceeds(n, most) == (duplicated > most), "duplicate n-grams against a limit");
+    }
     fuzz::check(grams.duplicated(n) == duplicated, "duplicate n-grams");
   }
   return 0;
