@@ -89,6 +89,21 @@ def test_another_model_is_another_run(given: dict[str, Any]) -> None:
         curate_files(**given)
 
 
+@pytest.mark.parametrize(("label", "least"), [("de", 0.65), ("deu_Latn", 0.821)])
+def test_the_rules_threshold_is_for_glotlid(tmp_path: Path, label: str, least: float) -> None:
+    classify.train({label: ["ein Haus"] * 9, "x": ["one house"] * 9}, tmp_path / "m.bin", dim=4, bucket=10)
+    (tmp_path / "a.jsonl").write_text('{"text": "ein Haus"}\n')
+    curate_files(
+        [tmp_path / "a.jsonl"],
+        tmp_path / "out",
+        rules="fineweb-2@1",
+        language="de",
+        language_model=tmp_path / "m.bin",
+    )
+    checks = json.loads((tmp_path / "out" / "curate.json").read_text())["checks"]["de"]
+    assert (checks[0]["signal"], checks[0]["threshold"]) == ("language_score", least)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

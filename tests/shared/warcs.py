@@ -43,6 +43,41 @@ def essay(number: int) -> str:
     return f"<html><head><title>Essay {number}</title></head><body><main>{body}</main></body></html>"
 
 
+def german_essay(number: int) -> str:
+    """The same in German, which FineWeb-2's rules for it keep."""
+    generator = random.Random(number)
+    paragraphs = [" ".join(_german_sentence(generator) for _ in range(4)) for _ in range(5)]
+    body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
+    return f"<html><head><title>Aufsatz {number}</title></head><body><main>{body}</main></body></html>"
+
+
+_GERMAN_NOUNS = re.findall(
+    r"\w+",
+    """Brücke Mühle Straße Schule Küche Wiese Tür Lampe Stadt Kirche Insel Werkstatt Leiter Kammer Treppe Glocke Quelle
+    Scheune Decke Tasche Wolke Pflanze Feder Kiste Kerze Reise Stimme Zeitung Freundin Lehrerin Nachbarin Tante""",
+)
+_GERMAN_VERBS = re.findall(r"\w+", "gesehen gefunden gemalt gezählt beschrieben besucht vergessen gehalten gebaut")
+
+
+def _german_sentence(generator: random.Random) -> str:
+    one, two, three, four, five = generator.sample(_GERMAN_NOUNS, 5)
+    did, done = generator.sample(_GERMAN_VERBS, 2)
+    who, when = (
+        generator.choice(["sie", "er", "man", "wer"]),
+        generator.choice(["im Winter", "am Abend", "bald", "heute"]),
+    )
+    return generator.choice(
+        [
+            f"Die {one} und die {two} wurden {when} von der {three} aus {did}, was die {four} der {five} erklärt.",
+            f"Ob {who} der {one} eine {two} gegeben hat, ist {when} für die {three} mit {four} und {five} nicht klar.",
+            f"{when.capitalize()} hat die {one} mit ihrer {two} das Haus der {three} {did} und bei der {four} {done}.",
+            f"Eine {one} ohne {two}, so sagte {who} zur {three}, sei wie die {four}, die niemand {did} hat.",
+            f"Auf der {one} stand {when} eine {two}, deren {three} als {four} {did} und dann {done} worden ist.",
+            f"Wenn {who} die {one} nach der {two} fragt, zeigt die {three} auf ihre {four} oder {when} zur {five}.",
+        ]
+    )
+
+
 _NOUNS = re.findall(
     r"\w+",
     """stone bridge water field winter farmer window letter garden market island teacher harbour forest silver road

@@ -177,6 +177,14 @@ def _add_crawl(group: Any) -> None:
         metavar="NAME",
         help="resiliparse, trafilatura, or MODULE:FUNCTION from HTML to text (default: resiliparse)",
     )
+    group.add_argument(
+        "--languages",
+        type=lambda text: [name for name in text.split(",") if name],
+        default=[],
+        metavar="A,B",
+        help="keep several languages, each by its own rules in a folder of its own; --language-model tells them "
+        "(default: lid.176)",
+    )
     for name, (option, what) in _LISTS.items():
         group.add_argument(option, dest=f"url_{name}", type=Path, metavar="FILE", help=what)
     group.add_argument(
@@ -199,7 +207,11 @@ def _refuse_crawl_options(arguments: argparse.Namespace) -> None:
         for option, name in (("--extract", "extract"), ("--page-seconds", "page_seconds"))
         if getattr(arguments, name) is not None
     ]
-    given += ["--dedup"] * arguments.dedup + ["--keep-addresses"] * arguments.keep_addresses
+    given += (
+        ["--languages"] * bool(arguments.languages)
+        + ["--dedup"] * arguments.dedup
+        + ["--keep-addresses"] * arguments.keep_addresses
+    )
     if "--dedup" in given:
         raise SmolfastError("--dedup is for files of a crawl; of documents run smolfast dedup on what curate kept")
     if given:
@@ -228,6 +240,7 @@ def _run_crawl(arguments: argparse.Namespace) -> Mapping[str, Any]:
             page_seconds=60.0 if arguments.page_seconds is None else arguments.page_seconds,
             rules=arguments.rules,
             language=arguments.language,
+            languages=arguments.languages,
             words=arguments.words,
             bad_words=arguments.bad_words,
             language_model=arguments.language_model,

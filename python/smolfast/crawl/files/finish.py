@@ -48,6 +48,11 @@ class Finished:
     redacted: int = 0
     """Documents in which an address was replaced."""
     outputs: list[str] = field(default_factory=list)
+    languages: Counter[str] = field(default_factory=Counter)
+    """Kept documents by language, where several are kept."""
+    languages_gone: Counter[str] = field(default_factory=Counter)
+    """By reason, the documents that went for their language."""
+    languages_gone_bytes: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     """By kind, exact or near."""
     duplicate_bytes: Counter[str] = field(default_factory=Counter)
@@ -64,20 +69,22 @@ def batches_of(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
 class Finisher:
     """Writes kept/ and removed/ in the work folder."""
 
-    def __init__(self, work: Path, threads: int, *, fix: bool, redact: bool) -> None:
-        self.found = Finished()
+    def __init__(self, work: Path, threads: int, found: Finished, *, fix: bool, redact: bool) -> None:
+        self.found = found
         self._work, self._threads = work, threads
         self._fix, self._redact = fix, redact
         self._removed_parts = 0
 
-    def write_kept(self, paths: list[Path], meanwhile: Callable[[int], None]) -> None:
-        """Shards of the documents that stay."""
+    def write_kept(self, paths: list[Path], meanwhile: Callable[[int], None], language: str = "") -> None:
+        """Shards of the documents that stay, of one language in its own folder."""
         schema = pq.read_schema(paths[0]) if paths else PAGE_SCHEMA
+        folder = f"kept/{language}" if language else "kept"
+        (self._work / folder).mkdir(exist_ok=True)
         batches = batches_of(paths)
         pending = next(batches, None)
         number = 0
         while number == 0 or pending is not None:
-            name = f"kept/part-{number:05}.parquet"
+            name = f"{folder}/part-{number:05}.parquet"
             size = rows = 0
             with BatchWriter(self._work / name, schema, threads=self._threads) as writer:
                 while pending is not None and size < SHARD_BYTES and rows < SHARD_ROWS:
@@ -87,6 +94,8 @@ class Finisher:
                     writer.write(self._treated(pending.slice(0, take)))
                     size, rows = size + (int(lengths[take - 1]) if take else 0), rows + take
                     meanwhile(take)
+                    if language:
+                        self.found.languages[language] += take
                     pending = pending.slice(take) if take < pending.num_rows else next(batches, None)
             self.found.outputs.append(name)
             number += 1
@@ -134,7 +143,7 @@ class Finisher:
                 self.found.duplicates.update(kinds)
                 for kind, size in zip(kinds, sizes.tolist(), strict=True):
                     self.found.duplicate_bytes[kind] += size
-                yield _added(
+                yield added(
                     gone,
                     {
                         "stage": pa.array(["dedup"] * gone.num_rows, pa.string()),
@@ -149,10 +158,11 @@ class Finisher:
 def staged(batches: Iterable[pa.RecordBatch], stage: str) -> Iterator[pa.RecordBatch]:
     """Rows with the stage at which they went."""
     for batch in batches:
-        yield _added(batch, {"stage": pa.array([stage] * batch.num_rows, pa.string())})
+        yield added(batch, {"stage": pa.array([stage] * batch.num_rows, pa.string())})
 
 
-def _added(batch: pa.RecordBatch, columns: dict[str, Any]) -> pa.RecordBatch:
+def added(batch: pa.RecordBatch, columns: dict[str, Any]) -> pa.RecordBatch:
+    """A batch with more columns."""
     return pa.RecordBatch.from_arrays([*batch.columns, *columns.values()], [*batch.schema.names, *columns])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from smolfast import __version__, _native
 from smolfast.classify import model_path
 from smolfast.crawl.extraction.extractors import Extractor, extractor_name
-from smolfast.crawl.files.finish import Finisher, batches_of, staged
+from smolfast.crawl.files.finish import Finished, Finisher, batches_of, staged
 from smolfast.crawl.files.journal import Counts
+from smolfast.crawl.files.languages import COLUMNS, Parted, Wanted, gone, part_by_column, part_by_model
 from smolfast.crawl.files.options import Options, url_lists_of
 from smolfast.crawl.files.pages import KEPT, REMOVED, read_pages
 from smolfast.crawl.files.summary import CrawlSummary, summary_of
@@ -47,6 +48,7 @@ def crawl_files(
     page_seconds: float = 60.0,
     rules: str | os.PathLike[str] = "fineweb@0.10",
     language: str | None = None,
+    languages: Sequence[str] = (),
     words: WordsName = "spacy",
     bad_words: str | os.PathLike[str] | None = None,
     language_model: str | os.PathLike[str] | None = None,
@@ -74,8 +76,8 @@ def crawl_files(
         kept/part-00000.parquet, …: the documents that stay, with `id`, `text`, `url`, `date` (WARC-Date), `title`,
             `published`, `canonical_url`, `charset`, `charset_from`, `html_bytes`, `file`, `offset`, `inner_offset`.
         removed/part-00000.parquet, …: the pages and broken records that went, with the same columns as far as they are
-            known, and `stage` (read, url, extract, rules, dedup), `reason`, `filter`, `value`, `threshold`, `document`
-            and `duplicate_of`.
+            known, and `stage` (read, url, extract, language, rules, dedup), `reason`, `filter`, `value`, `threshold`,
+            `document` and `duplicate_of`.
         curate.json: options, inputs, and documents by stage and reason. A run with the same ones does nothing.
 
     Args:
@@ -86,6 +88,9 @@ def crawl_files(
         dedup: remove near-duplicates within the run.
         redact: replace e-mail and public IP addresses.
         page_seconds: CPU time of a page's extraction; ten times as much by the clock.
+        languages: keep several languages in one run. `language_model` (without one: lid.176) tells each document's;
+            what it gives another language, or too low a score, goes. Duplicates are looked for within a language,
+            each language is judged by its own rules, and kept documents lie in kept/LANGUAGE/part-00000.parquet, ….
         rules, language, words, bad_words, language_model, language_score, quality_model, quality_score, quality_label,
             signals, strict, overwrite: as for `smolfast.curate.curate_files`.
         threads: worker processes, and threads of the other stages; 0 for every CPU this process may use.
@@ -101,7 +106,7 @@ def crawl_files(
         judging=Judging(
             rules=RulesFor(os.fspath(rules), bad_words=bad_words_of(bad_words)),
             language=language,
-            language_column=None,
+            language_column="language" if languages else None,
             words=words,
             signals=signals,
             text_column="text",
@@ -109,8 +114,8 @@ def crawl_files(
             types={},
             errors="fail",
             prefix="",
-            language_model=None if language_model is None else model_path(language_model),
-            language_score=language_score,
+            language_model=None if language_model is None or languages else model_path(language_model),
+            language_score=None if languages else language_score,
             quality_model=None if quality_model is None else model_path(quality_model),
             quality_score=quality_score,
             quality_label=quality_label,
@@ -118,7 +123,12 @@ def crawl_files(
         dedup=dedup,
         redact=redact,
         page_seconds=page_seconds,
+        wanted=Wanted(tuple(languages), model_path(language_model or DEFAULT_MODEL), language_score)
+        if languages
+        else None,
     )
+    if languages and language is not None:
+        raise SmolfastError(f"language = {language!r} and languages: give one of them")
     folder = check_path(output)
     sources, _ = find_apart(inputs, folder, strict=strict, writes=OUTPUTS, find=find_crawls)
     if folder.exists() and not folder.is_dir():
@@ -128,10 +138,11 @@ def crawl_files(
     judging = {
         "rules": rules,
         "language": language,
+        "language_column": options.judging.language_column,
         "words": words,
         "bad_words": bad_words,
-        "language_model": language_model,
-        "language_score": language_score,
+        "language_model": options.judging.language_model,
+        "language_score": options.judging.language_score,
         "quality_model": quality_model,
         "quality_score": quality_score,
         "quality_label": quality_label,
@@ -147,6 +158,9 @@ def crawl_files(
         found = OutputFolder(folder).result(made_from, job.run, overwrite=overwrite)
         with naming(folder / MANIFEST, "choose another output or add --overwrite"):
             return CrawlSummary(**found["summary"], **ordered.summary())
+
+
+DEFAULT_MODEL = "lid.176"
 
 
 def _fingerprint(path: str) -> str:
@@ -173,26 +187,12 @@ class _Job:
         counts = Counts()
         for part in parts:
             counts.add(part.counts)
-        stays = sorted((pages / KEPT).glob("*.parquet"))
-        left = counts.kept
-        rules: dict[str, Any] | None = None
-        duplicates_of: list[Path] = []
+        reached = _Reached(sorted((pages / KEPT).glob("*.parquet")), counts.kept)
         for stage in self.options.order:
-            if not left:
+            if not reached.left:
                 break
-            if stage == "rules":
-                left = curate_files(
-                    stays, work / "rules", threads=self.threads, progress=self._in("rules"), **self.judging
-                ).documents_out
-                rules = read_manifest(work / "rules")
-                stays = sorted((work / "rules" / KEPT).glob("*.parquet"))
-            else:
-                duplicates_of = stays
-                left = deduplicate(
-                    stays, work / "dedup", threads=self.threads, progress=self._in("duplicates")
-                ).documents_out
-                stays = [work / "dedup" / "kept.parquet"]
-        found = self._finish(work, stays, rules, duplicates_of, left)
+            getattr(self, f"_{stage}")(work, reached)
+        found, rules = self._finish(work, reached), reached.rules
         said = summary_of(counts, self.options.order, None if rules is None else rules["summary"], found.found)
         return {
             "outputs": {name: fingerprint(work / name) for name in found.found.outputs},
@@ -205,34 +205,96 @@ class _Job:
     def _in(self, what: str) -> ProgressCallback:
         return lambda done, total, note: self.progress(done, total, f"{what}: {note}")
 
-    def _finish(
-        self, work: Path, stays: list[Path], rules: Mapping[str, Any] | None, duplicates_of: list[Path], left: int
-    ) -> Finisher:
+    def _language(self, work: Path, reached: _Reached) -> None:
+        wanted = self.options.wanted
+        assert wanted is not None
+        reached.parted = part_by_model(
+            reached.stays, work / "languages", wanted, self.options.judging, self.threads, reached.found
+        )
+        reached.spoken = reached.parted
+        reached.stays = reached.parted.kept
+        reached.left -= reached.found.languages_gone.total()
+
+    def _rules(self, work: Path, reached: _Reached) -> None:
+        reached.left = curate_files(
+            reached.stays, work / "rules", threads=self.threads, progress=self._in("rules"), **self.judging
+        ).documents_out
+        reached.rules = read_manifest(work / "rules")
+        reached.stays = sorted((work / "rules" / KEPT).glob("*.parquet"))
+        if self.options.wanted is not None:
+            languages = self.options.wanted.languages
+            reached.parted = part_by_column(reached.stays, work / "judged", languages, self.threads)
+            reached.stays = reached.parted.kept
+
+    def _dedup(self, work: Path, reached: _Reached) -> None:
+        languages = {"": reached.stays}
+        if reached.parted is not None:
+            languages = {name: [path] for name, path in reached.parted.files.items()}
+        reached.left, kept = 0, {}
+        for name, paths in languages.items():
+            folder = work / "dedup" / name
+            what = f"duplicates {name}".strip()
+            reached.left += deduplicate(paths, folder, threads=self.threads, progress=self._in(what)).documents_out
+            reached.duplicates_of.append((paths, folder / "removed.parquet"))
+            kept[name] = folder / "kept.parquet"
+        reached.stays = list(kept.values())
+        if reached.parted is not None:
+            reached.parted = Parted(kept)
+
+    def _finish(self, work: Path, reached: _Reached) -> Finisher:
         for name in (KEPT, REMOVED):
             if (work / name).exists():
                 remove(work / name)
             (work / name).mkdir(parents=True)
-        finisher = Finisher(work, self.threads, fix=self.options.is_fineweb_2, redact=self.options.redact)
-        removed = [] if rules is None else sorted((work / "rules" / REMOVED).glob("*.parquet"))
+        finisher = Finisher(
+            work, self.threads, reached.found, fix=self.options.is_fineweb_2, redact=self.options.redact
+        )
+        removed = [] if reached.rules is None else sorted((work / "rules" / REMOVED).glob("*.parquet"))
         # Columns that stages add to a document: numbers that were measured, and clusters.
         known = {*PAGE_SCHEMA.names, "document", "reason", "filter", "value", "threshold"}
-        schemas = [pq.read_schema(path) for path in [*removed[:1], *duplicates_of[:1]]]
+        schemas = [pq.read_schema(path) for path in [*removed[:1], *(paths[0] for paths, _ in reached.duplicates_of)]]
+        if reached.spoken is not None:
+            schemas.insert(0, COLUMNS)
         extra = pa.schema({one.name: one for schema in schemas for one in schema if one.name not in known}.values())
         for path in removed:  # part by part, as the manifest's examples are numbered
             finisher.write_removed(staged(batches_of([path]), "rules"), extra)
         of_pages = sorted((work / "pages" / REMOVED).glob("*.parquet"))
         finisher.write_removed(batches_of(of_pages), extra)
-        if duplicates_of:
-            finisher.write_removed(finisher.duplicates(duplicates_of, work / "dedup" / "removed.parquet"), extra)
+        if reached.spoken is not None:
+            finisher.write_removed(gone(reached.spoken), extra)
+        for paths, out in reached.duplicates_of:
+            finisher.write_removed(finisher.duplicates(paths, out), extra)
         done = 0
 
         def meanwhile(rows: int) -> None:
             nonlocal done
             done += rows
-            self.progress(done, left or 1, f"{done:,} documents written")
+            self.progress(done, reached.left or 1, f"{done:,} documents written")
 
-        finisher.write_kept(stays, meanwhile)
+        if reached.parted is None:
+            finisher.write_kept(reached.stays, meanwhile)
+        else:
+            for name, path in reached.parted.files.items():
+                finisher.write_kept([path], meanwhile, name)
         return finisher
+
+
+@dataclass
+class _Reached:
+    """What stands after a stage."""
+
+    stays: list[Path]
+    left: int
+    """Documents in `stays`."""
+    parted: Parted | None = None
+    """The same by language, where several are kept."""
+    spoken: Parted | None = None
+    """What the language stage made."""
+    rules: dict[str, Any] | None = None
+    """The manifest of that stage."""
+    duplicates_of: list[tuple[list[Path], Path]] = field(default_factory=list)
+    """What deduplication read, and its file of what went."""
+    found: Finished = field(default_factory=Finished)
 
 
 _NO_RULES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smolfast.crawl.extraction.extractors import NAMES, load_extractor
+from smolfast.crawl.files.languages import Wanted
 from smolfast.crawl.urls import read_url_filter
 from smolfast.curate.files.options import Options as Judging
 from smolfast.errors import SmolfastError
@@ -33,6 +35,8 @@ class Options:
     dedup: bool
     redact: bool
     page_seconds: float
+    wanted: Wanted | None = None
+    """Several languages, where they are asked for."""
 
     @property
     def is_fineweb_2(self) -> bool:
@@ -44,7 +48,8 @@ class Options:
     def order(self) -> tuple[str, ...]:
         """The stages behind the pages, in the order of the rules' own pipeline."""
         stages = ("dedup", "rules") if self.is_fineweb_2 else ("rules", "dedup")
-        return tuple(stage for stage in stages if stage != "dedup" or self.dedup)
+        first = ("language",) if self.wanted is not None else ()
+        return (*first, *(stage for stage in stages if stage != "dedup" or self.dedup))
 
     def check(self) -> None:
         """Refuse what can't be done before any work begins.
@@ -57,6 +62,8 @@ class Options:
         load_extractor(self.extract)
         read_url_filter(**self.url_lists)
         self.judging.check()
+        if self.wanted is not None:
+            self.wanted.check(self.judging)
 
     def parameters(self) -> dict[str, Any]:
         """The options beside those of the rules, as JSON has them."""
@@ -66,6 +73,7 @@ class Options:
             "dedup": self.dedup,
             "redact": self.redact,
             "page_seconds": self.page_seconds,
+            **({} if self.wanted is None else {"languages": dataclasses.asdict(self.wanted)}),
         }
 
     def key(self) -> dict[str, Any]:
@@ -74,7 +82,10 @@ class Options:
             "parameters": self.judging.parameters(),
             "crawl": {"stages": ["read", "url", "extract", *self.order], **self.parameters()},
             "rules": self.judging.rules_key(),
-            "models": self.judging.models_key(),
+            "models": {
+                **self.judging.models_key(),
+                **({} if self.wanted is None else {self.wanted.model: fingerprint(self.wanted.model)}),
+            },
             "lists": {name: fingerprint(path) for name, path in self.url_lists.items() if path is not None},
             "libraries": _versions(self.extract),
         }

@@ -33,6 +33,8 @@ class CrawlSummary:
     """Records that hold no page, by what they are."""
     charsets: dict[str, int] = field(default_factory=dict)
     """Pages by what told their charset."""
+    languages: dict[str, int] = field(default_factory=dict)
+    """Kept documents by language, where several were asked for."""
     reasons: list[dict[str, Any]] = field(default_factory=list)
     """Of each `reason` its `stage` and `filter`, and the `documents` and `bytes` of text that went for it, in order."""
     passed_over: int = 0
@@ -40,7 +42,8 @@ class CrawlSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name; those on what was passed over only if something was."""
-        return {name: value for name, value in asdict(self).items() if value or not name.startswith("passed_over")}
+        unsaid = ("passed_over", "languages")
+        return {name: value for name, value in asdict(self).items() if value or not name.startswith(unsaid)}
 
 
 STAGES = ("read", "url", "extract")
@@ -55,6 +58,11 @@ def summary_of(
         if stage == "rules" and rules is not None:
             reasons += [
                 _reason(stage, one["reason"], one["filter"], one["documents"], one["bytes"]) for one in rules["reasons"]
+            ]
+        if stage == "language":
+            reasons += [
+                _reason(stage, reason, "language", number, finished.languages_gone_bytes[reason])
+                for reason, number in sorted(finished.languages_gone.items())
             ]
         if stage == "dedup":
             reasons += [
@@ -72,6 +80,7 @@ def summary_of(
         redacted=finished.redacted,
         not_pages=dict(sorted(counts.not_pages.items())),
         charsets=dict(sorted(counts.charsets.items())),
+        languages=dict(sorted(finished.languages.items())),
         reasons=reasons,
     ).as_dict()
 

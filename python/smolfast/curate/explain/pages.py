@@ -24,7 +24,7 @@ def find_page(output: Path, name: str) -> Found:
         SmolfastError: there is none, another stage than the rules removed it, or a file of the run is damaged.
     """
     for folder in (REMOVED, KEPT):
-        for path in sorted((output / folder).glob("*.parquet")):
+        for path in sorted((output / folder).rglob("*.parquet")):
             try:
                 with pq.ParquetFile(path) as file:
                     row = _row(file, name)

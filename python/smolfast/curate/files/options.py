@@ -147,11 +147,10 @@ class Options:
         """
         before, after = [], []
         if self.language_model is not None:
-            asked = self.language_score
-            if asked is None:
-                asked = self.rules.of(language).language_score
             label = scoring.label_of_language(self.language_model, self.language_of(language))
-            least = scoring.DATATROVE_SCORE if asked is None else asked
+            least = self.language_score
+            if least is None:
+                least = scoring.least_of_language(label, self.rules.of(language).language_score)
             before.append(ScoreCheck(scoring.LANGUAGE, self.language_model, label, least))
         if self.quality_model is not None:
             least = scoring.least_quality(self.quality_model) if self.quality_score is None else self.quality_score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ LANGUAGE, QUALITY = "language", "quality"
 """The filters' names, and their reasons."""
 DATATROVE_SCORE = 0.65
 """The score that datatrove's and FineWeb's language filter asks for."""
+_GLOTLID = re.compile("[a-z]{3}_[A-Z][a-z]{3}")
+"""GlotLID's labels name the script too: `slk_Latn`."""
 _GOOD = ("good", "hq")
 """What smolfast and DCLM call the better label."""
 
@@ -72,6 +75,11 @@ def label_of_language(model: str, language: str) -> str:
     raise SmolfastError(
         f"{model} has no label for the language {language!r}; it has {_some(labels)}; give the language as it does"
     )
+
+
+def least_of_language(label: str, of_rules: float | None) -> float:
+    """The score that a language must have: the rules' own, which is meant for GlotLID's scores; or else datatrove's."""
+    return of_rules if of_rules is not None and _GLOTLID.fullmatch(label) else DATATROVE_SCORE
 
 
 def label_of_quality(model: str, label: str | None) -> str:

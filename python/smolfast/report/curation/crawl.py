@@ -15,6 +15,7 @@ _WHAT = {
     "read": "records and pages that can't be read",
     "url": "the URL filter",
     "extract": "extraction of text",
+    "language": "the model of languages",
     "dedup": "near-duplicates",
     "rules": "the rules, and models",
 }
@@ -61,6 +62,12 @@ def crawl_section(run: Curation) -> Section:
         ],
         numeric=range(2, 4),
     )
+    languages = table(
+        "Documents that stay, by language",
+        ("Language", "Documents"),
+        [[name, f"{number:,}"] for name, number in dict(said.get("languages", {})).items()],
+        numeric=range(1, 2),
+    )
     others = table(
         "Records that hold no page",
         ("What they are", "Records"),
@@ -78,6 +85,7 @@ def crawl_section(run: Curation) -> Section:
             sentence,
             tag("dl", (tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles), class_="tiles"),
             tag("figure", chart),
+            folded("Languages", languages) if said.get("languages") else "",
             folded("Every reason, in the order of the stages", reasons),
             folded("Records without a page, and charsets", others, charsets),
         )
