@@ -1,4 +1,4 @@
-"""Several languages in one run: told by a model, judged and deduplicated each for itself, kept in folders of their own."""
+"""Several languages in one run: told by a model, judged and deduplicated each for itself, kept in folders."""
 
 from __future__ import annotations
 

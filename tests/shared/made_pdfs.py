@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WORDS = [
-    "the",
-    "river",
-    "carries",
-    "its",
-    "water",
-    "past",
-    "old",
-    "mills",
-    "while",
-    "people",
-    "walk",
-    "along",
-    "both",
-    "banks",
-    "and",
-    "talk",
-    "about",
-    "weather",
-    "harvest",
-    "roads",
-    "letters",
-    "trade",
-    "music",
-    "ships",
-    "winter",
-    "bread",
-    "glass",
-    "stone",
-    "paper",
-    "light",
-]
+WORDS = re.findall(
+    r"\w+",
+    """
+    the river carries its water past old mills while people walk along both banks and talk about weather
+    harvest roads letters trade music ships winter bread glass stone paper light
+    """,
+)
 
 
 def sentence(number: int) -> str:
