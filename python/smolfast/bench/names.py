@@ -8,6 +8,7 @@ TITLES = {
     "text": "Text",
     "dedup": "Deduplication",
     "curate": "Curation",
+    "classify": "Classification",
     "attention": "Attention",
     "loss": "Multi-token loss",
     "optim": "Muon",
@@ -25,6 +26,8 @@ _PARTS = {
     ("tokens", "tokenize"): "parquet to token files, whole process",
     ("tokens", "dedup"): "parquet to deduplicated parquet, whole process",
     ("tokens", "start"): "a command's start",
+    ("classify", "label"): "the label of a text",
+    ("classify", "threads"): "the label of a text, by threads",
     ("curate", "fineweb"): "FineWeb's filters",
     ("curate", "fineweb-2"): "FineWeb-2's filters",
 }
