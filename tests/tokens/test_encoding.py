@@ -113,7 +113,7 @@ def check() -> Any:
 @pytest.mark.parametrize("pattern", ["llama3", "qwen", "gpt2"])
 def test_fastokens_has_the_ids_of_tokenizers(pattern: str, tmp_path: Path) -> None:
     """In short what `tests/check_encoding.py` does at length."""
-    pytest.importorskip("fastokens")
+    pytest.importorskip("fastokens", exc_type=ImportError)
     long = check()
     texts = list(long.random_strings(3000, 7))
     tokenizer = long.trained(texts, long.PATTERNS[pattern], pattern != "qwen", 1200)
@@ -125,7 +125,7 @@ def test_fastokens_has_the_ids_of_tokenizers(pattern: str, tmp_path: Path) -> No
 
 
 def test_without_fastokens_the_files_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("fastokens")
+    pytest.importorskip("fastokens", exc_type=ImportError)
     folder, inputs = saved(byte_level(), tmp_path / "t"), documents(tmp_path, TEXTS * 30)
     assert FastEncoder.load(open_tokenizer(folder)) is not None
     summary = tokenize(inputs, folder, tmp_path / "fast")
