@@ -26,7 +26,7 @@ class SigmoidTable {
     }
   }
   float operator()(float x) const {
-    if (x < -kSigmoidEnd) return 0;
+    if (!(x >= -kSigmoidEnd)) return 0;  // also where infinite weights leave no number
     if (x > kSigmoidEnd) return 1;
     return at_[static_cast<int>((x + kSigmoidEnd) * kSigmoidSteps / kSigmoidEnd / 2)];
   }

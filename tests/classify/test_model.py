@@ -288,6 +288,22 @@ def test_matrices_that_fit_nothing_are_refused(tmp_path: Path) -> None:
         classify.Model(tmp_path / "bad.bin")
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("loss", ["softmax", "hs", "ova", "ns"])
+def test_infinite_weights_give_an_answer_or_an_error(tmp_path: Path, loss: str, value: float) -> None:
+    for side in ("input", "output"):
+        plain = make(loss)
+        getattr(plain, side)[:, 0] = value
+        model = opened(plain, tmp_path)
+        for k in (1, 2):
+            try:
+                table = model.predict(["of w1", "the of of"], k=k)
+            except SmolfastError as error:
+                assert "its weights give no number for a text (NaN)" in str(error)
+            else:
+                assert table.num_rows == 2
+
+
 def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
     for loss in ("softmax", "hs", "ova", "ns"):
         plain = make(loss)
