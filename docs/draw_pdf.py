@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "shared"))
 
 from made_pdfs import draw, filled, make_pdf  # noqa: E402
-from smolfast.pdf.library import pdfium_path  # noqa: E402
+from smolfast.pdf.pdfium import pdfium_path  # noqa: E402
 from smolfast.pdf.reading import Block, read_pdf  # noqa: E402
 
 PICTURE = ROOT / "docs" / "pictures" / "pdf.svg"

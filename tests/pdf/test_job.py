@@ -25,7 +25,7 @@ from smolfast.commands.main import main
 from smolfast.io.sources import find_sources
 from smolfast.pdf import extract_pdfs
 from smolfast.pdf.files import job
-from smolfast.pdf.library import pdfium_path
+from smolfast.pdf.pdfium import pdfium_path
 from smolfast.pdf.reading import OPENING, read_pdf
 from smolfast.pdf.tasks import MOST_LOST, PdfJob, Task
 from smolfast.processes.pool import Pool

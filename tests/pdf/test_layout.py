@@ -12,7 +12,7 @@ import pytest
 
 from made_pdfs import draw, filled, sentence
 from smolfast import SmolfastError, _native
-from smolfast.pdf.library import pdfium_path
+from smolfast.pdf.pdfium import pdfium_path
 from smolfast.pdf.reading import Block, read_pdf
 from smolfast.pdf.text import Text, text_of, without_running_lines
 

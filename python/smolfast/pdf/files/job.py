@@ -23,7 +23,7 @@ from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.sources import Sources, document_id
 from smolfast.pdf.files.sources import Pdf, find_pdfs, read_pdfs
 from smolfast.pdf.files.summary import Counts, PdfSummary
-from smolfast.pdf.library import pdfium_path, pdfium_version
+from smolfast.pdf.pdfium import pdfium_path, pdfium_version
 from smolfast.pdf.tasks import PdfJob, Result, Task
 from smolfast.processes.pool import Pool
 from smolfast.progress import ProgressCallback, format_bytes
@@ -184,7 +184,7 @@ class _Run:
                     more = False
                     break
                 at, pdf = found
-                same = seen.setdefault(pdf.hash, pdf.id) if pdf.hash in seen else None
+                same = seen.get(pdf.hash)
                 seen.setdefault(pdf.hash, pdf.id)
                 if at < first:
                     continue
