@@ -239,3 +239,25 @@ def test_killed_runs_end_in_the_same_bytes(folder: Path, tmp_path: Path, monkeyp
     process.communicate()
     assert process.returncode == 0
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", ["binary", "dictionary", "struct"])
+def test_columns_as_datasets_have_them(folder: Path, tmp_path: Path, kind: str) -> None:
+    data = (folder / "a.pdf").read_bytes()
+    column = {
+        "binary": pa.array([data, None]),
+        "dictionary": pa.array([data, None]).dictionary_encode(),
+        "struct": pa.array([{"bytes": data, "path": "a.pdf"}, None]),
+    }[kind]
+    pq.write_table(pa.table({"id": ["x", "y"], "pdf": column}), tmp_path / "pdfs.parquet")
+    extract_pdfs([tmp_path / "pdfs.parquet"], tmp_path / "out", threads=1)
+    extract_pdfs([folder / "a.pdf"], tmp_path / "alone", threads=1)
+    (found,), (alone,) = rows(tmp_path / "out" / "kept"), rows(tmp_path / "alone" / "kept")
+    assert (found["id"], found["text"]) == ("x", alone["text"])
+    assert [row["reason"] for row in rows(tmp_path / "out" / "removed")] == ["not a PDF"]
+
+
+def test_parquet_without_pdfs_is_said(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(SmolfastError, match="has no column of bytes; give PDF files, or a file of parquet"):
+        extract_pdfs([tmp_path / "a.parquet"], tmp_path / "out")

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("tokenizers")
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from byte_level import byte_level as make_byte_level
 from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
 from smolfast.tokens import fast_encoder
@@ -39,14 +40,7 @@ TEXTS = [
 
 
 def byte_level(pattern: str | None = SPLIT_PATTERN, merges: tuple[tuple[str, str], ...] = (("h", "e"),)) -> Tokenizer:
-    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
-    tokenizer = Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, list(merges)))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if pattern is not None:
-        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
-        rest = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, rest])
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = make_byte_level(pattern, merges)
     tokenizer.add_special_tokens(MARKS)
     return tokenizer
 

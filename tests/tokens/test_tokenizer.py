@@ -231,17 +231,10 @@ PARTS = [
 
 def folder_with(pattern: str | None, folder: Path) -> Path:
     """Bytes and a few merges, words cut by a pattern, or as in GPT-2."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from byte_level import byte_level
 
     merges = [("a", "a"), ("Ċ", "Ċ"), ("Ġ", "Ġ"), ("Ċ", "a"), ("1", "2"), (".", "Ċ"), ("Ġ", "a")]
-    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges), END_OF_DOCUMENT]
-    tokenizer = Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if pattern is not None:
-        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
-        rest = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, rest])
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = byte_level(pattern, merges, [END_OF_DOCUMENT])
     folder.mkdir()
     tokenizer.save(str(folder / TOKENIZER))
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.io.documents import BatchWriter, utf8_bytes
 from smolfast.io.schemas.columns import COLUMN_KEY, as_names, select
-from smolfast.io.sources import document_id
+from smolfast.io.sources import document_id, said
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_size")
 
@@ -62,7 +62,7 @@ class DedupSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name; those on what was passed over only if something was."""
-        return {name: value for name, value in asdict(self).items() if value or not name.startswith("passed_over")}
+        return said(self)
 
 
 class Names:

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -98,6 +98,12 @@ class Sources(list[Source]):
         if not self.passed_over:
             return {}
         return {"passed_over": len(self.passed_over), "passed_over_files": describe(self.passed_over)}
+
+
+def said(summary: Any, *, only_if_any: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A summary's fields by name; those on what was passed over, and those of `only_if_any`, only if something was."""
+    unsaid = ("passed_over", *only_if_any)
+    return {name: value for name, value in asdict(summary).items() if value or not name.startswith(unsaid)}
 
 
 def find_sources(inputs: Sequence[str | os.PathLike[str]], *, strict: bool = False) -> Sources:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from smolfast.crawl.files.finish import Finished
 from smolfast.crawl.files.journal import Counts
+from smolfast.io.sources import said
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class CrawlSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name; those on what was passed over only if something was."""
-        unsaid = ("passed_over", "languages")
-        return {name: value for name, value in asdict(self).items() if value or not name.startswith(unsaid)}
+        return said(self, only_if_any=("languages",))
 
 
 STAGES = ("read", "url", "extract")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from smolfast.curate.files.journal import Part
 from smolfast.curate.files.options import Options
 from smolfast.curate.files.tallies import Tallies, bin_name
+from smolfast.io.sources import said
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class CurateSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name; those on what was passed over only if something was."""
-        return {name: value for name, value in asdict(self).items() if value or not name.startswith("passed_over")}
+        return said(self)
 
     @staticmethod
     def of(manifest: Mapping[str, Any], passed_over: Mapping[str, Any]) -> CurateSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,7 +91,7 @@ def _rows(path: str, column: str | None) -> Iterator[Pdf]:
             for content, name in zip(
                 batch.column(chosen), batch.column("id") if has_id else [None] * batch.num_rows, strict=True
             ):
-                data = content.as_py() or b""
+                data = _content(content.as_py())
                 named = None if name is None or name.as_py() is None else str(name.as_py())
                 made = xxhash.xxh3_128_hexdigest(data)
                 yield Pdf(named or f"{document_id(path)}:{row}", path, len(data), made, data)
@@ -99,11 +100,24 @@ def _rows(path: str, column: str | None) -> Iterator[Pdf]:
 
 def _column(schema: pa.Schema, path: str) -> str:
     found = [field.name for field in schema if _is_bytes(field.type)]
-    if len(found) != 1:
-        have = f"columns of bytes: {', '.join(found)}" if found else "no column of bytes"
-        raise SmolfastError(f"{path} has {have}; name the one with the PDFs (--bytes-column)")
+    if not found:
+        raise SmolfastError(f"{path} has no column of bytes; give PDF files, or a file of parquet that holds them")
+    if len(found) > 1:
+        raise SmolfastError(
+            f"{path} has columns of bytes: {', '.join(found)}; name the one with the PDFs (--bytes-column)"
+        )
     return str(found[0])
 
 
+def _content(value: Any) -> bytes:
+    """The bytes of a cell: its own, or those of the structs in which the hub's datasets keep files."""
+    found = value.get("bytes") if isinstance(value, dict) else value
+    return bytes(found or b"")
+
+
 def _is_bytes(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_bytes(type_.value_type)
+    if pa.types.is_struct(type_):
+        return any(field.name == "bytes" and _is_bytes(field.type) for field in type_)
     return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from smolfast.io.sources import said
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class PdfSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name; those on what was passed over only if something was."""
-        return {name: value for name, value in asdict(self).items() if value or not name.startswith("passed_over")}
+        return said(self)
 
 
 NUMBERS = (
