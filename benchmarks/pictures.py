@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -227,6 +228,88 @@ def terabyte() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     ]
 
 
+def cluster() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of a deduplication on many machines."""
+    return [
+        ("Text", "stays where it lies"),
+        ("Band records", "12 bytes a document and band"),
+        ("Components", "numbers of 64 bits"),
+        ("The documents that stay", "the bytes of one machine"),
+    ], [
+        ("sign", "on every machine"),
+        ("send, then join labels", "few rounds"),
+        ("choose and filter", "where the text lies"),
+    ]
+
+
+def stores() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of a command between two stores."""
+    return [
+        ("s3://bucket/in", "blocks of 4 MiB, read ahead"),
+        ("The command", "as on one disk"),
+        ("A local folder", "what a killed run left stays"),
+        ("s3://bucket/out", "whole, or not at all"),
+    ], [
+        ("read", "again after a fault"),
+        ("write", "the same bytes"),
+        ("upload", "four files at a time, record last"),
+    ]
+
+
+def edge() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of docs/edge.md: which file for which engine."""
+    return [
+        ("A trained model", "of smolfast or transformers"),
+        ("model.gguf", "2 to 32 bits a weight"),
+        ("llama.cpp", "on a phone or a laptop"),
+    ], [
+        ("smolfast export --format gguf", "each type said"),
+        ("load", "the same tokens"),
+    ]
+
+
+def tuning() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of docs/tuning.md: a conversation on its way to the loss."""
+    return [
+        ("A conversation", "tools, thoughts, nulls"),
+        ("Turns", "the chat template"),
+        ("Tokens, and which are learned", "the answers"),
+        ("Windows", "no answer cut off"),
+    ], [
+        ("write", "as transformers does"),
+        ("encode", "TRL's mask"),
+        ("pack by length", "nothing crosses"),
+    ]
+
+
+def alignment() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and what is between them: how a model learns from pairs of answers."""
+    boxes = [
+        ("Pairs of answers", "texts or conversations"),
+        ("Token files", "what is learned is marked"),
+        ("Log-probabilities", "parquet, by token"),
+        ("An aligned model", "a folder for transformers"),
+    ]
+    between = [
+        ("encode", "odd pairs are named or counted"),
+        ("ask the reference", "once, for all runs"),
+        ("train", "DPO or APO, without logits in memory"),
+    ]
+    return boxes, between
+
+
+def lengthening() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Boxes and arrows of docs/long-context.md, with the lengths and bases of the recipe that ships."""
+    recipe = tomllib.loads((ROOT / "python" / "smolfast" / "recipes" / "lengthen.toml").read_text("utf-8"))["stages"]
+    base, parts = recipe["base"], recipe["lengthen"]["stages"]
+    models = [("A trained model", f"{base['sequence_length']} tokens")]
+    models += [("The same, longer", f"{part['sequence_length']} tokens") for part in parts]
+    trained = [
+        ("train", f"θ = {part['rope_theta']:,.0f}, {part['long_documents']:.0%} long documents") for part in parts
+    ]
+    return [*models, ("A page", "needles, bits per byte")], [*trained, ("evaluate", "each length and depth")]
+
+
 def dispatch() -> str:
     """One call, and what computes it on each device."""
     height, box, gap = 212, 138, 9
@@ -372,6 +455,12 @@ def pictures() -> dict[str, str]:
         "curate.svg": path("How documents are judged", *curation()),
         "classify.svg": path("How a document gets its label", *classification()),
         "scale.svg": path("What a terabyte of text takes on its way", *terabyte()),
+        "cluster.svg": path("How near-copies are found on many machines", *cluster()),
+        "stores.svg": path("A command between two object stores", *stores()),
+        "edge.svg": path("From a model to a file for a small device", *edge()),
+        "tuning.svg": path("From a conversation to what is learned of it", *tuning()),
+        "preferences.svg": path("How a model learns from pairs of answers", *alignment()),
+        "lengthening.svg": path("How a model's context is made longer", *lengthening()),
         "kernels.svg": dispatch(),
         "speed-text.svg": bars("Text, filters and deduplication", of("text", "curate", "dedup")),
         "speed-operations.svg": bars("Attention, loss and Muon on a CPU", of("attention", "loss", "optim")),

@@ -30,15 +30,17 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Take the benchmarks' page, which lies beside its results and not here, into the site."""
-    page = Path(config.docs_dir).parent / "benchmarks" / "report.html"
-    files.append(File.generated(config, _BENCHMARKS, abs_src_path=str(page)))
+    """Draw the benchmarks' page from the committed results."""
+    folder = Path(config.docs_dir).parent / "benchmarks"
+    with contextlib.redirect_stdout(io.StringIO()):
+        main(["bench", "--draw", "--quiet", "--benchmarks", str(folder)])
+    files.append(File.generated(config, _BENCHMARKS, abs_src_path=str(folder / "report.html")))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put what a command prints in place of `{{ smolfast … }}`; lead links to the benchmarks' page into the site."""
-    markdown = markdown.replace("](../benchmarks/report.html)", f"]({_BENCHMARKS})")
+    """Put what a command prints in place of `{{ smolfast … }}`; link the benchmarks' page."""
+    markdown = markdown.replace("`benchmarks/report.html`", f"[`benchmarks/report.html`]({_BENCHMARKS})")
     return re.sub(r"^\{\{ smolfast (.*) \}\}$", lambda line: _printed(line[1].split()), markdown, flags=re.MULTILINE)
 
 

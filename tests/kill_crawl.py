@@ -18,8 +18,8 @@ from shared.kills import kill_and_compare
 
 RUN = """
 import sys
-from smolfast.crawl.files import pages
-pages.STRETCH_BYTES, pages.PART_ROWS = 1 << 18, 300
+from smolfast.crawl.files import pages, ranges
+ranges.STRETCH_BYTES, pages.PART_ROWS = 1 << 18, 300
 from smolfast.crawl import crawl_files
 crawl_files([sys.argv[1]], sys.argv[2], threads=2, dedup=True, overwrite=True)
 """

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 def without_times(lines: Iterable[str]) -> bytes:
@@ -34,3 +39,36 @@ class Verdicts:
         """Print the sum; the exit status."""
         print(f"{self.kills} kills, {self.failures} with a difference")
         return 1 if self.failures else 0
+
+
+def kill_at_random(
+    verdicts: Verdicts,
+    *,
+    kills: int,
+    seed: int,
+    seconds: float,
+    work: Path,
+    start: Callable[[Path], subprocess.Popen[bytes]],
+    finish: Callable[[Path], None],
+    artefacts: Callable[[Path], dict[str, bytes]],
+    where: Callable[[Path], str],
+) -> int:
+    """Kill runs within their first `seconds`, each in a folder of its own; finish and compare. The exit status."""
+    moments = random.Random(seed)
+    while verdicts.kills < kills:
+        out = work / f"killed-{verdicts.kills}"
+        moment = moments.uniform(0, seconds)
+        process = start(out)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        if process.wait() != -signal.SIGKILL:
+            shutil.rmtree(out)  # it ended first, which shows nothing
+            seconds = min(seconds, moment)
+            continue
+        said = where(out)
+        finish(out)
+        verdicts.add(f"at {moment:.1f} s, {said}", artefacts(out))
+        shutil.rmtree(out)
+    return verdicts.end()

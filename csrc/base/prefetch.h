@@ -3,6 +3,15 @@
 
 namespace smolfast {
 
+// Brings a line into the first cache, to be read.
+inline void prefetch_near(const void* at) {
+#if defined(__GNUC__)
+  __builtin_prefetch(at, 0, 3);
+#else
+  static_cast<void>(at);
+#endif
+}
+
 // Brings a line into the second cache.
 inline void prefetch(const void* at) {
 #if defined(__GNUC__)

@@ -27,7 +27,7 @@ using fasttext::Prediction;
 template <typename Number>
 using Array = py::array_t<Number, py::array::c_style>;
 
-constexpr int64_t kTaskBytes = 64 << 10;  // so that threads end at nearly the same time
+constexpr int64_t kTaskBytes = 16 << 10;  // so that threads end at nearly the same time
 
 enum class Policy { kSpace, kEnd, kFail };
 
@@ -133,19 +133,23 @@ py::tuple predict(const Classifier& classifier, const py::object& strings, int32
     const py::gil_scoped_release unlocked;
     const std::vector<Task> tasks = tasks_of(imported);
     counts.assign(static_cast<std::size_t>(imported.size()), 0);
-    std::vector<std::vector<Prediction>> found(tasks.size());
+    struct alignas(64) OfTask {  // a line of its own: a neighbour's thread writes at the same time
+      std::vector<Prediction> found;
+    };
+    std::vector<OfTask> results(tasks.size());
     for_each_text(classifier, imported, tasks, reading,
                   [&](Classifier::Workspace& work, std::size_t task, int64_t row, std::string_view text) {
-                    const std::size_t before = found[task].size();
-                    classifier.predict(work, text, k, threshold, found[task]);
-                    counts[static_cast<std::size_t>(row)] = static_cast<int32_t>(found[task].size() - before);
+                    std::vector<Prediction>& found = results[task].found;
+                    const std::size_t before = found.size();
+                    classifier.predict(work, text, k, threshold, found);
+                    counts[static_cast<std::size_t>(row)] = static_cast<int32_t>(found.size() - before);
                   });
     std::size_t total = 0;
-    for (const auto& of_task : found) total += of_task.size();
+    for (const OfTask& task : results) total += task.found.size();
     labels.reserve(total);
     scores.reserve(total);
-    for (const auto& of_task : found) {
-      for (const Prediction& prediction : of_task) {
+    for (const OfTask& task : results) {
+      for (const Prediction& prediction : task.found) {
         labels.push_back(prediction.label);
         scores.push_back(prediction.score);
       }

@@ -3,13 +3,16 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "layout/figures.h"
 #include "layout/page.h"
 #include "layout/pdfium.h"
 
@@ -26,6 +29,8 @@ const char* name_of(layout::Kind kind) {
       return "caption";
     case layout::Kind::kFootnote:
       return "footnote";
+    case layout::Kind::kFigure:
+      return "figure";
     case layout::Kind::kText:
       break;
   }
@@ -72,10 +77,39 @@ class Pdf {
     {
       const py::gil_scoped_release release;
       good = document_->read(page, found);
-      if (good) blocks = layout::arrange_page(found.characters);
+      if (good) {
+        blocks = layout::arrange_page(found.characters);
+        layout::place_figures(blocks, found.parts.pictures, found.width, found.height);
+      }
     }
     if (!good) return py::none();
-    return py::make_tuple(found.width, found.height, as_list(blocks));
+    double area = 0;
+    for (const layout::Character& one : found.characters) area += one.box.width() * one.box.height();
+    py::list pictures;
+    for (const layout::Box& box : found.parts.pictures) pictures.append(py::make_tuple(box.x0, box.y0, box.x1, box.y1));
+    const layout::PageParts& parts = found.parts;
+    return py::make_tuple(found.width, found.height, as_list(blocks),
+                          py::make_tuple(parts.letters, area, parts.unknown, parts.texts, parts.hidden_texts,
+                                         parts.shapes, parts.is_cut, pictures));
+  }
+
+  std::pair<double, double> size(int page) const {
+    std::pair<double, double> found{0, 0};
+    document_->size(page, found.first, found.second);
+    return found;
+  }
+
+  py::object render(int page, double scale, std::size_t most, int channels) const {
+    layout::Picture found;
+    bool good = false;
+    {
+      const py::gil_scoped_release release;
+      good = document_->render(page, scale, most, channels, found);
+    }
+    if (!good) return py::none();
+    py::array_t<std::uint8_t> pixels({found.height, found.width, found.channels});
+    std::copy(found.pixels.begin(), found.pixels.end(), pixels.mutable_data());
+    return pixels;
   }
 
  private:
@@ -112,7 +146,9 @@ void register_layout(py::module_& m) {
       .def(py::init<const std::string&, const py::buffer&>(), py::arg("library"), py::arg("data"))
       .def_property_readonly("failure", &Pdf::failure)
       .def_property_readonly("pages", &Pdf::pages)
-      .def("read", &Pdf::read, py::arg("page"));
+      .def("read", &Pdf::read, py::arg("page"))
+      .def("size", &Pdf::size, py::arg("page"))
+      .def("render", &Pdf::render, py::arg("page"), py::arg("scale"), py::arg("most"), py::arg("channels"));
   m.def("arrange", &arrange, py::arg("codes"), py::arg("places"), py::arg("sizes"), py::arg("turns"));
 }
 

@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "bindings/arrow_py.h"
 #include "bindings/attention.h"
+#include "bindings/bpe.h"
 #include "bindings/classify.h"
 #include "bindings/dedup.h"
 #include "bindings/filters.h"
@@ -52,6 +53,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used(), py::multiple_interpreters::p
   register_base(m);
   register_arrow(m);
   register_attention(m);
+  register_bpe(m);
   register_classify(m);
   register_dedup(m);
   register_filters(m);

@@ -84,7 +84,8 @@ bool close(float a, float b, float margin) {
 
 }  // namespace
 
-Classifier::Classifier(Model&& model, std::size_t cache_bytes) : model_(std::move(model)), cache_bytes_(cache_bytes) {
+Classifier::Classifier(Model&& model)
+    : model_(std::move(model)), cache_bytes_(WordCache::bytes_beside(model_.file.bytes().size())) {
   if (!model_.supervised() || model_.settings.loss != Loss::kHierarchical) return;
   std::vector<int64_t> counts;
   for (int32_t i = 0; i < model_.labels(); ++i) {
@@ -106,9 +107,12 @@ std::unique_ptr<Classifier::Workspace> Classifier::take_workspace() const {
   {
     const std::lock_guard<std::mutex> hold(lock_);
     if (!idle_.empty()) {
-      std::unique_ptr<Workspace> last = std::move(idle_.back());
-      idle_.pop_back();
-      return last;
+      auto found = std::find_if(idle_.begin(), idle_.end(),
+                                [me = std::this_thread::get_id()](const Idle& idle) { return idle.user == me; });
+      if (found == idle_.end()) found = idle_.begin();
+      std::unique_ptr<Workspace> taken = std::move(found->workspace);
+      idle_.erase(found);
+      return taken;
     }
   }
   return std::make_unique<Workspace>(model_, cache_bytes_);
@@ -116,7 +120,7 @@ std::unique_ptr<Classifier::Workspace> Classifier::take_workspace() const {
 
 void Classifier::give_back(std::unique_ptr<Workspace> workspace) const {
   const std::lock_guard<std::mutex> hold(lock_);
-  idle_.push_back(std::move(workspace));
+  idle_.push_back({std::move(workspace), std::this_thread::get_id()});
 }
 
 // The mean of the rows into `hidden`; returns how many there are.

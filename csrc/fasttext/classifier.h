@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,7 +30,7 @@ class Classifier {
  public:
   static constexpr int32_t kAll = -1;
 
-  explicit Classifier(Model&& model, std::size_t cache_bytes = WordCache::kBytes);
+  explicit Classifier(Model&& model);
 
   const Model& model() const { return model_; }
   // Throws Error if the model holds vectors of words alone.
@@ -37,7 +38,7 @@ class Classifier {
 
   // Scratch memory of one thread, and its cache of words.
   class Workspace;
-  // One that nobody uses; give it back.
+  // One that nobody uses, if there is one then this thread's last, whose cache its CPU has near; give it back.
   std::unique_ptr<Workspace> take_workspace() const;
   void give_back(std::unique_ptr<Workspace> workspace) const;
 
@@ -61,11 +62,16 @@ class Classifier {
   float leaf_score(Workspace& work, int32_t label) const;
   float right_share(Workspace& work, int32_t node) const;
 
+  struct Idle {
+    std::unique_ptr<Workspace> workspace;
+    std::thread::id user;
+  };
+
   Model model_;
   std::size_t cache_bytes_;
   std::optional<LabelsTree> tree_;
   mutable std::mutex lock_;
-  mutable std::vector<std::unique_ptr<Workspace>> idle_;
+  mutable std::vector<Idle> idle_;
 };
 
 class Classifier::Workspace {

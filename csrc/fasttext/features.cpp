@@ -21,11 +21,9 @@ Features::Features(const Model& model, std::size_t cache_bytes)
       kernels_(&kernels()),
       bucket_(static_cast<uint32_t>(std::max(1, model.settings.bucket))),
       cache_(model.input.cols(), cache_bytes),
-      by_character_(model.settings.minn, model.settings.maxn, bucket_.divisor()),
-      subword_buckets_(subword_buckets()),
+      new_words_(model),
       cols_(static_cast<std::size_t>(model.input.cols())),
       sum_(aligned_floats(cols_)),
-      word_sum_(cols_),
       row_(cols_) {}
 
 // Calls word(text) for each until it says false.
@@ -76,8 +74,9 @@ void Features::push_buckets(std::size_t count, std::vector<int32_t>& rows) {
     for (std::size_t i = 0; i < count; ++i) rows[before + i] = vocabulary.words() + static_cast<int32_t>(buckets_[i]);
     return;
   }
-  rows.resize(before + count);
-  rows.resize(before + vocabulary.kept().rows_of(buckets_.data(), count, vocabulary.words(), rows.data() + before));
+  const std::size_t kept = vocabulary.kept().keep(buckets_.data(), count);
+  rows.resize(before + kept);
+  vocabulary.kept().rows_of_kept(buckets_.data(), kept, vocabulary.words(), rows.data() + before);
 }
 
 // Rows of fp32 are far apart in large files: they are asked for before the first is added.
@@ -86,17 +85,8 @@ void Features::prefetch_rows(const std::vector<int32_t>& rows, std::size_t from)
   for (std::size_t i = from; i < rows.size(); ++i) model_.input.prefetch_row(rows[i]);
 }
 
-// In an order of ours: sixteen beginnings at once, and of these the shortest n-grams first.
-void Features::push_subwords(std::string_view word, std::vector<int32_t>& rows) {
-  if (!by_character_.set(word)) return push_subwords_in_order(word, rows);
-  buckets_.resize((static_cast<std::size_t>(model_.settings.maxn) + 1) * Marked::kAtOnce);
-  for (int32_t begin = 0; begin < by_character_.size; begin += Marked::kAtOnce) {
-    push_buckets(subword_buckets_(by_character_, begin, buckets_.data()), rows);
-  }
-}
-
 // An n-gram's hash grows character by character: from each beginning all lengths in one pass.
-void Features::push_subwords_in_order(std::string_view word, std::vector<int32_t>& rows) {
+void Features::push_subwords(std::string_view word, std::vector<int32_t>& rows) {
   constexpr std::size_t kAtOnce = 64;  // beginnings
   const int32_t least = model_.settings.minn;
   const int32_t most = model_.settings.maxn;
@@ -125,26 +115,13 @@ void Features::push_subwords_in_order(std::string_view word, std::vector<int32_t
   }
 }
 
-// Appends a word's rows.
-WordFacts Features::rows_of_word(std::string_view word, bool in_order, std::vector<int32_t>& rows) {
+// Appends a word's rows in fastText's order.
+WordFacts Features::rows_of_word(std::string_view word, std::vector<int32_t>& rows) {
   const std::size_t before = rows.size();
-  WordFacts facts{hash_of(word), 0, word == kEndOfLine ? WordKind::kEnd : WordKind::kPlain};
-  const int32_t id = model_.vocabulary.find(word, facts.hash);
-  const bool is_label = id == Vocabulary::kAbsent ? word.starts_with(kLabelPrefix) : id >= model_.vocabulary.words();
-  if (is_label && model_.supervised()) {
-    facts.kind = WordKind::kLabel;
-    return facts;
-  }
-  if (id != Vocabulary::kAbsent && !is_label) {
-    rows.push_back(id);
-  }
-  if (model_.settings.maxn > 0 && facts.kind != WordKind::kEnd) {
-    if (in_order) {
-      push_subwords_in_order(word, rows);
-    } else {
-      push_subwords(word, rows);
-    }
-  }
+  auto [facts, row] = known_word(model_, word, hash_of(word));
+  if (facts.kind == WordKind::kLabel) return facts;
+  if (row != Vocabulary::kAbsent) rows.push_back(row);
+  if (model_.settings.maxn > 0 && facts.kind != WordKind::kEnd) push_subwords(word, rows);
   prefetch_rows(rows, before);
   facts.rows = static_cast<int32_t>(rows.size() - before);
   return facts;
@@ -154,12 +131,17 @@ void Features::add_rows(float* sum) {
   model_.input.add_rows(*kernels_, rows_.data(), rows_.size(), sum, row_.data());
 }
 
-WordFacts Features::sum_word(std::string_view word, float* sum) {
-  rows_.clear();
-  const WordFacts facts = rows_of_word(word, false, rows_);
-  std::fill_n(sum, cols_, 0.0f);
-  add_rows(sum);
-  return facts;
+// Finds the facts and sums of new_words_.
+void Features::sum_new_words() {
+  new_words_.sum_all(*kernels_);
+  for (std::size_t i = 0; i < new_words_.size(); ++i) {
+    NewWords::Word& word = new_words_[i];
+    if (word.done) continue;
+    rows_.clear();
+    word.facts = rows_of_word(word.text, rows_);
+    std::fill_n(word.sum, cols_, 0.0f);
+    add_rows(word.sum);
+  }
 }
 
 // The n-grams of words that begin with word `from`.
@@ -177,64 +159,70 @@ void Features::push_word_ngrams(std::size_t from, std::vector<int32_t>& rows) {
   prefetch_rows(rows, before);
 }
 
+// Finds the waiting words in the cache, and makes the sums of the others.
+void Features::look_up() {
+  new_words_.clear();
+  for (std::size_t i = 0; i < waiting_count_; ++i) {
+    Waiting& next = waiting_[i];
+    const bool is_short = next.word.size() <= WordCache::kLongestWord;
+    next.entry = is_short ? cache_.find(next.key, next.hash, next.place) : nullptr;
+    if (next.entry == nullptr) next.number = new_words_.push(next.word);
+  }
+  sum_new_words();
+}
+
+// Lets the cache remember what it didn't have; none waits any more.
+void Features::remember() {
+  for (std::size_t i = 0; i < waiting_count_; ++i) {
+    const Waiting& next = waiting_[i];
+    if (next.entry != nullptr || next.word.size() > WordCache::kLongestWord) continue;
+    const NewWords::Word& word = new_words_[next.number];
+    cache_.keep(next.key, next.hash, word.facts, word.sum);
+  }
+  waiting_count_ = 0;
+}
+
 int64_t Features::add_up(std::string_view text) {
   kernels_ = &kernels();
-  subword_buckets_ = subword_buckets();
   const bool word_ngrams = model_.settings.word_ngrams > 1;
   const char* const text_end = text.data() + text.size();
   int64_t rows = 0;
   bool ended = false;
+  waiting_count_ = 0;
   hashes_.clear();
   std::fill_n(sum_.get(), cols_, 0.0f);
-  const auto add = [&](const WordFacts& facts, const float* sum) {
-    if (facts.kind == WordKind::kLabel) return true;
-    kernels_->add(sum_.get(), reinterpret_cast<const char*>(sum), cols_);
-    rows += facts.rows;
-    if (word_ngrams) hashes_.push_back(static_cast<int32_t>(facts.hash));
-    ended = facts.kind == WordKind::kEnd;
-    return !ended;
-  };
-  // Words wait here while the cache's memory for them is on its way.
-  struct Waiting {
-    std::string_view word;
-    WordCache::Key key;
-    uint64_t hash;
-  };
   // Which words came, by ten bits of their hashes.
   uint64_t seen[16] = {};
   int64_t words = 0;
-  constexpr std::size_t kMostWaiting = 16;
-  Waiting waiting[kMostWaiting];
-  std::size_t count = 0;
   const auto finish = [&] {
-    for (std::size_t i = 0; i < count; ++i) {
-      const Waiting& next = waiting[i];
-      bool more;
-      if (next.word.size() > WordCache::kLongestWord) {
-        const WordFacts facts = sum_word(next.word, word_sum_.data());
-        more = add(facts, word_sum_.data());
-      } else {
-        bool found;
-        WordCache::Entry& entry = cache_.find(next.key, next.hash, found);
-        if (!found) entry.facts = sum_word(next.word, cache_.sum(entry));
-        more = add(entry.facts, cache_.sum(entry));
-      }
-      if (!more) return false;
+    const float* sums[kAtOnce];
+    std::size_t count = 0;
+    look_up();
+    for (std::size_t i = 0; i < waiting_count_ && !ended; ++i) {
+      const Waiting& next = waiting_[i];
+      const NewWords::Word* const made = next.entry == nullptr ? &new_words_[next.number] : nullptr;
+      const WordFacts& facts = made != nullptr ? made->facts : next.entry->facts;
+      if (facts.kind == WordKind::kLabel) continue;
+      sums[count++] = made != nullptr ? made->sum : WordCache::sum(*next.entry);
+      rows += facts.rows;
+      if (word_ngrams) hashes_.push_back(static_cast<int32_t>(facts.hash));
+      ended = facts.kind == WordKind::kEnd;
     }
-    count = 0;
-    return true;
+    kernels_->add_all(sum_.get(), sums, count, cols_);
+    remember();
+    return !ended;
   };
   const auto take = [&](std::string_view word, const char* readable) {
-    Waiting& next = waiting[count++];
+    Waiting& next = waiting_[waiting_count_++];
     next.word = word;
     if (word.size() <= WordCache::kLongestWord) {
       next.key = WordCache::key_of(word, readable);
       next.hash = WordCache::hash_of(next.key);
-      cache_.prefetch_entry(next.hash);
+      next.place = cache_.prefetch_place(next.hash);
       seen[next.hash >> 60] |= uint64_t{1} << (next.hash >> 54 & 63);
       ++words;
     }
-    return count < kMostWaiting || finish();
+    return waiting_count_ < kAtOnce || finish();
   };
   for_each_word(text, [&](std::string_view word) { return take(word, text_end); });
   if (!ended && take(kEndOfLine, kEndOfLine.data() + kEndOfLine.size())) finish();
@@ -265,7 +253,7 @@ void Features::rows_in_order(std::string_view text, std::vector<int32_t>& rows, 
   hashes_.clear();
   bool ended = false;
   const auto take = [&](std::string_view word) {
-    const WordFacts facts = rows_of_word(word, true, rows);
+    const WordFacts facts = rows_of_word(word, rows);
     taken();
     if (facts.kind == WordKind::kLabel) return true;
     hashes_.push_back(static_cast<int32_t>(facts.hash));
@@ -287,11 +275,10 @@ void Features::rows_of(std::string_view text, std::vector<int32_t>& rows) {
 
 void Features::phrase_vector(std::string_view phrase, float* out) {
   kernels_ = &kernels();
-  subword_buckets_ = subword_buckets();
   rows_.clear();
   hashes_.clear();
   for_each_token(phrase, [&](std::string_view word) {
-    hashes_.push_back(static_cast<int32_t>(rows_of_word(word, true, rows_).hash));
+    hashes_.push_back(static_cast<int32_t>(rows_of_word(word, rows_).hash));
     return true;
   });
   if (hashes_.size() > 1) {
@@ -308,7 +295,6 @@ void Features::phrase_vector(std::string_view phrase, float* out) {
 
 int64_t Features::add_up_in_order(std::string_view text) {
   kernels_ = &kernels();
-  subword_buckets_ = subword_buckets();
   constexpr std::size_t kAtOnce = 4096;  // a long text has millions, which would stay in memory
   rows_.clear();
   std::fill_n(sum_.get(), cols_, 0.0f);
@@ -327,22 +313,24 @@ int64_t Features::add_up_in_order(std::string_view text) {
 
 void Features::average_words(std::string_view text) {
   kernels_ = &kernels();
-  subword_buckets_ = subword_buckets();
   std::fill_n(sum_.get(), cols_, 0.0f);
   int64_t count = 0;
   for_each_word(text, [&](std::string_view word) {
-    const WordFacts facts = sum_word(word, word_sum_.data());
+    new_words_.clear();
+    const std::size_t number = new_words_.push(word);
+    sum_new_words();
+    const auto [text_of, facts, sum, done] = new_words_[number];
     if (facts.rows == 0) return true;
     const auto share = static_cast<float>(1.0 / facts.rows);
     float squares = 0;
-    for (float& value : word_sum_) {
-      value *= share;
-      const float square = value * value;
+    for (std::size_t i = 0; i < cols_; ++i) {
+      sum[i] *= share;
+      const float square = sum[i] * sum[i];
       squares += square;
     }
     const float norm = std::sqrt(squares);
     if (!(norm > 0)) return true;
-    kernels_->add_scaled(sum_.get(), word_sum_.data(), static_cast<float>(1.0 / norm), cols_);
+    kernels_->add_scaled(sum_.get(), sum, static_cast<float>(1.0 / norm), cols_);
     ++count;
     return true;
   });

@@ -9,7 +9,7 @@
 
 #include "base/aligned.h"
 #include "fasttext/model.h"
-#include "fasttext/subwords.h"
+#include "fasttext/new_words.h"
 #include "fasttext/word_cache.h"
 
 namespace smolfast::fasttext {
@@ -29,7 +29,7 @@ void for_each_token(std::string_view text, const Word& word) {
 class Features {
  public:
   // Words are remembered in about so many bytes.
-  explicit Features(const Model& model, std::size_t cache_bytes = WordCache::kBytes);
+  explicit Features(const Model& model, std::size_t cache_bytes = 0);
 
   // Sums the rows of a text into sum(), word by word: the rows of each word, then the words. Returns how many rows.
   int64_t add_up(std::string_view text);
@@ -49,16 +49,27 @@ class Features {
   void rows_of(std::string_view text, std::vector<int32_t>& rows);
 
  private:
+  // Words wait here until there are so many, and memory for one comes while others are worked on.
+  static constexpr std::size_t kAtOnce = NewWords::kMost;
+  struct Waiting {
+    std::string_view word;
+    WordCache::Key key;
+    uint64_t hash;
+    uint32_t place;
+    const WordCache::Entry* entry;  // null if the cache doesn't have it
+    std::size_t number;             // then among the new words
+  };
+  void look_up();
+  void remember();
   template <typename Word>
   void for_each_word(std::string_view text, const Word& word);
   template <typename Taken>
   void rows_in_order(std::string_view text, std::vector<int32_t>& rows, const Taken& taken);
-  WordFacts rows_of_word(std::string_view word, bool in_order, std::vector<int32_t>& rows);
-  WordFacts sum_word(std::string_view word, float* sum);
+  void sum_new_words();
+  WordFacts rows_of_word(std::string_view word, std::vector<int32_t>& rows);
   void push_buckets(std::size_t count, std::vector<int32_t>& rows);
   void prefetch_rows(const std::vector<int32_t>& rows, std::size_t from) const;
   void push_subwords(std::string_view word, std::vector<int32_t>& rows);
-  void push_subwords_in_order(std::string_view word, std::vector<int32_t>& rows);
   void add_rows(float* sum);
   void push_word_ngrams(std::size_t from, std::vector<int32_t>& rows);
 
@@ -66,12 +77,12 @@ class Features {
   const Kernels* kernels_;
   Modulo bucket_;
   WordCache cache_;
-  Marked by_character_;
-  SubwordBuckets subword_buckets_;
+  NewWords new_words_;
+  Waiting waiting_[kAtOnce];
+  std::size_t waiting_count_ = 0;
   bool repetitive_ = false;
   std::size_t cols_;
   AlignedFloats sum_;
-  std::vector<float> word_sum_;
   std::vector<float> row_;
   std::vector<int32_t> rows_;
   std::vector<uint32_t> buckets_;  // n-grams whose rows are yet to be found

@@ -9,6 +9,10 @@
 #include "base/vector_loops.h"
 #include "fasttext/reader.h"
 
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
+
 namespace smolfast::fasttext {
 namespace {
 
@@ -26,12 +30,12 @@ SMOLFAST_INLINE int32_t row_of(const Ranks& ranks, uint32_t bucket) {
 }
 
 // Whether a bucket was kept is as good as random, so nothing branches on it.
-SMOLFAST_INLINE std::size_t keep_one_by_one(const Ranks& ranks, uint32_t* asked, std::size_t count) {
+std::size_t keep_one_by_one(const uint64_t* bits, uint32_t* asked, std::size_t count) {
   std::size_t kept = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const uint32_t bucket = asked[i];
     asked[kept] = bucket;
-    kept += ranks.bits[bucket >> 6] >> (bucket & 63) & 1;
+    kept += bits[bucket >> 6] >> (bucket & 63) & 1;
   }
   return kept;
 }
@@ -41,18 +45,30 @@ SMOLFAST_INLINE void find_rows(const Ranks& ranks, const uint32_t* kept, std::si
   for (std::size_t i = 0; i < count; ++i) rows[i] = first + row_of(ranks, kept[i]);
 }
 
-std::size_t rows_plain(const Ranks& ranks, uint32_t* asked, std::size_t count, int32_t first, int32_t* rows) {
-  const std::size_t kept = keep_one_by_one(ranks, asked, count);
-  find_rows(ranks, asked, kept, first, rows);
-  return kept;
-}
-
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
 
-SMOLFAST_TARGET_AVX2 std::size_t rows_popcnt(const Ranks& ranks, uint32_t* asked, std::size_t count, int32_t first,
-                                             int32_t* rows) {
-  const std::size_t kept = keep_one_by_one(ranks, asked, count);
-  find_rows(ranks, asked, kept, first, rows);
+// The same with the instruction that counts bits.
+SMOLFAST_TARGET_AVX2 void find_rows_popcnt(const Ranks& ranks, const uint32_t* kept, std::size_t count, int32_t first,
+                                           int32_t* rows) {
+  find_rows(ranks, kept, count, first, rows);
+}
+
+SMOLFAST_TARGET_AVX512 std::size_t keep_avx512(const uint64_t* bits, uint32_t* asked, std::size_t count) {
+  const __m512i low = _mm512_set1_epi32(31);
+  const __m512i one = _mm512_set1_epi32(1);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; i += 16) {
+    const auto here = static_cast<__mmask16>(count - i < 16 ? (1u << (count - i)) - 1 : 0xFFFF);
+    const __m512i buckets = _mm512_maskz_loadu_epi32(here, asked + i);
+    const __m512i words =
+        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, _mm512_maskz_srli_epi32(here, buckets, 5), bits, 4);
+    const __m512i bit = _mm512_maskz_sllv_epi32(here, one, _mm512_maskz_and_epi32(here, buckets, low));
+    const __mmask16 found = _mm512_test_epi32_mask(words, bit);
+    const auto more = static_cast<unsigned>(std::popcount(static_cast<unsigned>(found)));
+    const __m512i those = _mm512_maskz_compress_epi32(found, buckets);
+    _mm512_mask_storeu_epi32(asked + kept, static_cast<__mmask16>((1u << more) - 1), those);
+    kept += more;
+  }
   return kept;
 }
 
@@ -98,12 +114,19 @@ KeptBuckets::KeptBuckets(Reader& reader, int64_t pairs, int32_t buckets) {
   if (in_order) rows_ = {};
 }
 
-std::size_t KeptBuckets::rows_of(uint32_t* asked, std::size_t count, int32_t first, int32_t* rows) const {
+std::size_t KeptBuckets::keep(uint32_t* asked, std::size_t count) const {
+#if defined(SMOLFAST_X86) && defined(__GNUC__)
+  if (active_isa() == Isa::kAvx512) return keep_avx512(bits_.data(), asked, count);
+#endif
+  return keep_one_by_one(bits_.data(), asked, count);
+}
+
+void KeptBuckets::rows_of_kept(const uint32_t* kept, std::size_t count, int32_t first, int32_t* rows) const {
   const Ranks ranks{bits_.data(), before_.data(), rows_.empty() ? nullptr : rows_.data()};
 #if defined(SMOLFAST_X86) && defined(__GNUC__)
-  if (active_isa() != Isa::kBaseline) return rows_popcnt(ranks, asked, count, first, rows);
+  if (active_isa() != Isa::kBaseline) return find_rows_popcnt(ranks, kept, count, first, rows);
 #endif
-  return rows_plain(ranks, asked, count, first, rows);
+  find_rows(ranks, kept, count, first, rows);
 }
 
 }  // namespace smolfast::fasttext

@@ -15,9 +15,12 @@ class KeptBuckets {
   // Reads so many pairs of a bucket and its row. Buckets beyond the model's can't be asked for and are passed over.
   KeptBuckets(Reader& reader, int64_t pairs, int32_t buckets);
 
-  // Writes first + the row of each of these buckets that was kept, in their order, and returns how many. Destroys
-  // `asked`; `rows` has room for count.
-  std::size_t rows_of(uint32_t* asked, std::size_t count, int32_t first, int32_t* rows) const;
+  // Moves those of these buckets that were kept to the front, in their order, and returns how many.
+  std::size_t keep(uint32_t* asked, std::size_t count) const;
+  // A bit for each bucket: whether it was kept.
+  const uint64_t* bits() const { return bits_.data(); }
+  // Writes first + the row of each of these buckets, all of which were kept.
+  void rows_of_kept(const uint32_t* kept, std::size_t count, int32_t first, int32_t* rows) const;
   // The largest row, or -1.
   int32_t last_row() const { return last_row_; }
 

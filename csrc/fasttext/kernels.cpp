@@ -38,6 +38,19 @@ SMOLFAST_INLINE void add_loop(float* sum, const char* row, std::size_t size) {
 }
 
 template <std::size_t WIDTH>
+SMOLFAST_INLINE void add_all_loop(float* sum, const float* const* rows, std::size_t count, std::size_t size) {
+  std::size_t i = 0;
+  for (; i + WIDTH <= size; i += WIDTH) {
+    Floats<WIDTH> total = load<WIDTH>(reinterpret_cast<const char*>(sum + i));
+    for (std::size_t row = 0; row < count; ++row) total += load<WIDTH>(reinterpret_cast<const char*>(rows[row] + i));
+    std::memcpy(sum + i, &total, sizeof total);
+  }
+  for (; i < size; ++i) {
+    for (std::size_t row = 0; row < count; ++row) sum[i] += rows[row][i];
+  }
+}
+
+template <std::size_t WIDTH>
 SMOLFAST_INLINE void add_scaled_loop(float* sum, const float* row, float scale, std::size_t size) {
   std::size_t i = 0;
   for (; i + WIDTH <= size; i += WIDTH) {
@@ -170,6 +183,9 @@ SMOLFAST_INLINE uint64_t separators_plain(const char* block) {
 
 constexpr Kernels kBaseline{
     [](float* sum, const char* row, std::size_t size) { add_loop<kBaselineLanes>(sum, row, size); },
+    [](float* sum, const float* const* rows, std::size_t count, std::size_t size) {
+      add_all_loop<kBaselineLanes>(sum, rows, count, size);
+    },
     [](float* sum, const float* row, float scale, std::size_t size) {
       add_scaled_loop<kBaselineLanes>(sum, row, scale, size);
     },
@@ -204,6 +220,10 @@ constexpr Kernels kBaseline{
 
 SMOLFAST_TARGET_AVX2 void add_avx2(float* sum, const char* row, std::size_t size) {
   add_loop<8>(sum, row, size);
+}
+
+SMOLFAST_TARGET_AVX2 void add_all_avx2(float* sum, const float* const* rows, std::size_t count, std::size_t size) {
+  add_all_loop<8>(sum, rows, count, size);
 }
 
 SMOLFAST_TARGET_AVX2 void add_scaled_avx2(float* sum, const float* row, float scale, std::size_t size) {
@@ -261,11 +281,15 @@ SMOLFAST_TARGET_AVX2 uint8_t nearest_avx2(const float* point, const float* point
   return nearest_loop<8>(point, points, size);
 }
 
-constexpr Kernels kAvx2{&add_avx2,     &add_scaled_avx2, &dot_avx2,    &add_coded_avx2,
-                        &softmax_avx2, &separators_avx2, &nearest_avx2};
+constexpr Kernels kAvx2{&add_avx2,       &add_all_avx2, &add_scaled_avx2, &dot_avx2,
+                        &add_coded_avx2, &softmax_avx2, &separators_avx2, &nearest_avx2};
 
 SMOLFAST_TARGET_AVX512 void add_avx512(float* sum, const char* row, std::size_t size) {
   add_loop<16>(sum, row, size);
+}
+
+SMOLFAST_TARGET_AVX512 void add_all_avx512(float* sum, const float* const* rows, std::size_t count, std::size_t size) {
+  add_all_loop<16>(sum, rows, count, size);
 }
 
 SMOLFAST_TARGET_AVX512 void add_scaled_avx512(float* sum, const float* row, float scale, std::size_t size) {
@@ -276,6 +300,30 @@ SMOLFAST_TARGET_AVX512 float dot_avx512(const float* left, const char* right, st
   return dot_loop<16>(left, right, size);
 }
 
+SMOLFAST_TARGET_AVX512 void add_coded_avx512(const CodedRows& coded, const int32_t* rows, std::size_t count,
+                                             float* sum) {
+  const auto four = [](const float* part, const uint8_t* codes) SMOLFAST_TARGET_AVX512 {
+    const auto at = [&](std::size_t i) { return reinterpret_cast<const double*>(part + 2 * (kPoints * i + codes[i])); };
+    const __m128d low = _mm_loadh_pd(_mm_load_sd(at(0)), at(1));
+    const __m128d high = _mm_loadh_pd(_mm_load_sd(at(2)), at(3));
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1);
+  };
+  std::size_t from = 0;
+  for (; from + 8 <= coded.parts; from += 8) {
+    const float* const part = coded.centroids + 2 * kPoints * from;
+    __m512 total = _mm512_loadu_ps(sum + 2 * from);
+    for (std::size_t i = 0; i < count; ++i) {
+      const uint8_t* const codes = coded.codes + static_cast<std::size_t>(rows[i]) * coded.parts + from;
+      const __m512d low = _mm512_castpd256_pd512(four(part, codes));
+      const __m512d row = _mm512_insertf64x4(low, four(part + 8 * kPoints, codes + 4), 1);
+      const __m512 scaled = _mm512_mul_ps(_mm512_castpd_ps(row), _mm512_set1_ps(coded.norm(rows[i])));
+      total = _mm512_add_ps(total, scaled);
+    }
+    _mm512_storeu_ps(sum + 2 * from, total);
+  }
+  add_coded_loop(coded, rows, count, sum, from);
+}
+
 SMOLFAST_TARGET_AVX512 void softmax_avx512(float* values, std::size_t size) {
   softmax_loop<16>(values, size);
 }
@@ -284,8 +332,8 @@ SMOLFAST_TARGET_AVX512 uint8_t nearest_avx512(const float* point, const float* p
   return nearest_loop<16>(point, points, size);
 }
 
-constexpr Kernels kAvx512{&add_avx512,     &add_scaled_avx512, &dot_avx512,    &add_coded_avx2,
-                          &softmax_avx512, &separators_avx2,   &nearest_avx512};
+constexpr Kernels kAvx512{&add_avx512,       &add_all_avx512, &add_scaled_avx512, &dot_avx512,
+                          &add_coded_avx512, &softmax_avx512, &separators_avx2,   &nearest_avx512};
 
 #endif
 

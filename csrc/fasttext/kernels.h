@@ -20,6 +20,8 @@ struct CodedRows {
 struct Kernels {
   // sum[i] += row[i]; `row` needn't be aligned.
   void (*add)(float* sum, const char* row, std::size_t size);
+  // sum += each of these rows, in order.
+  void (*add_all)(float* sum, const float* const* rows, std::size_t count, std::size_t size);
   // sum[i] += scale * row[i]
   void (*add_scaled)(float* sum, const float* row, float scale, std::size_t size);
   // Σ left[i] · right[i]; `right` needn't be aligned.

@@ -1,46 +1,75 @@
-// The buckets of a word's n-grams of characters, sixteen beginnings at once.
+// The n-grams of characters of several words, sixteen beginnings at once whatever words they lie in.
 #pragma once
 
-#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
 namespace smolfast::fasttext {
 
-// A word between < and >, by characters: byte p of character c is bytes(p)[c], or kNone.
+// Words between < and >, one after another, by characters: byte p of character c is bytes(p)[c], or kNone.
 class Marked {
  public:
   static constexpr int32_t kNone = 0x100;
-  static constexpr int32_t kAtOnce = 16;
+  static constexpr std::size_t kAtOnce = 16;
 
-  Marked(int32_t minn, int32_t maxn, uint32_t buckets) : minn(minn), maxn(maxn), divisor(buckets) {
-    shift = std::bit_width(buckets) - 1;
-    const uint64_t inverse = (uint64_t{1} << (32 + shift)) / buckets;
-    factor = inverse > UINT32_MAX ? UINT32_MAX : static_cast<uint32_t>(inverse);
+  explicit Marked(int32_t maxn) : maxn_(static_cast<std::size_t>(maxn)) {}
+
+  // Adds a word. False, and nothing is added, for what isn't UTF-8: characters of more than four bytes.
+  bool push(std::string_view word);
+  void clear();
+  std::size_t size() const { return size_; }      // characters
+  int most_bytes() const { return most_bytes_; }  // of a character
+  // From there on, so many characters more can be read as n-grams of sixteen beginnings take.
+  const int32_t* bytes(int part) const { return bytes_[part].data(); }
+  // A bit for each of the sixteen characters from there on: which are a word's last.
+  uint32_t ends(std::size_t from) const {
+    const uint64_t bits = ends_[from >> 6] >> (from & 63) | ends_[(from >> 6) + 1] << 1 << (63 - (from & 63));
+    return static_cast<uint32_t>(bits & 0xFFFF);
   }
 
-  // False for what isn't UTF-8: characters of more than four bytes.
-  bool set(std::string_view word);
-  const int32_t* bytes(int part) const { return bytes_[part].data(); }
+ private:
+  void make_room(std::size_t bytes);
 
-  int32_t minn;
-  int32_t maxn;
-  int32_t size = 0;        // characters
-  int32_t most_bytes = 1;  // of a character
-  // hash mod divisor is hash − q · divisor for q = hash · factor / 2³²⁺ˢʰⁱᶠᵗ, or one more.
+  std::size_t maxn_;
+  std::size_t size_ = 0;
+  int most_bytes_ = 1;
+  std::vector<int32_t> bytes_[4];  // those behind the first are kNone but where characters have them
+  std::vector<uint64_t> ends_;
+};
+
+// hash mod divisor is hash − q · divisor for q = hash · factor / 2³²⁺ˢʰⁱᶠᵗ, or one more.
+struct VectorModulo {
+  explicit VectorModulo(uint32_t buckets);
   uint32_t divisor;
   uint32_t factor;
   int shift;
-
- private:
-  std::vector<int32_t> bytes_[4];
 };
 
-// Writes the buckets of the n-grams that begin at characters begin to begin + 15: by length, then by beginning. Returns
-// how many. `out` has room for 16 · maxn and 16 more.
-using SubwordBuckets = std::size_t (*)(const Marked& word, int32_t begin, uint32_t* out);
-// That of active_isa().
-SubwordBuckets subword_buckets();
+// Those of one length, in the order of their beginnings.
+struct NGrams {
+  // Makes room for those of so many characters, and none are there.
+  void clear(std::size_t characters);
+
+  std::vector<uint32_t> buckets;
+  std::vector<int32_t> rows;     // as many; the caller's
+  std::vector<uint64_t> begins;  // a bit for each character: whether one begins there
+  std::size_t count = 0;
+  std::size_t taken = 0;  // rows
+};
+
+// Loops that exist once per instruction set.
+struct SubwordLoops {
+  // Finds the n-grams of lengths first to first + lengths − 1, but for < and > alone. `kept` has a bit for each bucket,
+  // whether it is wanted; null: all are.
+  void (*find)(const Marked& words, const VectorModulo& bucket, const uint64_t* kept, int32_t first, NGrams* found,
+               std::size_t lengths);
+  // Copies the rows of n-grams that begin in the next word, of so many characters, length by length. Returns the end.
+  // Fifteen numbers behind it may be written as well.
+  int32_t* (*take)(NGrams* found, std::size_t lengths, std::size_t begin, std::size_t characters, int32_t* to);
+};
+// Those of active_isa().
+const SubwordLoops& subword_loops();
 
 }  // namespace smolfast::fasttext

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/prefetch.h"
 #include "fasttext/hash.h"
 #include "fasttext/kept_buckets.h"
 
@@ -12,7 +13,9 @@ namespace smolfast::fasttext {
 
 class Reader;
 
-inline constexpr std::string_view kEndOfLine = "</s>";
+// An array, since the literal of a string_view has an address of its own in every file, and addresses are compared.
+inline constexpr char kEndOfLineBytes[] = {'<', '/', 's', '>'};
+inline constexpr std::string_view kEndOfLine{kEndOfLineBytes, sizeof kEndOfLineBytes};
 inline constexpr std::string_view kLabelPrefix = "__label__";
 
 class Vocabulary {
@@ -36,6 +39,8 @@ class Vocabulary {
       if (slot.hash == hash && entry(slot.id) == word) return slot.id;
     }
   }
+
+  void prefetch_slot(uint32_t hash) const { prefetch(&slots_[hash & slot_mask_]); }
 
   // Whether n-grams' rows were thrown out but for some, which kept() has.
   bool pruned() const { return pruned_; }

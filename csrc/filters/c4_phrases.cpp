@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 
+#include "base/cpu.h"
 #include "text/byte_classes.h"
 
 namespace smolfast::filters {
@@ -56,24 +57,6 @@ constexpr Automata kAutomata = [] {
 // Every phrase holds one of these in some case, or a Kelvin sign (E2 84 AA) for a "k".
 constexpr char kHeld[][4] = {"ips", "jav", "rms", "icy", "kie"};
 
-// Whether one of these begins in the sixteen bytes from `at` on, of which two more may be read.
-#if defined(SMOLFAST_X86)
-inline bool may_hold_phrase(const char* at) {
-  // Capitals become small. What becomes something else can't hide a phrase.
-  __m128i bytes[3];
-  for (int i = 0; i < 3; ++i) {
-    bytes[i] = text::bytes_with(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i)), 0x20);
-  }
-  __m128i found = _mm_and_si128(text::bytes_equal(bytes[0], '\xE2'), text::bytes_equal(bytes[1], '\xA4'));
-  for (const auto& held : kHeld) {
-    __m128i here = text::bytes_equal(bytes[0], held[0]);
-    for (int i = 1; i < 3; ++i) here = _mm_and_si128(here, text::bytes_equal(bytes[i], held[i]));
-    found = _mm_or_si128(found, here);
-  }
-  return _mm_movemask_epi8(found) != 0;
-}
-#endif
-
 // Which phrases the text holds, byte by byte.
 unsigned walk(std::string_view text) {
   const Automaton& a = kAutomata.each[0];
@@ -103,23 +86,69 @@ unsigned walk(std::string_view text) {
   return found;
 }
 
+constexpr std::size_t kAround = 32;  // more than a phrase has, each "k" being a Kelvin sign
+
+// Whether one of kHeld begins in the bytes of a vector from `at` on, of which two more may be read. Capitals become
+// small; what becomes something else can't hide a phrase.
+#if defined(SMOLFAST_X86)
+
+namespace sse2 {
+
+constexpr std::size_t kWide = 16;
+
+inline bool may_hold_phrase(const char* at) {
+  __m128i bytes[3];
+  for (int i = 0; i < 3; ++i) {
+    bytes[i] = text::bytes_with(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i)), 0x20);
+  }
+  __m128i found = _mm_and_si128(text::bytes_equal(bytes[0], '\xE2'), text::bytes_equal(bytes[1], '\xA4'));
+  for (const auto& held : kHeld) {
+    __m128i here = text::bytes_equal(bytes[0], held[0]);
+    for (int i = 1; i < 3; ++i) here = _mm_and_si128(here, text::bytes_equal(bytes[i], held[i]));
+    found = _mm_or_si128(found, here);
+  }
+  return _mm_movemask_epi8(found) != 0;
+}
+
+#define SMOLFAST_TARGET
+#include "filters/c4_phrases.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace sse2
+
+namespace avx2 {
+
+constexpr std::size_t kWide = 32;
+
+SMOLFAST_TARGET_AVX2 inline bool may_hold_phrase(const char* at) {
+  __m256i bytes[3];
+  for (int i = 0; i < 3; ++i) {
+    bytes[i] = text::bytes_with(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + i)), 0x20);
+  }
+  __m256i found = _mm256_and_si256(text::bytes_equal(bytes[0], '\xE2'), text::bytes_equal(bytes[1], '\xA4'));
+  for (const auto& held : kHeld) {
+    __m256i here = text::bytes_equal(bytes[0], held[0]);
+    for (int i = 1; i < 3; ++i) here = _mm256_and_si256(here, text::bytes_equal(bytes[i], held[i]));
+    found = _mm256_or_si256(found, here);
+  }
+  return _mm256_movemask_epi8(found) != 0;
+}
+
+#define SMOLFAST_TARGET SMOLFAST_TARGET_AVX2
+#include "filters/c4_phrases.inl"
+#undef SMOLFAST_TARGET
+
+}  // namespace avx2
+
+#endif
+
 }  // namespace
 
 // Looks only around what every phrase holds.
 unsigned find_phrases(std::string_view text) {
 #if defined(SMOLFAST_X86)
-  constexpr std::size_t kAround = 32;  // more than a phrase has, each "k" being a Kelvin sign
-  constexpr std::size_t kRead = 18;
-  if (text.size() < kRead) return walk(text);
-  unsigned found = 0;
-  const std::size_t last = text.size() - kRead;
-  for (std::size_t at = 0;; at = std::min(at + 16, last)) {
-    if (may_hold_phrase(text.data() + at)) {
-      const std::size_t from = at < kAround ? 0 : at - kAround;
-      found |= walk(text.substr(from, at + 16 + kAround - from));
-    }
-    if (at == last) return found;
-  }
+  const Isa isa = active_isa();
+  return isa == Isa::kAvx512 || isa == Isa::kAvx2 ? avx2::look(text) : sse2::look(text);
 #else
   return walk(text);
 #endif

@@ -1,5 +1,6 @@
 // C4's rules for lines (Raffel et al. 2020), with datatrove 0.10's decisions.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "filters/c4_phrases.h"
@@ -56,7 +57,9 @@ bool ends_sentence(std::string_view line) {
 
 class C4Quality final : public Filter {
  public:
-  explicit C4Quality(const C4QualityRules& rules) : rules_(rules) {}
+  explicit C4Quality(const C4QualityRules& rules)
+      : rules_(rules),
+        least_words_(static_cast<std::size_t>(std::clamp(std::ceil(rules.min_words_per_line), 1.0, 64.0))) {}
 
   std::vector<std::string> reasons() const override { return {"lorem_ipsum", "curly_bracket", "too_few_sentences"}; }
   std::vector<std::string> signals() const override { return {"lorem_ipsum", "curly_bracket", "sentences"}; }
@@ -65,37 +68,43 @@ class C4Quality final : public Filter {
   void judge(Document& document, Verdict& verdict) override {
     const std::string_view text = document.text();
     text::Buffer& draft = document.draft();
-    const bool bracketed = rules_.remove_citations && text.find('[') != std::string_view::npos;
+    const bool bracketed = rules_.remove_citations && document.survey().brackets;
     // What the text doesn't hold, no line does that loses no citation.
     const unsigned phrases = looked_for() & find_phrases(text);
-    const bool curly = rules_.filter_curly_bracket && text.find('{') != std::string_view::npos;
+    const bool curly = rules_.filter_curly_bracket && document.survey().brackets;
     std::size_t sentences = 0;
     bool first = true;
-    LineSplitter splitter(text);
-    for (std::string_view line; splitter.next(line);) {
-      line = strip(line);
+    bool dropped = false;
+    document.each_line([&](std::string_view whole) {
+      std::string_view line = strip(whole);
       const Width width = measure(line);
-      if (width.too_long) continue;
+      if (width.too_long) return true;
       bool cut = false;
       if (bracketed) {
         uncited_.clear();
         cut = remove_citations(line, uncited_);
         if (cut) line = uncited_.view();
       }
-      if (rules_.filter_no_terminal_punct && !ends_sentence(line)) continue;
-      if (width.too_few) continue;
+      if (rules_.filter_no_terminal_punct && !ends_sentence(line)) return true;
+      if (width.too_few) return true;
       const unsigned held = phrases != 0 || cut ? looked_for() & find_phrases(line) : 0;
-      if ((held & kLoremIpsum) != 0) return drop(verdict, kLorem);
-      if ((held & kJavascript) != 0) continue;
-      if (curly && line.find('{') != std::string_view::npos) return drop(verdict, kCurly);
-      if ((held & kPolicy) != 0) continue;
+      const bool lorem = (held & kLoremIpsum) != 0;
+      if (!lorem && (held & kJavascript) != 0) return true;
+      if (lorem || (curly && line.find('{') != std::string_view::npos)) {
+        drop(verdict, lorem ? kLorem : kCurly);
+        dropped = true;
+        return false;
+      }
+      if ((held & kPolicy) != 0) return true;
       if (verdict.wants_signals() || static_cast<double>(sentences) < rules_.min_num_sentences) {
-        sentences += document.source().count_sentences(line);
+        sentences += document.count_sentences(line);
       }
       if (!first) draft.append("\n");
       first = false;
       draft.append(line);
-    }
+      return true;
+    });
+    if (dropped) return;
     verdict.record(kLorem, 0);
     verdict.record(kCurly, 0);
     verdict.record(kSentences, static_cast<double>(sentences));
@@ -106,8 +115,6 @@ class C4Quality final : public Filter {
   }
 
  private:
-  static constexpr std::size_t kGlance = 33;  // bytes that hold three words mostly
-
   struct Width {
     bool too_long;  // a word is
     bool too_few;   // words are
@@ -128,7 +135,7 @@ class C4Quality final : public Filter {
   // A stripped line's words, as str.split cuts them, no further than needed.
   Width measure(std::string_view line) const {
     const bool any_length = rules_.max_word_length == -1 || static_cast<double>(line.size()) <= rules_.max_word_length;
-    if (any_length && static_cast<double>(count_word_begins(line.substr(0, kGlance))) >= rules_.min_words_per_line) {
+    if (any_length && begins_words(line, least_words_)) {
       return {false, false};
     }
     double words = 0;
@@ -152,6 +159,7 @@ class C4Quality final : public Filter {
   }
 
   const C4QualityRules rules_;
+  const std::size_t least_words_;  // of a line; one at least, and none has 64 at a glance
   text::Buffer uncited_;
 };
 
@@ -164,7 +172,7 @@ class C4Paragraphs final : public Filter {
 
   void judge(Document& document, Verdict& verdict) override {
     std::size_t longest[3] = {0, 0, 0};
-    for (const Stretch& line : document.lines()) {
+    for (const Stretch& line : document.lines().all()) {
       std::size_t length = line.characters;
       for (std::size_t& place : longest) {
         if (length > place) std::swap(length, place);

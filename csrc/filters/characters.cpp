@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "text/byte_classes.h"
+#include "text/bytes.h"
 
 namespace smolfast::filters {
 namespace {
@@ -132,7 +133,7 @@ const CharacterSet& symbols() {
   return set;
 }
 
-std::string_view strip_left(std::string_view text) {
+std::string_view strip_spaces_left(std::string_view text) {
   const char* at = text.data();
   const char* const end = at + text.size();
   while (at < end) {
@@ -143,7 +144,7 @@ std::string_view strip_left(std::string_view text) {
   return {at, static_cast<std::size_t>(end - at)};
 }
 
-std::string_view strip_right(std::string_view text) {
+std::string_view strip_spaces_right(std::string_view text) {
   const char* const begin = text.data();
   const char* end = begin + text.size();
   while (end > begin) {
@@ -156,7 +157,7 @@ std::string_view strip_right(std::string_view text) {
 
 std::size_t count_characters(std::string_view text) {
   // Bytes that aren't continuations, eight at a time: the lowest bit of each byte of `starts`.
-  constexpr uint64_t kOnes = 0x0101010101010101;
+  constexpr uint64_t kOnes = 0x0101010101010101;  // times it: the sum of all bytes, in the highest
   const char* at = text.data();
   std::size_t left = text.size();
   std::size_t count = 0;
@@ -186,31 +187,44 @@ std::size_t count_characters(std::string_view text) {
     constexpr uint64_t kEven = 0x00FF00FF00FF00FF;
     count += (((sums & kEven) + (sums >> 8 & kEven)) * 0x0001000100010001) >> 48;
   }
-  for (; left > 0; --left, ++at) count += !text::is_continuation(*at);
-  return count;
+  // The rest as the end of the last eight, or of fewer.
+  uint64_t eight = 0;
+  if (text.size() >= 8) {
+    if (left == 0) return count;
+    eight = text::load_eight(at + left - 8) >> (8 * (8 - left));
+  } else {
+    for (std::size_t i = 0; i < left; ++i) eight |= uint64_t{static_cast<uint8_t>(at[i])} << (8 * i);
+  }
+  const uint64_t continuations = (eight & ~(eight << 1) & 0x8080808080808080) >> 7;
+  return count + left - (continuations * kOnes >> 56);
 }
 
-std::size_t count_word_begins(std::string_view text) {
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  if (at == end) return 0;
-  std::size_t count = *at > ' ';
-  ++at;
+bool begins_words(std::string_view text, std::size_t least) {
+  constexpr std::size_t kGlance = 32;
+  uint32_t gaps = 0;
+  uint32_t printable = 0;
 #if defined(SMOLFAST_X86)
-  while (end - at >= 16) {
-    __m128i sums = _mm_setzero_si128();
-    const std::size_t rounds = std::min<std::size_t>(static_cast<std::size_t>(end - at) / 16, 255);
-    for (std::size_t i = 0; i < rounds; ++i, at += 16) {
-      const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at - 1));
-      const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-      const __m128i behind = text::bytes_either(text::bytes_equal(before, ' '), text::bytes_equal(before, '\n'));
-      sums = _mm_sub_epi8(sums, _mm_and_si128(behind, _mm_cmpgt_epi8(x, _mm_set1_epi8(' '))));
-    }
-    count += sum_bytes(sums);
+  char copy[kGlance] = {};
+  const char* at = text.data();
+  if (text.size() < kGlance) {
+    if (!text.empty()) std::memcpy(copy, at, text.size());
+    at = copy;
+  }
+  for (int i = 0; i < 2; ++i) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at) + i);
+    gaps |= static_cast<uint32_t>(text::block_mask(text::bytes_equal(x, ' '), i));
+    printable |= static_cast<uint32_t>(text::block_mask(text::bytes_between(x, '!', '~' - '!'), i));
+  }
+#else
+  const std::size_t size = std::min(text.size(), kGlance);
+  for (std::size_t i = 0; i < size; ++i) {
+    gaps |= uint32_t{text[i] == ' '} << i;
+    printable |= uint32_t{is_printable(text[i])} << i;
   }
 #endif
-  for (; at < end; ++at) count += (at[-1] == ' ' || at[-1] == '\n') && *at > ' ';
-  return count;
+  uint32_t begins = printable & (gaps << 1 | 1);
+  for (std::size_t i = 1; i < least && begins != 0; ++i) begins &= begins - 1;
+  return begins != 0;
 }
 
 bool LineSplitter::next(std::string_view& line) {

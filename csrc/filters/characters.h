@@ -47,9 +47,20 @@ inline bool is_space(uint32_t code) {
   return (text::kind(code) & text::kSpace) != 0;
 }
 
+// A character of ASCII that is neither white space nor a control.
+inline bool is_printable(char c) {
+  return static_cast<uint8_t>(c - '!') <= '~' - '!';
+}
+
 // Python's str.lstrip, str.rstrip and str.strip.
-std::string_view strip_left(std::string_view text);
-std::string_view strip_right(std::string_view text);
+std::string_view strip_spaces_left(std::string_view text);
+std::string_view strip_spaces_right(std::string_view text);
+inline std::string_view strip_left(std::string_view text) {
+  return !text.empty() && is_printable(text.front()) ? text : strip_spaces_left(text);
+}
+inline std::string_view strip_right(std::string_view text) {
+  return !text.empty() && is_printable(text.back()) ? text : strip_spaces_right(text);
+}
 inline std::string_view strip(std::string_view text) {
   return strip_right(strip_left(text));
 }
@@ -57,8 +68,9 @@ inline std::string_view strip(std::string_view text) {
 // The number of code points.
 std::size_t count_characters(std::string_view text);
 
-// Bytes of ASCII that are neither white space nor controls, and follow a space or a line feed or begin the text.
-std::size_t count_word_begins(std::string_view text);
+// Whether words begin in so many places of the text's first 32 bytes: at printable ASCII that follows a space or begins
+// the text. False if that can't be said at once.
+bool begins_words(std::string_view text, std::size_t least);
 
 // The last code point of a text that isn't empty.
 inline uint32_t last_character(std::string_view text) {

@@ -1,5 +1,9 @@
 #include "filters/document.h"
 
+#include <algorithm>
+#include <functional>
+#include <span>
+
 #include "filters/characters.h"
 #include "filters/word_measures.h"
 
@@ -8,8 +12,7 @@ namespace smolfast::filters {
 void Document::reset(std::string_view text) {
   text_ = text;
   word_text_ = text;
-  characters_.reset();
-  has_lines_ = has_paragraphs_ = has_words_ = has_n_grams_ = false;
+  has_survey_ = has_lines_ = has_paragraphs_ = has_words_ = has_n_grams_ = false;
 }
 
 void Document::give_words(std::string_view text, const std::vector<text::Word>& words) {
@@ -34,27 +37,32 @@ void Document::take_draft(bool stripped) {
   reset(draft);
 }
 
-std::size_t Document::characters() {
-  if (!characters_) characters_ = count_characters(text_);
-  return *characters_;
+const Survey& Document::survey() {
+  if (!has_survey_) survey_text(text_, survey_);
+  has_survey_ = true;
+  return survey_;
 }
 
-const std::vector<Stretch>& Document::lines() {
-  if (!has_lines_) {
-    split_at_line_feeds(text_, characters() == text_.size(), 1, lines_);
-    find_repeated(lines_, seen_);
-    has_lines_ = true;
-  }
+const Stretches& Document::lines() {
+  if (!has_lines_) lines_.split(text_, text_, survey(), 1);
+  has_lines_ = true;
   return lines_;
 }
 
-const std::vector<Stretch>& Document::paragraphs() {
-  if (!has_paragraphs_) {
-    split_at_line_feeds(strip(text_), characters() == text_.size(), 2, paragraphs_);
-    find_repeated(paragraphs_, seen_);
-    has_paragraphs_ = true;
-  }
+const Stretches& Document::paragraphs() {
+  if (!has_paragraphs_) paragraphs_.split(strip(text_), text_, survey(), 2);
+  has_paragraphs_ = true;
   return paragraphs_;
+}
+
+bool Document::has_distinct_paragraphs() {
+  if (!survey().feed_runs) return true;
+  // A paragraph that equals another is of lines that do, unless what is stripped off the text cuts one of them.
+  const std::string_view stripped = strip(text_);
+  const char* const end = stripped.data() + stripped.size();
+  const bool begins = stripped.data() == text_.data() || stripped.data()[-1] == '\n';
+  const bool ends = end == text_.data() + text_.size() || *end == '\n';
+  return begins && ends && lines().repeated() == 0;
 }
 
 const text::MeasuredWords& Document::words() {
@@ -63,10 +71,22 @@ const text::MeasuredWords& Document::words() {
   return words_;
 }
 
+std::size_t Document::count_sentences(std::string_view line) {
+  const bool within = !std::less<>()(line.data(), text_.data()) &&
+                      !std::less<>()(text_.data() + text_.size(), line.data() + line.size());
+  if (!has_words_ || !within || !source_.has_words_of_sentences()) return source_.count_sentences(line);
+  const auto begin = static_cast<std::size_t>(line.data() - text_.data());
+  const auto before = [](const text::Word& word, std::size_t at) { return word.begin < at; };
+  const std::span<const text::Word> words = words_.words();
+  const auto first = std::lower_bound(words.begin(), words.end(), begin, before);
+  const auto last = std::lower_bound(first, words.end(), begin + line.size(), before);
+  return source_.count_sentences(text_, {first, last});
+}
+
 std::size_t Document::least_words() {
   if (has_words_) return words_.size();
   if (!source_.has_words_between_spaces()) return 0;
-  return count_word_begins(text_);
+  return survey().word_begins;
 }
 
 NGrams& Document::n_grams() {

@@ -3,13 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string_view>
 #include <vector>
 
+#include "filters/characters.h"
 #include "filters/n_grams.h"
-#include "filters/range_set.h"
 #include "filters/stretches.h"
+#include "filters/survey.h"
 #include "filters/word_source.h"
 #include "text/buffer.h"
 
@@ -29,20 +29,27 @@ class Document {
   text::Buffer& draft();
 
   std::string_view text() const { return text_; }
-  std::size_t characters();
-  // What stands between runs of line feeds; with Stretch::repeated.
-  const std::vector<Stretch>& lines();
-  // Of the stripped text, what stands between runs of two line feeds or more; with Stretch::repeated.
-  const std::vector<Stretch>& paragraphs();
+  const Survey& survey();
+  std::size_t characters() { return survey().characters; }
+  // What stands between runs of line feeds.
+  const Stretches& lines();
+  // Of the stripped text, what stands between runs of two line feeds or more.
+  const Stretches& paragraphs();
+  // Whether it is known by the lines that no paragraph is repeated.
+  bool has_distinct_paragraphs();
+  // Python's str.splitlines: body(line) for each, without what ended it, until it says false.
+  template <typename Body>
+  void each_line(Body&& body);
   const text::MeasuredWords& words();
   NGrams& n_grams();
+  // How many sentences a stripped line has that is a part of the text, or another one.
+  std::size_t count_sentences(std::string_view line);
   // No more than there are words; found faster.
   std::size_t least_words();
   std::string_view word(std::size_t i) const {
     const text::Word word = words_[i];
     return word_text_.substr(word.begin, word.end - word.begin);
   }
-  WordSource& source() { return source_; }
 
  private:
   WordSource& source_;
@@ -50,16 +57,33 @@ class Document {
   std::string_view word_text_;  // what words_ are ranges of
   text::Buffer drafts_[2];
   int drafted_ = 0;
-  std::optional<std::size_t> characters_;
+  bool has_survey_ = false;
   bool has_lines_ = false;
   bool has_paragraphs_ = false;
   bool has_words_ = false;
   bool has_n_grams_ = false;
-  std::vector<Stretch> lines_;
-  std::vector<Stretch> paragraphs_;
+  Survey survey_;
+  Stretches lines_;
+  Stretches paragraphs_;
   text::MeasuredWords words_;
   NGrams n_grams_;
-  RangeSet seen_;
 };
+
+template <typename Body>
+void Document::each_line(Body&& body) {
+  std::string_view line;
+  if (survey().other_breaks) {
+    LineSplitter splitter(text_);
+    while (splitter.next(line) && body(line)) {
+    }
+    return;
+  }
+  std::size_t begin = 0;
+  for (const LineFeed feed : survey_.line_feeds()) {
+    if (!body(text_.substr(begin, feed.at - begin))) return;
+    begin = feed.at + 1;
+  }
+  if (begin < text_.size()) body(text_.substr(begin));
+}
 
 }  // namespace smolfast::filters

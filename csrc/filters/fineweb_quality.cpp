@@ -1,6 +1,4 @@
 // FineWeb's own filter (Penedo et al. 2024), with datatrove 0.10's decisions.
-#include <algorithm>
-
 #include "filters/characters.h"
 #include "filters/filter.h"
 
@@ -20,12 +18,11 @@ class FineWebQuality final : public Filter {
   }
 
   void judge(Document& document, Verdict& verdict) override {
-    const std::string_view text = document.text();
     std::size_t lines = 0;
     std::size_t stopped = 0;
     std::size_t brief = 0;
     std::size_t repeated = 0;
-    for (const Stretch& line : document.lines()) {
+    for (const Stretch& line : document.lines().all()) {
       if (line.blank) continue;
       ++lines;
       stopped += stops_.contains(last_character(line.bytes));
@@ -45,7 +42,7 @@ class FineWebQuality final : public Filter {
     if (short_lines > rules_.short_line_thr) verdict.fail(2);
     if (verdict.over()) return;
 
-    const auto feeds = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+    const std::size_t feeds = document.survey().feed_count;
     const double duplicates = divide(repeated, document.characters() - feeds);
     verdict.record(3, duplicates);
     if (duplicates > rules_.char_duplicates_ratio) verdict.fail(3);

@@ -35,10 +35,6 @@ enum Signal : std::size_t {
 constexpr std::string_view kEllipsisCharacter = "\xE2\x80\xA6";
 constexpr std::string_view kBullet = "\xE2\x80\xA2";
 
-std::size_t count_byte(std::string_view text, char byte) {
-  return static_cast<std::size_t>(std::count(text.begin(), text.end(), byte));
-}
-
 // Python's str.count("...") and str.count("…").
 std::size_t count_ellipses(std::string_view text) {
   std::size_t count = 0;
@@ -91,7 +87,6 @@ class GopherQuality final : public Filter {
   }
 
   void judge(Document& document, Verdict& verdict) override {
-    const std::string_view text = document.text();
     const std::size_t words = document.words().size();
     const text::MeasuredWords::Sums& sums = document.words().sums;
     const auto solid = static_cast<double>(sums.solid);
@@ -117,13 +112,14 @@ class GopherQuality final : public Filter {
       }
     };
     if (verdict.wants_signals() || rules_.max_symbol_word_ratio != 0) {
-      check(kHashRatio, divide(count_byte(text, '#'), words), rules_.max_symbol_word_ratio, false, kHashes);
+      check(kHashRatio, divide(document.survey().hashes, words), rules_.max_symbol_word_ratio, false, kHashes);
       if (verdict.over()) return;
-      check(kEllipsisRatio, divide(count_ellipses(text), words), rules_.max_symbol_word_ratio, false, kEllipsis);
+      const std::size_t ellipses = document.survey().ellipses ? count_ellipses(document.text()) : 0;
+      check(kEllipsisRatio, divide(ellipses, words), rules_.max_symbol_word_ratio, false, kEllipsis);
       if (verdict.over()) return;
     }
     if (verdict.wants_signals() || rules_.max_bullet_lines_ratio != 0 || rules_.max_ellipsis_lines_ratio != 0) {
-      measure_lines(text);
+      measure_lines(document);
       check(kBulletLinesRatio, divide(bullets_, lines_), rules_.max_bullet_lines_ratio, false, kBullets);
       if (verdict.over()) return;
       check(kEllipsisLinesRatio, divide(trailing_off_, lines_), rules_.max_ellipsis_lines_ratio, false, kEndEllipsis);
@@ -139,15 +135,18 @@ class GopherQuality final : public Filter {
   }
 
  private:
-  void measure_lines(std::string_view text) {
+  void measure_lines(Document& document) {
     lines_ = bullets_ = trailing_off_ = 0;
-    LineSplitter splitter(text);
-    for (std::string_view line; splitter.next(line); ++lines_) {
+    const bool ellipses = document.survey().ellipses;
+    document.each_line([&](std::string_view line) {
+      ++lines_;
       const std::string_view left = strip_left(line);
       bullets_ += left.starts_with(kBullet) || left.starts_with('-');
+      if (!ellipses) return true;
       const std::string_view right = strip_right(line);
       trailing_off_ += right.ends_with("...") || right.ends_with(kEllipsisCharacter);
-    }
+      return true;
+    });
   }
 
   // Distinct ones; no more than decide, unless all are wanted.

@@ -4,26 +4,11 @@
 namespace smolfast::filters {
 namespace {
 
-struct Repeated {
-  std::size_t stretches = 0;
-  std::size_t characters = 0;
-};
-
-Repeated sum_repeated(const std::vector<Stretch>& stretches) {
-  Repeated sum;
-  for (const Stretch& stretch : stretches) {
-    if (!stretch.repeated) continue;
-    ++sum.stretches;
-    sum.characters += stretch.characters;
-  }
-  return sum;
-}
-
-// The largest count whose share isn't above the limit, which is 0 at least; or more than a text has bytes.
+// The largest number whose share isn't above the limit, which is 0 at least.
 std::size_t most_within(double limit, std::size_t characters) {
-  const std::size_t all = 4 * characters;
+  constexpr double kMost = 1e15;  // doubles hold each number up to it, and no text has as many
   const double product = limit * static_cast<double>(characters);
-  if (!(product < static_cast<double>(all))) return all;
+  if (!(product < kMost)) return std::numeric_limits<std::size_t>::max();
   auto most = static_cast<std::size_t>(product);
   while (divide(most, characters) > limit) --most;
   while (divide(most + 1, characters) <= limit) ++most;
@@ -57,13 +42,14 @@ class GopherRepetition final : public Filter {
       verdict.record(signal, value);
       if (value > limit) verdict.fail(signal);
     };
-    const auto check_stretches = [&](std::size_t signal, const std::vector<Stretch>& stretches, double limit,
+    const auto check_stretches = [&](std::size_t signal, const Stretches& stretches, double limit,
                                      double character_limit) {
-      const Repeated repeated = sum_repeated(stretches);
-      check(signal, divide(repeated.stretches, stretches.size()), limit);
-      check(signal + 1, divide(repeated.characters, characters), character_limit);
+      check(signal, divide(stretches.repeated(), stretches.all().size()), limit);
+      check(signal + 1, divide(stretches.repeated_characters(), characters), character_limit);
     };
-    if (wanted(verdict, rules_.dup_para_frac, rules_.dup_para_char_frac)) {
+    const bool may_pass = rules_.dup_para_frac >= 0 && rules_.dup_para_char_frac >= 0 && !verdict.wants_signals();
+    if (wanted(verdict, rules_.dup_para_frac, rules_.dup_para_char_frac) &&
+        !(may_pass && document.has_distinct_paragraphs())) {
       check_stretches(1, document.paragraphs(), off_or(rules_.dup_para_frac), off_or(rules_.dup_para_char_frac));
       if (verdict.over()) return;
     }
@@ -74,17 +60,16 @@ class GopherRepetition final : public Filter {
     NGrams& grams = document.n_grams();
     // What can't be above its limit isn't counted exactly, unless the number is wanted.
     const bool exact = verdict.wants_signals();
-    const auto within = [characters](double limit) {
-      return [characters, limit](std::size_t bound) { return divide(bound, characters) <= limit; };
-    };
     std::size_t signal = 5;
     for (const NGramLimit& gram : rules_.top_n_grams) {
       // No n-gram, no check: also where the limit is below 0.
       if (document.words().size() < gram.n) {
         verdict.record(signal, kUnmeasured);
-      } else if (exact || !grams.top_fits(gram.n, within(gram.limit))) {
+      } else if (exact) {
         check(signal, divide(grams.top(gram.n), characters), gram.limit);
-        if (verdict.over()) return;
+      } else if (gram.limit < 0 || grams.top_exceeds(gram.n, most_within(gram.limit, characters))) {
+        verdict.fail(signal);
+        return;
       }
       ++signal;
     }

@@ -1,18 +1,18 @@
 // Repeated n-grams of words, as Gopher's repetition filter counts them.
 //
-// Only places that may be repeated are looked at. A small table counts hashes without a look at the bytes: where a
-// count stays at 1, nothing equal can be anywhere. From the counts follows a bound, and in ordinary text the bound is
-// enough. Only where it isn't are n-grams counted exactly, in a table that compares bytes, so that no collision of
-// hashes changes a number.
+// First comes a bound that costs little. A small table counts hashes of pairs of words without a look at the bytes: no
+// n-gram is there more often than the pair that it begins with. What equals something before is bounded by matches
+// (earlier_matches.h). In ordinary text the bounds are enough. Only where they aren't are n-grams counted exactly, in
+// tables that compare bytes, so that no collision of hashes changes a number; and of those only the ones that matter.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "filters/earlier_matches.h"
 #include "filters/range_set.h"
 #include "text/buffer.h"
 #include "text/measured_words.h"
@@ -29,13 +29,8 @@ class NGrams {
   // The characters of the n-gram that occurs most often (of the first seen among several), joined by spaces, times its
   // count; 0 if there are fewer than n words.
   std::size_t top(std::size_t n);
-  // No less than that, and found faster.
-  std::size_t top_bound(std::size_t n);
-  // Whether it can't be above what `fits` accepts, by the first bound that says so.
-  template <typename Fits>
-  bool top_fits(std::size_t n, Fits&& fits) {
-    return fits(known_top_bound(n)) || fits(top_bound(n));
-  }
+  // Whether that is more than `most`.
+  bool top_exceeds(std::size_t n, std::size_t most);
 
   // The characters of n-grams, joined by nothing, that equal one before. After such a one the next n words are passed
   // over.
@@ -44,26 +39,26 @@ class NGrams {
   bool duplicated_exceeds(std::size_t n, std::size_t most);
 
  private:
-  static constexpr std::size_t kUnknown = std::numeric_limits<std::size_t>::max();
-
   std::size_t size() const { return offsets_.size() - 1; }
   std::size_t bytes_of(std::size_t first, std::size_t n) const { return offsets_[first + n] - offsets_[first]; }
   std::string_view gram(std::size_t first, std::size_t n) const {
     return {squeezed_.data() + offsets_[first], bytes_of(first, n)};
   }
+  std::size_t start_slot(std::size_t first) const;
+  std::size_t start_count(std::size_t first) const;
+  void count_starts(std::size_t words);
+  template <typename Wanted>
+  void choose_places(std::size_t n, Wanted&& wanted);
   bool same_words(std::size_t a, std::size_t b, std::size_t n) const;
+  const RangeSet::Entry* count_places(std::size_t n);
+  std::size_t top_of(const RangeSet::Entry& entry, std::size_t n) const;
   std::size_t top_joined(std::size_t n);
-  // A bound by what was counted for fewer words.
-  std::size_t known_top_bound(std::size_t n) const;
-  std::size_t bound_later(std::size_t n);
-  bool ends_exceed(std::size_t n, std::size_t most);
-  std::size_t count_duplicated(std::size_t n, std::size_t most);
-  void find_repeated(std::size_t n);
-  void keep_repeated();
+  const EarlierMatches& matches();
   void find_places(std::size_t n);
-  static std::size_t slots_for(std::size_t grams, std::size_t times);
+  std::size_t count_duplicated(std::size_t n, std::size_t most);
   void grow_slots(std::size_t n);
 
+  static constexpr std::size_t kBoundTo = 4;
   static constexpr std::size_t kMostCounted = 0xFFFF;
   static constexpr std::size_t kFirstSlots = 8192;
 
@@ -71,22 +66,15 @@ class NGrams {
   std::vector<uint32_t> offsets_;     // of words in squeezed_, and its end
   std::span<const uint32_t> hashes_;  // of words
   bool spaced_ = false;               // a word holds a space
-  RangeSet seen_;
+  // How often the first words of n-grams are there, by their hash, and how many words these are: one or two.
   std::vector<uint16_t> counts_;
-  // Where words begin that may be an n-gram of repeated_n_ words that occurs twice, those n-grams' hashes, and how
-  // often they occur at most.
-  std::vector<uint32_t> repeated_;
-  std::vector<uint32_t> grams_;
-  std::vector<uint32_t> repeated_counts_;
-  std::size_t repeated_n_ = 0;
-  // Where n-grams of places_n_ words or more may be joined to something that is there twice, and which of those may
-  // have one before.
+  std::size_t counted_words_ = 0;
+  std::size_t start_bound_ = 0;  // no less than the top of two to kBoundTo words
+  RangeSet seen_;
+  EarlierMatches matches_;
+  bool has_matches_ = false;
   std::vector<uint32_t> places_;
-  std::vector<uint32_t> later_;
-  std::size_t places_n_ = 0;
-  std::vector<uint32_t> left_;  // by place in later_: the bytes of these n-grams and those that follow, each byte once
-  std::vector<uint32_t> windows_;
-  std::vector<uint8_t> seen_windows_;
+  std::size_t places_n_ = 0;  // of duplicated n-grams, 0: of something else
   std::vector<uint64_t> slots_;
   text::Buffer joined_;
   std::vector<uint32_t> joined_offsets_;

@@ -24,8 +24,7 @@ class SymbolLines final : public Filter {
       draft.append(line);
     };
     bool removed = false;  // the line before was
-    LineSplitter splitter(document.text());
-    for (std::string_view line; splitter.next(line);) {
+    document.each_line([&](std::string_view line) {
       if (!is_symbols(line)) {
         write(line);
         removed = false;
@@ -33,7 +32,8 @@ class SymbolLines final : public Filter {
         if (!replacement_.empty()) write(replacement_);
         removed = true;
       }
-    }
+      return true;
+    });
     document.take_draft(false);
   }
 

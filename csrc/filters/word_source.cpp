@@ -31,6 +31,11 @@ class SpacySource final : public WordSource {
     const std::size_t sentences = spacy_.count_sentences(text);
     return std::max<std::size_t>(sentences + has_blank_sentence(text, sentences), 1);
   }
+  // No rule reaches over the end of a line.
+  std::size_t count_sentences(std::string_view text, std::span<const text::Word> words) const override {
+    return std::max<std::size_t>(spacy_.count_sentences(text, words), 1);
+  }
+  bool has_words_of_sentences() const override { return true; }
   bool has_words_between_spaces() const override { return !spaced_; }
 
  private:
@@ -122,6 +127,10 @@ class GivenWords final : public WordSource {
 };
 
 }  // namespace
+
+std::size_t WordSource::count_sentences(std::string_view, std::span<const text::Word>) const {
+  throw Error("sentences aren't made of these words");
+}
 
 std::unique_ptr<WordSource> make_word_source(const std::string& kind, const std::string& language) {
   if (kind == "spacy") return std::make_unique<SpacySource>(find_rules(language));

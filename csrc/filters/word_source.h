@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,10 @@ class WordSource {
   virtual void words(std::string_view text, text::MeasuredWords& words) = 0;
   // How many sentences; at least 1, also of an empty text.
   virtual std::size_t count_sentences(std::string_view text) = 0;
+  // The same of a stripped line, given those of the text's words that are in it; only if has_words_of_sentences().
+  virtual std::size_t count_sentences(std::string_view text, std::span<const text::Word> words) const;
+  // Whether sentences are made of these words, and a line has the words that it has in its text.
+  virtual bool has_words_of_sentences() const { return false; }
   // Whether every stretch between white space holds a word at least, and words don't depend on their neighbours.
   virtual bool has_words_between_spaces() const = 0;
 };

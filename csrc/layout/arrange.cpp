@@ -7,12 +7,15 @@
 
 #include "layout/gutters.h"
 #include "layout/page.h"
+#include "layout/spacing.h"
+#include "layout/vertical.h"
 #include "layout/words.h"
 
 namespace smolfast::layout {
 namespace {
 
 constexpr double kNewBlock = 1.35;   // Of the usual distance of lines.
+constexpr double kPitch = 1.15;      // At least so many sizes from line to line.
 constexpr double kOtherSize = 1.12;  // Sizes further apart than this make two blocks.
 constexpr double kIndent = 0.9;      // Of a paragraph's first line, in sizes of the font.
 constexpr double kSmall = 0.92;      // Of the page's usual size: footnotes.
@@ -89,22 +92,18 @@ class Arranger {
 
   void arrange(const Words& words, int depth) {
     if (words.empty()) return;
-    const std::vector<Row> rows = make_rows(words);
     if (depth < kDeepest) {
-      if (const auto gutter = find_columns(rows)) {
-        arrange(rows, 0, gutter->first, depth);
-        Words left, right;
-        for (std::size_t row = gutter->first; row < gutter->end; ++row) {
-          for (const Word* word : rows[row].words) {
-            (word->box.x1 <= gutter->left + 1e-6 ? left : right).push_back(word);
-          }
-        }
+      if (const auto columns = find_columns(words)) {
         const bool rtl = is_right_to_left(words);
-        arrange(rtl ? right : left, depth + 1);
-        arrange(rtl ? left : right, depth + 1);
-        arrange(rows, gutter->end, rows.size(), depth);
+        arrange(columns->above, depth + 1);
+        arrange(rtl ? columns->right : columns->left, depth + 1);
+        arrange(rtl ? columns->left : columns->right, depth + 1);
+        arrange(columns->below, depth + 1);
         return;
       }
+    }
+    const std::vector<Row> rows = make_rows(words);
+    if (depth < kDeepest) {
       if (const auto table = find_table(rows)) {
         arrange(rows, 0, table->first, depth);
         add_table(rows, *table);
@@ -131,30 +130,41 @@ class Arranger {
 
   void add_table(const std::vector<Row>& rows, const Table& table) {
     Block block{Kind::kTable, {}, 0, 0, {}};
+    std::vector<std::u32string> cells(table.gutters.size() + 1);
+    bool is_head = true;
     for (std::size_t row = table.first; row < table.end; ++row) {
-      std::vector<Words> cells(table.gutters.size() + 1);
-      for (const Word* word : rows[row].words) {
-        std::size_t cell = 0;
-        while (cell < table.gutters.size() && word->box.x0 >= table.gutters[cell].second - 1e-6) ++cell;
-        cells[cell].push_back(word);
+      std::vector<Words> words(cells.size());
+      for (const Word* word : rows[row].words) words[cell_of(table, *word)].push_back(word);
+      for (std::size_t cell = 0; cell < cells.size(); ++cell) {
+        if (words[cell].empty()) continue;
+        const std::u32string next = read_words(words[cell]);
+        if (is_cut(cells[cell], next)) {
+          cells[cell].back() = kHyphen;
+        } else if (!cells[cell].empty()) {
+          cells[cell] += U' ';
+        }
+        cells[cell] += next;
       }
-      for (const Words& cell : cells) {
+      count(block, rows[row]);
+      block.size = std::max(block.size, rows[row].size);
+      if (row + 1 < table.end && !table.starts[row + 1 - table.first]) continue;
+      for (std::u32string& cell : cells) {
         block.text += "| ";
         std::string text;
-        append_utf8(text, read_words(cell));
+        append_utf8(text, cell);
         for (const char byte : text) {
           if (byte == '|') block.text += '\\';
           block.text += byte;
         }
         if (!cell.empty()) block.text += ' ';
+        cell.clear();
       }
       block.text += "|\n";
-      if (row == table.first) {
+      if (is_head) {
         for (std::size_t cell = 0; cell < cells.size(); ++cell) block.text += "|---";
         block.text += "|\n";
       }
-      count(block, rows[row]);
-      block.size = std::max(block.size, rows[row].size);
+      is_head = false;
     }
     block.text.pop_back();
     blocks.push_back(std::move(block));
@@ -175,8 +185,7 @@ class Arranger {
         blocks.push_back({Kind::kText, {}, row.size, 0, {}});
       } else {
         const std::u32string next = read_words(row.words);
-        const bool hyphen = line.size() > 1 && is_hyphen(line.back()) && is_letter(line[line.size() - 2]) &&
-                            is_letter(next.front()) && !is_upper(next.front());
+        const bool hyphen = is_cut(line, next);
         finish(line, hyphen);
         if (!hyphen) blocks.back().text += had_room(rows[at - 1], row, right) ? '\v' : '\n';
       }
@@ -184,6 +193,12 @@ class Arranger {
       line = read_words(row.words);
     }
     finish(line, false);
+  }
+
+  // Whether a word is cut at the end of a line.
+  static bool is_cut(const std::u32string& line, const std::u32string& next) {
+    return line.size() > 1 && is_hyphen(line.back()) && is_letter(line[line.size() - 2]) && is_letter(next.front()) &&
+           !is_upper(next.front());
   }
 
   void finish(std::u32string& line, bool hyphen) {
@@ -194,11 +209,19 @@ class Arranger {
   }
 
   static bool is_new(const Row& before, const Row& row, double pitch, double left_before) {
-    if (row.baseline - before.baseline > kNewBlock * pitch) return true;
+    if (row.baseline - before.baseline > kNewBlock * std::max(pitch, kPitch * std::min(row.size, before.size)))
+      return true;
     if (std::max(row.size, before.size) > kOtherSize * std::min(row.size, before.size)) return true;
     if (is_bullet(row.words.front()->text.front())) return true;
+    if (hangs(before, row)) return false;
     const double indent = row.left() - before.left();
     return indent > kIndent * row.size && indent < 4 * row.size && before.left() <= left_before + kIndent * row.size;
+  }
+
+  // Whether a line goes on under the first word behind the number or the sign of a list.
+  static bool hangs(const Row& before, const Row& row) {
+    if (before.words.size() < 2 || before.words.front()->text.size() > 4) return false;
+    return std::abs(row.left() - before.words[1]->box.x0) < 0.3 * row.size;
   }
 
   // Whether a line was ended on purpose, as in poems and programs: the next word would have fitted.
@@ -276,7 +299,12 @@ Box turned(const Box& box, int turn) {
 
 std::vector<Block> arrange_page(const std::vector<Character>& characters) {
   std::array<std::vector<Character>, 4> by_turn;
-  for (Character one : characters) {
+  std::vector<Character> set;  // A copy only where there is something to turn.
+  if (std::any_of(characters.begin(), characters.end(), [](const Character& one) { return is_upright(one.code); })) {
+    set = characters;
+    turn_vertical(set);
+  }
+  for (Character one : set.empty() ? characters : set) {
     const int turn = one.turn & 3;
     one.box = turned(one.box, turn);
     const auto pen = turned(one.pen_x, one.pen_y, turn);
@@ -290,7 +318,9 @@ std::vector<Block> arrange_page(const std::vector<Character>& characters) {
   });
   std::vector<Block> blocks;
   for (const int turn : order) {
-    const std::vector<Word> words = make_words(by_turn[static_cast<std::size_t>(turn)]);
+    std::vector<Character>& of_turn = by_turn[static_cast<std::size_t>(turn)];
+    drop_false_spaces(of_turn);
+    const std::vector<Word> words = make_words(of_turn);
     Words all;
     all.reserve(words.size());
     for (const Word& word : words) all.push_back(&word);

@@ -10,21 +10,23 @@
 
 namespace smolfast::layout {
 
-// Rows [first, end) with white space at the same place.
-struct Gutter {
-  std::size_t first = 0, end = 0;
-  double left = 0, right = 0;
-  std::size_t both = 0;  // Rows with words on both sides.
+// Two columns, each of which may hold further ones, and what stands above and below both.
+struct Columns {
+  Words above, left, right, below;
 };
 
-// The gutter between columns of text that most rows have, if there is one.
-std::optional<Gutter> find_columns(const std::vector<Row>& rows);
+// The sides of the gutter between lines of text that most lines have, if there is one.
+std::optional<Columns> find_columns(const Words& words);
 
 // The rows of a table, and the white space between its columns.
 struct Table {
   std::size_t first = 0, end = 0;
   std::vector<std::pair<double, double>> gutters;
+  std::vector<bool> starts;  // Of each line, whether it begins a row.
 };
+
+// The cell, from the left, in which a word stands.
+std::size_t cell_of(const Table& table, const Word& word);
 
 std::optional<Table> find_table(const std::vector<Row>& rows);
 

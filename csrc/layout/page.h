@@ -24,7 +24,7 @@ struct Character {
   int turn = 0;     // Quarter turns to the left of the direction of writing; 0 is from left to right.
 };
 
-enum class Kind { kText, kTable, kCaption, kFootnote };
+enum class Kind { kText, kTable, kCaption, kFootnote, kFigure };
 
 struct Block {
   Kind kind = Kind::kText;

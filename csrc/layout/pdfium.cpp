@@ -28,6 +28,24 @@ struct Matrix {
 constexpr unsigned long kErrorPassword = 4;
 constexpr unsigned long kErrorSecurity = 5;
 
+// Of FPDFPageObj_GetType, FPDFTextObj_GetTextRenderMode and FPDFBitmap_CreateEx.
+constexpr int kTextObject = 1, kPathObject = 2, kImageObject = 3, kFormObject = 5;
+constexpr int kInvisible = 3;
+constexpr int kGrey = 1, kColours = 2;
+constexpr int kDrawGrey = 8, kDrawNotes = 1;
+
+constexpr int kMostParts = 20000;                        // Of a page: some draw a million lines.
+constexpr int kDeepest = 4;                              // Forms in forms.
+constexpr double kLeastShape = 1.5, kLargestShape = 60;  // Of letters drawn as outlines, in points.
+constexpr int kRectangle = 6, kLetter = 20;              // Lines and curves of an outline.
+constexpr int kLargestPicture = 16384;                   // Pixels a side.
+constexpr char32_t kUnknown = 0xFFFD;
+
+// What says that a letter isn't known, and what a font alone gives a meaning: for private use.
+bool is_no_letter(char32_t code) {
+  return code == kUnknown || (code >= 0xE000 && code <= 0xF8FF) || code >= 0xF0000;
+}
+
 }  // namespace
 
 // The few functions of PDFium's public interface that are called, by their types there.
@@ -51,6 +69,20 @@ struct PdfDocument::Library {
   int (*origin)(void*, int, double*, double*);
   double (*font_size)(void*, int);
   int (*matrix)(void*, int, Matrix*);
+  int (*is_unknown)(void*, int);
+  int (*count_objects)(void*);
+  void* (*object)(void*, int);
+  int (*object_type)(void*);
+  int (*object_bounds)(void*, float*, float*, float*, float*);
+  int (*object_matrix)(void*, Matrix*);
+  int (*text_mode)(void*);
+  int (*draw_mode)(void*, int*, int*);
+  int (*count_segments)(void*);
+  int (*count_in_form)(void*);
+  void* (*object_in_form)(void*, unsigned long);
+  void* (*make_bitmap)(int, int, int, void*, int);
+  void (*draw)(void*, void*, int, int, int, int, int, int);
+  void (*end_bitmap)(void*);
 };
 
 const PdfDocument::Library& PdfDocument::load(const std::string& path) {
@@ -85,12 +117,61 @@ const PdfDocument::Library& PdfDocument::load(const std::string& path) {
     look(found.origin, "FPDFText_GetCharOrigin");
     look(found.font_size, "FPDFText_GetFontSize");
     look(found.matrix, "FPDFText_GetMatrix");
+    look(found.is_unknown, "FPDFText_HasUnicodeMapError");
+    look(found.count_objects, "FPDFPage_CountObjects");
+    look(found.object, "FPDFPage_GetObject");
+    look(found.object_type, "FPDFPageObj_GetType");
+    look(found.object_bounds, "FPDFPageObj_GetBounds");
+    look(found.object_matrix, "FPDFPageObj_GetMatrix");
+    look(found.text_mode, "FPDFTextObj_GetTextRenderMode");
+    look(found.draw_mode, "FPDFPath_GetDrawMode");
+    look(found.count_segments, "FPDFPath_CountSegments");
+    look(found.count_in_form, "FPDFFormObj_CountObjects");
+    look(found.object_in_form, "FPDFFormObj_GetObject");
+    look(found.make_bitmap, "FPDFBitmap_CreateEx");
+    look(found.draw, "FPDF_RenderPageBitmap");
+    look(found.end_bitmap, "FPDFBitmap_Destroy");
     found.init();
     return found;
   }();
   return library;
 #endif
 }
+
+// From a page's own coordinates to those in which it is seen.
+class PdfDocument::Seen {
+ public:
+  Seen(const Library& library, void* page, double width, double height)
+      : rotation_(library.page_rotation(page) & 3),  // quarter turns to the right
+        sheet_{0, static_cast<float>(height), static_cast<float>(width), 0} {
+    library.page_box(page, &sheet_);
+  }
+
+  int rotation() const { return rotation_; }
+
+  std::pair<double, double> operator()(double x, double y) const {
+    switch (rotation_) {
+      case 1:
+        return {y - sheet_.bottom, x - sheet_.left};
+      case 2:
+        return {sheet_.right - x, y - sheet_.bottom};
+      case 3:
+        return {sheet_.top - y, sheet_.right - x};
+      default:
+        return {x - sheet_.left, sheet_.top - y};
+    }
+  }
+
+  Box box(double left, double top, double right, double bottom) const {
+    const auto [x0, y0] = (*this)(left, top);
+    const auto [x1, y1] = (*this)(right, bottom);
+    return {std::min(x0, x1), std::min(y0, y1), std::max(x0, x1), std::max(y0, y1)};
+  }
+
+ private:
+  int rotation_;
+  FloatBox sheet_;
+};
 
 PdfDocument::PdfDocument(const std::string& library, const char* data, std::size_t size) : library_(load(library)) {
   document_ = library_.load_document(data, size, nullptr);
@@ -116,26 +197,18 @@ bool PdfDocument::read(int number, PageCharacters& to) const {
   to.height = library_.page_height(page.get());
   const std::unique_ptr<void, void (*)(void*)> text(library_.load_text(page.get()), library_.close_text);
   if (!text) return false;
-  const int rotation = library_.page_rotation(page.get()) & 3;  // quarter turns to the right
-  FloatBox sheet{0, static_cast<float>(to.height), static_cast<float>(to.width), 0};
-  library_.page_box(page.get(), &sheet);
-  const auto seen = [&](double x, double y) -> std::pair<double, double> {
-    switch (rotation) {
-      case 1:
-        return {y - sheet.bottom, x - sheet.left};
-      case 2:
-        return {sheet.right - x, y - sheet.bottom};
-      case 3:
-        return {sheet.top - y, sheet.right - x};
-      default:
-        return {x - sheet.left, sheet.top - y};
-    }
-  };
+  const Seen seen(library_, page.get(), to.width, to.height);
+  look_at(page.get(), seen, to.parts);
   const int count = std::max(0, library_.count(text.get()));
   to.characters.reserve(static_cast<std::size_t>(count));
+  Matrix last{1, 0, 0, 1, 0, 0};
+  double scale = 1;
+  int turn = -seen.rotation() & 3;
   for (int at = 0; at < count; ++at) {
     Character one;
     one.code = library_.code(text.get(), at);
+    const bool is_guessed = library_.is_unknown(text.get(), at) > 0;
+    if (is_guessed && one.code <= U' ') one.code = kUnknown;
     if (one.code <= U' ' && one.code != kHyphen) {  // only a mark between words: where it stands doesn't matter
       if (!to.characters.empty() && to.characters.back().code != U' ')
         to.characters.push_back({U' ', {}, 0, 0, 0, to.characters.back().turn});
@@ -146,18 +219,99 @@ bool PdfDocument::read(int number, PageCharacters& to) const {
     Matrix matrix{1, 0, 0, 1, 0, 0};
     if (!library_.loose_box(text.get(), at, &box) || !library_.origin(text.get(), at, &x, &y)) continue;
     library_.matrix(text.get(), at, &matrix);
-    const auto [x0, y0] = seen(box.left, box.top);
-    const auto [x1, y1] = seen(box.right, box.bottom);
-    one.box = {std::min(x0, x1), std::min(y0, y1), std::max(x0, x1), std::max(y0, y1)};
+    one.box = seen.box(box.left, box.top, box.right, box.bottom);
     std::tie(one.pen_x, one.pen_y) = seen(x, y);
-    const double scale = std::hypot(static_cast<double>(matrix.c), static_cast<double>(matrix.d));
-    one.size = std::abs(library_.font_size(text.get(), at)) * (scale > 0 ? scale : 1);
-    const double angle = std::atan2(static_cast<double>(matrix.b), static_cast<double>(matrix.a));
-    one.turn = (static_cast<int>(std::lround(angle / (std::numbers::pi / 2))) - rotation) & 3;
+    if (matrix.a != last.a || matrix.b != last.b || matrix.c != last.c || matrix.d != last.d) {
+      last = matrix;  // Most letters are set as the one before.
+      scale = std::hypot(static_cast<double>(matrix.c), static_cast<double>(matrix.d));
+      if (!(scale > 0)) scale = 1;
+      const double angle = std::atan2(static_cast<double>(matrix.b), static_cast<double>(matrix.a));
+      turn = (static_cast<int>(std::lround(angle / (std::numbers::pi / 2))) - seen.rotation()) & 3;
+    }
+    one.size = std::abs(library_.font_size(text.get(), at)) * scale;
+    one.turn = turn;
     const bool is_finite = std::isfinite(one.box.x0 + one.box.y0 + one.box.x1 + one.box.y1 + one.pen_x + one.pen_y);
     if (!is_finite || !std::isfinite(one.size) || one.size <= 0) continue;
+    ++to.parts.letters;
+    to.parts.unknown += is_guessed || is_no_letter(one.code);
     to.characters.push_back(one);
   }
+  return true;
+}
+
+void PdfDocument::look_at(void* page, const Seen& seen, PageParts& to) const {
+  int left = kMostParts;
+  const auto look = [&](auto&& again, void* object, const Matrix& place, int depth) -> void {
+    if (object == nullptr) return;
+    if (left-- <= 0) {
+      to.is_cut = true;
+      return;
+    }
+    const int type = library_.object_type(object);
+    if (type == kTextObject) {
+      ++to.texts;
+      to.hidden_texts += library_.text_mode(object) == kInvisible;
+    } else if (type == kFormObject && depth < kDeepest) {
+      Matrix own{1, 0, 0, 1, 0, 0};
+      library_.object_matrix(object, &own);
+      const Matrix whole{own.a * place.a + own.b * place.c,           own.a * place.b + own.b * place.d,
+                         own.c * place.a + own.d * place.c,           own.c * place.b + own.d * place.d,
+                         own.e * place.a + own.f * place.c + place.e, own.e * place.b + own.f * place.d + place.f};
+      const int count = library_.count_in_form(object);
+      for (int at = 0; at < count && left > 0; ++at) {
+        again(again, library_.object_in_form(object, static_cast<unsigned long>(at)), whole, depth + 1);
+      }
+    } else if (type == kImageObject || type == kPathObject) {
+      float x0 = 0, y0 = 0, x1 = 0, y1 = 0;
+      if (!library_.object_bounds(object, &x0, &y0, &x1, &y1)) return;
+      const auto at = [&](float x, float y) -> std::pair<double, double> {
+        return {x * place.a + y * place.c + place.e, x * place.b + y * place.d + place.f};
+      };
+      const auto [ax, ay] = at(x0, y0);
+      const auto [bx, by] = at(x1, y1);
+      const Box box = seen.box(ax, ay, bx, by);
+      if (!std::isfinite(box.x0 + box.y0 + box.x1 + box.y1)) return;
+      if (type == kImageObject) {
+        to.pictures.push_back(box);
+        return;
+      }
+      int filled = 0, stroked = 0;
+      if (!library_.draw_mode(object, &filled, &stroked) || filled == 0) return;
+      const int lines = library_.count_segments(object);
+      if (lines <= kRectangle || std::max(box.width(), box.height()) < kLeastShape) return;
+      // One letter, or many in one go.
+      to.shapes += std::max(box.width(), box.height()) < kLargestShape ? 1 : static_cast<std::size_t>(lines / kLetter);
+    }
+  };
+  const int count = library_.count_objects(page);
+  for (int at = 0; at < count && left > 0; ++at) look(look, library_.object(page, at), {1, 0, 0, 1, 0, 0}, 0);
+}
+
+void PdfDocument::size(int number, double& width, double& height) const {
+  const std::unique_ptr<void, void (*)(void*)> page(library_.load_page(document_, number), library_.close_page);
+  if (!page) return;
+  width = library_.page_width(page.get());
+  height = library_.page_height(page.get());
+}
+
+bool PdfDocument::render(int number, double scale, std::size_t most, int channels, Picture& to) const {
+  const std::unique_ptr<void, void (*)(void*)> page(library_.load_page(document_, number), library_.close_page);
+  if (!page) return false;
+  const double width = library_.page_width(page.get()), height = library_.page_height(page.get());
+  if (!(width > 0 && height > 0) || !(scale > 0)) return false;
+  scale = std::min({scale, std::sqrt(static_cast<double>(most) / (width * height)), kLargestPicture / width,
+                    kLargestPicture / height});
+  to.width = std::max(1, static_cast<int>(width * scale));
+  to.height = std::max(1, static_cast<int>(height * scale));
+  to.channels = channels == 1 ? 1 : 3;
+  to.pixels.assign(static_cast<std::size_t>(to.width) * static_cast<std::size_t>(to.height * to.channels), 255);
+  const std::unique_ptr<void, void (*)(void*)> bitmap(
+      library_.make_bitmap(to.width, to.height, to.channels == 1 ? kGrey : kColours, to.pixels.data(),
+                           to.width * to.channels),
+      library_.end_bitmap);
+  if (!bitmap) return false;
+  library_.draw(bitmap.get(), page.get(), 0, 0, to.width, to.height, 0,
+                kDrawNotes | (to.channels == 1 ? kDrawGrey : 0));
   return true;
 }
 

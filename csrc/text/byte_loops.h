@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "text/clean_tables.h"
 #include "text/tables.h"
 
 namespace smolfast::text {
@@ -26,16 +27,30 @@ struct Candidates {
 };
 constexpr int kScanBlock = 64;
 
+// Whether a text is ASCII, and whether a letter in it is upper case (known only if it is).
+struct AsciiCase {
+  bool is_ascii;
+  bool has_upper;
+};
+
 struct ScanKernels {
   bool (*is_valid_utf8)(const char* text, std::size_t size);
+  // Whether a text of any bytes is UTF-8 and holds no candidates for the stops of the form that `tables` are of. It may
+  // say no where that is so.
+  bool (*is_valid_without_stops)(const char* text, std::size_t size, const ScanTables& tables);
   // The next 64 bytes from `at` on that hold candidates for the stops of the form with bit `form`.
   Candidates (*find_candidates)(const char* at, const char* end, int form, const ScanTables& tables);
   // Copies text from `at` on to `out` (which has room for it and Buffer::kSlack more) with the mapping applied, and
   // moves `out` along, up to the first character whose mapping has another size or is capital sigma. Returns where it
   // stopped.
   const char* (*map_case)(const char* at, const char* end, char*& out, const CaseTables& tables);
+  // Writes a text of any bytes to `out` (which has room for it and Buffer::kSlack more) in lower case, if it's ASCII.
+  AsciiCase (*lower_ascii)(const char* text, std::size_t size, char* out);
   // Where the first byte A to Z or character that `tables` hit stands, or `end`.
   const char* (*find_upper)(const char* at, const char* end, const ScanTables& tables);
+  // Where the first character stands that the rules of clean may change, given what stands before it from `at` on, or
+  // `end`. A line begins at `at` if `line_start`.
+  const char* (*find_unclean)(const char* at, const char* end, bool line_start, const CleanTables& tables);
 };
 
 // The kernels of active_isa().

@@ -76,7 +76,8 @@ SMOLFAST_TARGET_AVX512 inline Vector earlier(Vector now, Vector before) {
 
 }  // namespace
 
-const ScanKernels kScanAvx512 = {is_valid_utf8, find_candidates, map_case, find_upper};
+const ScanKernels kScanAvx512 = {
+    is_valid_utf8, is_valid_without_stops, find_candidates, map_case, lower_ascii, find_upper, find_unclean};
 
 }  // namespace smolfast::text
 #endif

@@ -150,6 +150,67 @@ SMOLFAST_TARGET inline uint64_t candidates(const char* at, const StopTables& tab
   return found;
 }
 
+SMOLFAST_TARGET inline StopTables widen(const ScanTables& tables) {
+  return {{table(tables.pair[0]), table(tables.pair[1]), table(tables.pair[2]), table(tables.pair[3])},
+          {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])},
+          {table(tables.symbols[0]), table(tables.symbols[1]), table(tables.symbols[2]), table(tables.symbols[3])}};
+}
+
+// Whether a character that ends or goes on in `now` may be a stop. What the check of UTF-8 looks up it looks up, too.
+SMOLFAST_TARGET inline bool may_stop(Vector now, Vector before, const StopTables& tables) {
+  const Vector one = earlier<1>(now, before);
+  const Vector high_one = high_nibble(one), low_one = low_nibble(one);
+  const Vector high = high_nibble(now), low = low_nibble(now);
+  uint64_t found = nonzero_mask(shared_bits(tables.pair, high_one, low_one, high, low));
+  const Vector two = earlier<2>(now, before);
+  // Leads of three bytes and more in `two`.
+  const uint64_t long_leads = sign_mask(subtract_saturated(two, splat(0xE0 - 0x80)));
+  if ((found | long_leads) == 0) return false;
+  found &= ~(equal_mask(one, 0xE3) | equal_mask(one, 0xE2) | equal_mask(one, 0xEF));
+  const uint64_t kana = equal_mask(two, 0xE3);
+  const uint64_t symbols = equal_mask(two, 0xE2) | equal_mask(two, 0xEF);
+  if (kana != 0) found |= kana & nonzero_mask(shared_bits(tables.kana, high_one, low_one, high, low));
+  if (symbols != 0) found |= symbols & nonzero_mask(shared_bits(tables.symbols, high_one, low_one, high, low));
+  return found != 0;
+}
+
+SMOLFAST_TARGET bool is_valid_without_stops(const char* text, std::size_t size, const ScanTables& tables) {
+  const StopTables wide = widen(tables);
+  Utf8State state{splat(0), splat(0)};
+  std::size_t at = 0;
+  bool after_ascii = true;
+  for (; at + kGroup <= size; at += kGroup) {
+    if (is_group_ascii(text + at)) {
+      if (!after_ascii) state.errors = either(state.errors, unfinished(text + at));
+      state.before = splat(0);
+      after_ascii = true;
+      continue;
+    }
+    bool stops = false;
+    for (int i = 0; i < kGroup; i += kWidth) {
+      const Vector now = load(text + at + static_cast<std::size_t>(i));
+      stops |= may_stop(now, state.before, wide);
+      check_vector(now, state);
+    }
+    if (stops) return false;
+    after_ascii = false;
+  }
+  for (; at < size; at += kWidth) {
+    char tail[kWidth] = {};
+    const char* block = text + at;
+    if (size - at < kWidth) {
+      std::memcpy(tail, block, size - at);
+      block = tail;
+    }
+    const Vector now = load(block);
+    if (may_stop(now, state.before, wide)) return false;
+    check_vector(now, state);
+  }
+  // A character that the last vector leaves unfinished.
+  check_vector(splat(0), state);
+  return nonzero_mask(state.errors) == 0;
+}
+
 // All ones where the byte is A to Z.
 SMOLFAST_TARGET inline Vector ascii_upper(Vector bytes) {
   return signed_less(add(bytes, splat(63)), splat(-128 + 26));
@@ -166,12 +227,6 @@ SMOLFAST_TARGET inline void read_block(const char* at, const char* end, Block& b
   std::memset(block.tail, 0, sizeof(block.tail));
   std::memcpy(block.tail, at, static_cast<std::size_t>(end - at));
   block.data = block.tail;
-}
-
-SMOLFAST_TARGET inline StopTables widen(const ScanTables& tables) {
-  return {{table(tables.pair[0]), table(tables.pair[1]), table(tables.pair[2]), table(tables.pair[3])},
-          {table(tables.kana[0]), table(tables.kana[1]), table(tables.kana[2]), table(tables.kana[3])},
-          {table(tables.symbols[0]), table(tables.symbols[1]), table(tables.symbols[2]), table(tables.symbols[3])}};
 }
 
 SMOLFAST_TARGET const char* map_case(const char* at, const char* end, char*& out, const CaseTables& tables) {
@@ -214,6 +269,35 @@ SMOLFAST_TARGET const char* map_case(const char* at, const char* end, char*& out
   return end;
 }
 
+SMOLFAST_TARGET AsciiCase lower_ascii(const char* text, std::size_t size, char* out) {
+  Vector uppers = splat(0);
+  std::size_t at = 0;
+  for (; at + kGroup <= size; at += kGroup) {
+    if (!is_group_ascii(text + at)) return {false, false};
+    for (std::size_t i = at; i < at + kGroup; i += kWidth) {
+      const Vector bytes = load(text + i);
+      const Vector upper = ascii_upper(bytes);
+      uppers = either(uppers, upper);
+      store(out + i, add(bytes, both(upper, splat('a' - 'A'))));
+    }
+  }
+  Vector all = splat(0);
+  for (; at < size; at += kWidth) {
+    char tail[kWidth] = {};
+    const char* block = text + at;
+    if (size - at < kWidth) {
+      std::memcpy(tail, block, size - at);
+      block = tail;
+    }
+    const Vector bytes = load(block);
+    const Vector upper = ascii_upper(bytes);
+    all = either(all, bytes);
+    uppers = either(uppers, upper);
+    store(out + at, add(bytes, both(upper, splat('a' - 'A'))));
+  }
+  return {sign_mask(all) == 0, nonzero_mask(uppers) != 0};
+}
+
 SMOLFAST_TARGET const char* find_upper(const char* at, const char* end, const ScanTables& tables) {
   const StopTables wide = widen(tables);
   Block block;
@@ -251,4 +335,43 @@ SMOLFAST_TARGET Candidates find_candidates(const char* at, const char* end, int,
     if (const uint64_t mask = block_candidates(tail, wide)) return {at, mask};
   }
   return {end, 0};
+}
+
+// The six lookups share a bit.
+SMOLFAST_TARGET inline uint64_t shared_mask(Vector first, Vector second, Vector third, const Vector (&pair)[4],
+                                            const Vector (&triple)[6]) {
+  const Vector first_high = high_nibble(first), first_low = low_nibble(first);
+  const Vector second_high = high_nibble(second), second_low = low_nibble(second);
+  const Vector of_three = both(both(both(shuffle(triple[0], first_high), shuffle(triple[1], first_low)),
+                                    both(shuffle(triple[2], second_high), shuffle(triple[3], second_low))),
+                               both(shuffle(triple[4], high_nibble(third)), shuffle(triple[5], low_nibble(third))));
+  return nonzero_mask(either(shared_bits(pair, first_high, first_low, second_high, second_low), of_three));
+}
+
+SMOLFAST_TARGET const char* find_unclean(const char* at, const char* end, bool line_start, const CleanTables& tables) {
+  const Vector pair[4] = {table(tables.pair[0]), table(tables.pair[1]), table(tables.pair[2]), table(tables.pair[3])};
+  const Vector triple[6] = {table(tables.triple[0]), table(tables.triple[1]), table(tables.triple[2]),
+                            table(tables.triple[3]), table(tables.triple[4]), table(tables.triple[5])};
+  // Of the block before: its last byte's bit in `blanks`, those of its last two in `line_feeds`.
+  uint64_t blanks_before = 0;
+  uint64_t line_feeds_before = line_start ? 2 : 0;
+  const uint64_t trailing = tables.trailing_whitespace ? ~uint64_t{0} : 0;
+  const uint64_t after_one = tables.line_feeds == 1 ? ~uint64_t{0} : 0;
+  const uint64_t after_two = tables.line_feeds == 2 ? ~uint64_t{0} : 0;
+  Block block;
+  for (; at < end; at += kWidth) {
+    read_block(at, end, block);
+    const Vector first = load(block.data);
+    const uint64_t blanks = equal_mask(first, ' ') | equal_mask(first, '\t');
+    const uint64_t line_feeds = equal_mask(first, '\n');
+    const uint64_t second_feeds = line_feeds & (line_feeds << 1 | line_feeds_before >> 1);
+    uint64_t found = shared_mask(first, load(block.data + 1), load(block.data + 2), pair, triple);
+    found |= trailing & line_feeds & (blanks << 1 | blanks_before);
+    found |= second_feeds & (after_one | (after_two & (line_feeds << 2 | line_feeds_before)));
+    if (end - at < kWidth) found &= (uint64_t{1} << (end - at)) - 1;
+    if (found != 0) return at + __builtin_ctzll(found);
+    blanks_before = blanks >> (kWidth - 1);
+    line_feeds_before = line_feeds >> (kWidth - 2);
+  }
+  return end;
 }

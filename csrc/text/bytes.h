@@ -38,6 +38,10 @@ inline uint64_t top_bits(uint64_t eight) {
   return ((eight & 0x8080808080808080) * 0x0002040810204081) >> 56;
 }
 
+// Masks of so many first bytes of eight.
+inline constexpr uint64_t kFirstBytes[9] = {
+    0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF};
+
 inline void store_eight(uint64_t bytes, char* out) {
   bytes = first_lowest(bytes);
   std::memcpy(out, &bytes, sizeof(bytes));

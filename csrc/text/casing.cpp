@@ -37,6 +37,14 @@ CaseMapper::CaseMapper(Mapping mapping)
                      : CaseTables{kFoldIndex, kFoldValues, kFoldRecords, kScanFold}),
       kernels_(scan_kernels()) {}
 
+std::optional<bool> CaseMapper::run_unchecked(std::string_view text, Buffer& out) {
+  char* const to = out.room(text.size());
+  const AsciiCase found = kernels_.lower_ascii(text.data(), text.size(), to);
+  if (!found.is_ascii) return std::nullopt;
+  if (found.has_upper) out.commit(to + text.size());
+  return found.has_upper;
+}
+
 bool CaseMapper::run(std::string_view text, Buffer& out) {
   const char* const begin = text.data();
   const char* const end = begin + text.size();

@@ -1,6 +1,7 @@
 // Lower case and case folding, full mappings of the Unicode standard without locale.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "text/byte_loops.h"
@@ -16,6 +17,7 @@ class CaseMapper final : public Transform {
 
   explicit CaseMapper(Mapping mapping);
   bool run(std::string_view text, Buffer& out) override;
+  std::optional<bool> run_unchecked(std::string_view text, Buffer& out) override;
 
  private:
   const bool lower_;

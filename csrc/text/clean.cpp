@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "text/bytes.h"
 #include "text/utf8.h"
 
 namespace smolfast::text {
@@ -22,12 +23,8 @@ bool is_other_space(uint32_t code) {
 
 }  // namespace
 
-Cleaner::Cleaner(const CleanOptions& options, CleanCounts& counts) : options_(options), counts_(counts) {
-  for (int byte = 0; byte < 256; ++byte) {
-    // Leads of the characters that a rule may touch: U+0080 to U+00BF, U+1680, U+2000 to U+2FFF, U+3000, U+FEFF.
-    plain_[byte] =
-        byte > ' ' && byte != 0x7F && byte != 0xC2 && byte != 0xE1 && byte != 0xE2 && byte != 0xE3 && byte != 0xEF;
-  }
+Cleaner::Cleaner(const CleanOptions& options, CleanCounts& counts)
+    : options_(options), tables_(options), kernels_(scan_kernels()), counts_(counts) {
   if (options.form) normalizer_.emplace(*options.form);
 }
 
@@ -36,40 +33,60 @@ Cleaner::~Cleaner() {
 }
 
 bool Cleaner::run(std::string_view text, Buffer& out) {
-  if (!normalizer_) return apply_rules(text, out);
-  ruled_.clear();
-  const bool ruled = apply_rules(text, ruled_);
-  if (ruled) text = ruled_.view();
-  if (normalizer_->run(text, out)) {
-    ++own_[CleanCounts::kForm];
-    return true;
+  const std::size_t before = out.size();
+  const bool ruled = apply_rules(text, out);
+  if (!normalizer_) return ruled;
+  if (!ruled) {
+    const bool formed = normalizer_->run(text, out);
+    own_[CleanCounts::kForm] += formed;
+    return formed;
   }
-  if (ruled) out.append(text);
-  return ruled;
+  composed_.clear();
+  if (normalizer_->run(out.view().substr(before), composed_)) {
+    ++own_[CleanCounts::kForm];
+    out.commit(out.data() + before);
+    out.append(composed_.view());
+  }
+  return true;
 }
 
 bool Cleaner::apply_rules(std::string_view text, Buffer& out) {
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  char* const first = out.room(text.size());
-  char* to = first;
-  // Where trailing white space would be cut: after the last other character, or after the last line feed.
-  char* solid = first;
-  int64_t line_feeds = 1;  // since the last other character; the text's start counts as one
-  bool changed = false;
-  const auto count = [&](CleanCounts::Rule rule, int64_t n) {
-    own_[rule] += n;
-    changed = true;
-  };
+  const char* const end = text.data() + text.size();
+  const char* at = text.data();  // what lies before it is in the output
+  char* to = nullptr;
+  Tail tail{};
+  changed_ = false;
   while (at < end) {
-    if (plain_[static_cast<uint8_t>(*at)]) {
-      do {
-        *to++ = *at++;
-      } while (at < end && plain_[static_cast<uint8_t>(*at)]);
-      solid = to;
-      line_feeds = 0;
-      continue;
+    const char* stretch = kernels_.find_unclean(at, end, at == text.data(), tables_);
+    // The white space before it may go with it; before that, all stays.
+    const bool at_end = stretch == end;
+    while (stretch > at && (stretch[-1] == ' ' || stretch[-1] == '\t' || (!at_end && stretch[-1] == '\n'))) --stretch;
+    if (at_end && (stretch == end || !options_.trailing_whitespace)) break;
+    if (to == nullptr) {
+      to = out.room(text.size());
+      tail.solid = to;
     }
+    if (stretch > at) {
+      to = copy_stretch(at, stretch, end, to);
+      tail = {to, 0};
+    }
+    at = stretch;
+    to = take_stretch(at, end, to, tail);
+  }
+  if (!changed_) return false;
+  to = copy_stretch(at, end, end, to);
+  out.commit(to);
+  return true;
+}
+
+char* Cleaner::cut_trailing(char* to, const Tail& tail) {
+  if (!options_.trailing_whitespace || to == tail.solid) return to;
+  count(CleanCounts::kTrailingWhitespace, to - tail.solid);
+  return tail.solid;
+}
+
+char* Cleaner::take_stretch(const char*& at, const char* end, char* to, Tail& tail) {
+  while (at < end) {
     const Decoded c = decode(at);
     const char* const source = at;
     at += c.size;
@@ -90,33 +107,25 @@ bool Cleaner::apply_rules(std::string_view text, Buffer& out) {
       code = ' ';
     }
     if (code == '\n') {
-      if (options_.trailing_whitespace && to != solid) {
-        count(CleanCounts::kTrailingWhitespace, to - solid);
-        to = solid;
-      }
-      if (to != solid) line_feeds = 0;  // a line of white space that stays isn't empty
-      if (options_.blank_lines >= 0 && line_feeds > options_.blank_lines) {
+      to = cut_trailing(to, tail);
+      if (to != tail.solid) tail.line_feeds = 0;  // a line of white space that stays isn't empty
+      if (options_.blank_lines >= 0 && tail.line_feeds > options_.blank_lines) {
         count(CleanCounts::kBlankLines, 1);
         continue;
       }
-      ++line_feeds;
+      ++tail.line_feeds;
       *to++ = '\n';
-      solid = to;
+      tail.solid = to;
     } else if (code == ' ' || code == '\t') {
       *to++ = static_cast<char>(code);
     } else {
       std::memcpy(to, source, c.size);
       to += c.size;
-      solid = to;
-      line_feeds = 0;
+      tail = {to, 0};
+      return to;
     }
   }
-  if (options_.trailing_whitespace && to != solid) {
-    count(CleanCounts::kTrailingWhitespace, to - solid);
-    to = solid;
-  }
-  if (changed) out.commit(to);
-  return changed;
+  return cut_trailing(to, tail);
 }
 
 }  // namespace smolfast::text

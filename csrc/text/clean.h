@@ -8,6 +8,8 @@
 #include <optional>
 #include <string_view>
 
+#include "text/byte_loops.h"
+#include "text/clean_tables.h"
 #include "text/normalize.h"
 #include "text/transform.h"
 
@@ -29,7 +31,8 @@ struct CleanCounts {
   std::array<std::atomic<int64_t>, kRules> counts{};
 };
 
-// Cleaning twice changes nothing.
+// Text is passed over by vector scans up to where a rule changes something, and copied in runs. From there characters
+// are taken one by one, until one that isn't white space stays. Cleaning twice changes nothing.
 class Cleaner final : public Transform {
  public:
   // Adds to `counts`, which outlives it, when it dies.
@@ -38,14 +41,30 @@ class Cleaner final : public Transform {
   bool run(std::string_view text, Buffer& out) override;
 
  private:
+  // How the output ends.
+  struct Tail {
+    // Where trailing white space would be cut: after the last other character, or after the last line feed.
+    char* solid;
+    int64_t line_feeds = 1;  // since the last other character; the text's start counts as one
+  };
+
   bool apply_rules(std::string_view text, Buffer& out);
+  // Applies the rules from `at` on until a character stays that is no white space, or to `end`.
+  char* take_stretch(const char*& at, const char* end, char* to, Tail& tail);
+  char* cut_trailing(char* to, const Tail& tail);
+  void count(CleanCounts::Rule rule, int64_t n) {
+    own_[rule] += n;
+    changed_ = true;
+  }
 
   const CleanOptions options_;
+  const CleanTables tables_;
+  const ScanKernels& kernels_;
   CleanCounts& counts_;
   std::array<int64_t, CleanCounts::kRules> own_{};
-  bool plain_[256];  // bytes that are copied without a look
+  bool changed_ = false;  // the text at hand
   std::optional<Normalizer> normalizer_;
-  Buffer ruled_;
+  Buffer composed_;
 };
 
 }  // namespace smolfast::text

@@ -392,6 +392,7 @@ def write_characters(out: Writer, properties: Properties, normalization: Normali
             code in normalization.decomposed["NFD"],
             normalization.ccc[code] != 0,
             category[0] == "L",
+            category == "Cn" or code in sets["Recent"],
         )
         return sum(bit << i for i, bit in enumerate(bits))
 

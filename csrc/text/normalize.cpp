@@ -68,6 +68,13 @@ bool Normalizer::run(std::string_view text, Buffer& out) {
   return true;
 }
 
+// Most texts are in NFC, and many in NFKC; one pass finds that out and checks them.
+std::optional<bool> Normalizer::run_unchecked(std::string_view text, Buffer& /*out*/) {
+  if (stream_safe_ || !composing_) return std::nullopt;
+  if (kernels_.is_valid_without_stops(text.data(), text.size(), tables_)) return false;
+  return std::nullopt;
+}
+
 bool Normalizer::is_normalized(std::string_view text) {
   return !normalize<false>(text, nullptr);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -23,6 +24,7 @@ class Normalizer final : public Transform {
   // With `stream_safe` the text is first put into the Stream-Safe Text Format (text/stream_safe.h).
   explicit Normalizer(Form form, bool stream_safe = false);
   bool run(std::string_view text, Buffer& out) override;
+  std::optional<bool> run_unchecked(std::string_view text, Buffer& out) override;
   // Whether the text is in the form; stops at the first change.
   bool is_normalized(std::string_view text);
 

@@ -1,6 +1,18 @@
 // The classes of plain_words.cpp's blocks for sets whose vectors are a part of one, included once for each inside a
 // namespace of its own, with SMOLFAST_TARGET the functions' attribute and Part the vector in scope.
 
+SMOLFAST_TARGET inline uint64_t continuations(const char* text, std::size_t left) {
+  char copy[64];
+  const char* block = whole_block(text, left, copy);
+  uint64_t all = 0;
+  for (int i = 0; i < static_cast<int>(64 / sizeof(Part)); ++i) {
+    Part x;
+    std::memcpy(&x, block + i * sizeof(Part), sizeof(Part));
+    all |= block_mask(bytes_between(x, '\x80', 63), i);
+  }
+  return all;
+}
+
 SMOLFAST_TARGET inline BlockClasses classify(const char* text, std::size_t left) {
   char copy[64];
   const char* block = whole_block(text, left, copy);

@@ -6,6 +6,7 @@
 #include "text/byte_loops.h"
 #include "text/bytes.h"
 #include "text/casing.h"
+#include "text/hangul.h"
 #include "text/tables.h"
 #include "text/utf8.h"
 
@@ -23,6 +24,18 @@ constexpr std::ptrdiff_t kPiece = std::ptrdiff_t{1} << 14;
 
 char lowered(char c) {
   return static_cast<char>(c + (static_cast<uint8_t>(c - 'A') < 26 ? 'a' - 'A' : 0));
+}
+
+// Writes the jamo of a Hangul syllable (Unicode §3.12), three bytes each; nine bytes whatever their number.
+char* put_jamo(uint32_t syllable, char* to) {
+  const uint32_t lead = syllable / (kVowels * kTails), rest = syllable % (kVowels * kTails);
+  const uint32_t vowel = rest / kTails, trailing = rest % kTails;
+  const uint32_t last = 0xA7 + trailing;  // of U+11A7 on, where U+11C0 begins the next 64
+  const uint64_t eight = 0xE1u | 0x84u << 8 | (0x80u + lead) << 16 | 0xE1u << 24 | uint64_t{0x85} << 32 |
+                         uint64_t{0xA1 + vowel} << 40 | uint64_t{0xE1} << 48 | uint64_t{0x86 + (last >> 6 & 1)} << 56;
+  store_eight(eight, to);
+  to[8] = static_cast<char>(0x80 | (last & 63));
+  return to + (trailing != 0 ? 9 : 6);
 }
 
 bool is_space(uint32_t code) {
@@ -132,6 +145,13 @@ char* Simplifier::append_direct(const char*& at, const char* end, char* to, bool
       // Nothing of four bytes is there.
       const uint32_t code = (lead & 31u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u);
       if (lead >= 0xF0) break;
+      if (code - kSyllableBase < kSyllables && options_.norm_unicode_diacritics) {
+        to = put_jamo(code - kSyllableBase, to);
+        p += 3;
+        after = 0;
+        ascii = false;
+        continue;
+      }
       found = &direct_[long_pages_[code >> 8] + (code & 0xFF)];
       size = 3;
       ascii = false;
@@ -214,14 +234,7 @@ char* Simplifier::flush_marks(char* to) {
 
 // Writes the canonical decomposition of a character without nonspacing marks. Marks that stay wait for flush_marks.
 char* Simplifier::put_decomposed(uint32_t code, char* to) {
-  constexpr uint32_t kSyllableBase = 0xAC00;
-  if (code - kSyllableBase < 11172) {
-    const uint32_t index = code - kSyllableBase;
-    to = flush_marks(to);
-    to = encode(0x1100 + index / 588, to);
-    to = encode(0x1161 + index % 588 / 28, to);
-    return index % 28 != 0 ? encode(0x11A7 + index % 28, to) : to;
-  }
+  if (code - kSyllableBase < kSyllables) return put_jamo(code - kSyllableBase, flush_marks(to));
   const NormRecord& record = norm_record(code);
   const char* at = reinterpret_cast<const char*>(kDecompositions) + record.canonical;
   const char* end = at + record.canonical_bytes;

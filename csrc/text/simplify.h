@@ -38,10 +38,11 @@ class Simplifier final : public Transform {
     // kBlank: a space, written if none was before; its 1 takes part in the sum. kNo: look at it closer.
     enum : uint8_t { kYes = 0, kBlank = 1, kNo = 2 } how;
   };
-  // What is looked up: all of one and two bytes and, of three, pages of 256 code points: punctuation, kana, fullwidth
-  // forms. The table begins with a page for the others.
+  // What is looked up: all of one and two bytes and, of three, pages of 256 code points: scripts of India, Thai and
+  // Lao, Latin letters of Vietnamese, old Greek, punctuation, kana, fullwidth forms. The table begins with a page for
+  // the others.
   static constexpr uint32_t kBelowLong = 256, kLong = 0x800;
-  static constexpr uint32_t kLongPages[] = {0x20, 0x30, 0xFF};
+  static constexpr uint32_t kLongPages[] = {0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x1E, 0x1F, 0x20, 0x30, 0xFF};
 
   Direct direct(uint32_t code) const;
   // Characters that need no look at their neighbours, from `at` up to one that does.

@@ -26,7 +26,7 @@ class ShortChunks {
     // Of its first bytes.
     Key first(std::size_t size) const {
       const std::size_t above = size > 8 ? size - 8 : 0;
-      return {low & kMasks[size - above], high & kMasks[above]};
+      return {low & kFirstBytes[size - above], high & kFirstBytes[above]};
     }
     std::size_t characters(std::size_t size) const { return size - continuations(low) - continuations(high); }
   };
@@ -46,7 +46,7 @@ class ShortChunks {
   };
   static_assert(sizeof(Entry) == 64);
 
-  ShortChunks() : entries_(std::size_t{1} << kPlaces) {}
+  ShortChunks() : entries_(std::size_t{1} << kPlaces), marks_(std::size_t{1} << kPlaces) {}
 
   static Key key(const char* begin, std::size_t size, const char* text_end) {
     char copy[kBytes] = {};
@@ -56,19 +56,27 @@ class ShortChunks {
     }
     return Key{load_eight(begin), load_eight(begin + 8)}.first(size);
   }
-  Entry& place(const Key& key) {
-    return entries_[(key.low * 0x9E3779B97F4A7C15u + key.high * 0xD6E8FEB86659FD93u) >> (64 - kPlaces)];
+  static uint64_t hash(const Key& key) { return key.low * 0x9E3779B97F4A7C15u + key.high * 0xD6E8FEB86659FD93u; }
+  // The chunk's entry, or nullptr. What isn't there is told by its mark, so that nothing waits for a far line.
+  const Entry* find(uint64_t hash, const Key& key, std::size_t size) const {
+    if (marks_[hash >> (64 - kPlaces)] != mark(hash)) return nullptr;
+    const Entry& entry = entries_[hash >> (64 - kPlaces)];
+    return entry.holds(key, size) ? &entry : nullptr;
+  }
+  Entry& renew(uint64_t hash) {
+    marks_[hash >> (64 - kPlaces)] = mark(hash);
+    return entries_[hash >> (64 - kPlaces)] = {};
   }
 
  private:
   static constexpr int kPlaces = 13;
+  static uint16_t mark(uint64_t hash) { return static_cast<uint16_t>(hash >> (48 - kPlaces)); }
   // Bytes of which the highest bit is 1 and the next one 0.
   static std::size_t continuations(uint64_t eight) {
     return ((eight & ~(eight << 1) & 0x8080808080808080) >> 7) * 0x0101010101010101 >> 56;
   }
-  static constexpr uint64_t kMasks[9] = {
-      0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF};
   std::vector<Entry> entries_;
+  std::vector<uint16_t> marks_;  // some bits of what an entry holds
 };
 
 // Longer ones, and those of more tokens.
@@ -85,9 +93,9 @@ class LongChunks {
     uint64_t chunk[kWords];
   };
 
-  LongChunks() : entries_(std::size_t{1} << kPlaces) {}
-  // Where the chunk is or would be; `words` becomes its bytes, zeros behind them. Up to `text_end` may be read.
-  Entry& place(const char* begin, std::size_t size, const char* text_end, uint64_t* words) {
+  LongChunks() : entries_(std::size_t{1} << kPlaces), marks_(std::size_t{1} << kPlaces) {}
+  // Of a chunk; `words` becomes its bytes, zeros behind them. Up to `text_end` may be read.
+  static uint64_t hash(const char* begin, std::size_t size, const char* text_end, uint64_t* words) {
     char copy[kBytes];
     if (static_cast<std::size_t>(text_end - begin) < kBytes) {
       std::memcpy(copy, begin, size);
@@ -103,22 +111,31 @@ class LongChunks {
       words[i] = load_eight(begin + 8 * i) & ((uint64_t{1} << (size % 8 * 8)) - 1);
       hash = mix(hash ^ words[i]);
     }
-    return entries_[hash >> (64 - kPlaces)];
+    return hash;
   }
-  static bool holds(const Entry& entry, std::size_t size, const uint64_t* words) {
-    if (entry.size != size) return false;
+  // The chunk's entry, or nullptr.
+  const Entry* find(uint64_t hash, std::size_t size, const uint64_t* words) const {
+    if (marks_[hash >> (64 - kPlaces)] != mark(hash)) return nullptr;
+    const Entry& entry = entries_[hash >> (64 - kPlaces)];
+    if (entry.size != size) return nullptr;
     uint64_t difference = 0;
     for (std::size_t i = 0; 8 * i < size; ++i) difference |= entry.chunk[i] ^ words[i];
-    return difference == 0;
+    return difference == 0 ? &entry : nullptr;
+  }
+  Entry& renew(uint64_t hash) {
+    marks_[hash >> (64 - kPlaces)] = mark(hash);
+    return entries_[hash >> (64 - kPlaces)];
   }
 
  private:
   static constexpr int kPlaces = 12;
+  static uint16_t mark(uint64_t hash) { return static_cast<uint16_t>(hash >> (48 - kPlaces)); }
   static uint64_t mix(uint64_t x) {
     x *= 0x9E3779B97F4A7C15u;
     return x ^ x >> 29;
   }
   std::vector<Entry> entries_;
+  std::vector<uint16_t> marks_;  // some bits of what an entry holds
 };
 
 }  // namespace smolfast::text

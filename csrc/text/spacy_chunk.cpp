@@ -1,10 +1,14 @@
 #include "text/spacy_chunk.h"
 
+#include <bit>
+
 #include "text/spacy_url.h"
 
 namespace smolfast::text {
 
-void ChunkCutter::begin_chunk(const char* begin, const char* end) {
+void ChunkCutter::begin_chunk(const char* begin, const char* end, uint64_t strange) {
+  chunk_ = begin;
+  strange_ = rules_.letters_open_infixes ? ~uint64_t{0} : strange;
   is_long_ = end - begin > kLong;
   if (is_long_) prefixes_ = suffixes_ = infixes_ = infixes_again_ = wholes_ = WalkMemory{};
 }
@@ -31,20 +35,27 @@ bool ChunkCutter::is_whole(const char* begin, const char* end) {
   return rules_.has_whole && forward<true>(rules_.whole, 1, begin, end, wholes_) != nullptr;
 }
 
-void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, std::vector<const char*>& ends) {
+void ChunkCutter::cut(const char* begin, const char* end, uint64_t strange, const char* text_end,
+                      std::vector<const char*>& ends) {
   text_end_ = text_end;
-  begin_chunk(begin, end);
+  begin_chunk(begin, end, strange);
   suffix_ends_.clear();
-  while (begin < end && !is_whole(begin, end) && exception(begin, end) == nullptr) {
-    const char* inner = forward<false>(rules_.prefix, 1, begin, end, prefixes_);
+  const SpacyException* rule = nullptr;
+  bool whole = false;
+  while (begin < end) {
+    whole = is_whole(begin, end);
+    rule = whole ? nullptr : exception(begin, end);
+    if (whole || rule != nullptr) break;
+    const char* inner = opens(rules_.prefix, begin) ? forward<false>(rules_.prefix, 1, begin, end, prefixes_) : nullptr;
     if (inner == nullptr) inner = begin;
-    if (inner != begin && inner != end && exception(inner, end) != nullptr) {
+    if (inner != begin && inner != end && (rule = exception(inner, end)) != nullptr) {
       ends.push_back(inner);
       begin = inner;
       break;
     }
-    const char* const suffix = inner == end ? end : backward(rules_.suffix, inner, end, suffixes_);
-    if (suffix != end && suffix != begin && exception(begin, suffix) != nullptr) {
+    const bool may_close = inner != end && opens(rules_.suffix, previous(end));
+    const char* const suffix = may_close ? backward(rules_.suffix, inner, end, suffixes_) : end;
+    if (suffix != end && suffix != begin && (rule = exception(begin, suffix)) != nullptr) {
       suffix_ends_.push_back(end);
       end = suffix;
       break;
@@ -56,9 +67,10 @@ void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, 
     end = suffix;
   }
   if (begin < end) {
-    if (const SpacyException* const rule = exception(begin, end)) {
+    if (whole) rule = exception(begin, end);
+    if (rule != nullptr) {
       for (const uint8_t token_end : rule->ends) ends.push_back(begin + token_end);
-    } else if (is_whole(begin, end) || is_spacy_url(rules_.classes, begin, end)) {
+    } else if (whole || is_spacy_url(rules_.classes, begin, end)) {
       ends.push_back(end);
     } else {
       cut_infixes(begin, end, ends);
@@ -71,8 +83,18 @@ void ChunkCutter::cut(const char* begin, const char* end, const char* text_end, 
 // Python's finditer has it, only another that isn't may begin at the same place.
 const char* ChunkCutter::next_infix(const char* begin, const char* end, bool after_empty, const char*& at) {
   for (; at < end; at += decode(at).size, after_empty = false) {
+    if (!is_long_) {
+      // Plain letters open none.
+      const uint64_t rest = strange_ >> (at - chunk_);
+      if (rest == 0) return nullptr;
+      if ((rest & 1) == 0) {
+        at += std::countr_zero(rest);
+        after_empty = false;
+        if (at >= end) return nullptr;
+      }
+    }
     const Automaton& infix = after_empty ? rules_.infix_again : rules_.infix;
-    if (infix.opening[rules_.classes(decode(at).code)] == 0) continue;
+    if (!opens(infix, at)) continue;
     // What stands before, the farthest first.
     const char* before[kSpacyMaxContext + 1];
     before[0] = at;
@@ -110,7 +132,7 @@ void ChunkCutter::cut_infixes(const char* begin, const char* end, std::vector<co
 bool ChunkCutter::has_affixes(std::string_view chunk) {
   const char* const begin = chunk.data();
   const char* const end = begin + chunk.size();
-  begin_chunk(begin, end);
+  begin_chunk(begin, end, ~uint64_t{0});
   const char* at = begin;
   return forward<false>(rules_.prefix, 1, begin, end, prefixes_) != nullptr ||
          backward(rules_.suffix, begin, end, suffixes_) != end || next_infix(begin, end, false, at) != nullptr;

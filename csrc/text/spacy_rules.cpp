@@ -1,6 +1,7 @@
 #include "text/spacy_rules.h"
 
 #include <array>
+#include <bit>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -47,18 +48,28 @@ SpacyRules::SpacyRules(const SpacyLanguage& language) : name(language.name), fil
   std::sort(letters.begin(), letters.end());
   letters.erase(std::unique(letters.begin(), letters.end()), letters.end());
   if (plain_pairs) find_closing(letters);
+  for (const Automaton* automaton : {&infix, &infix_again}) {
+    for (const uint16_t letter : letters)
+      letters_open_infixes = letters_open_infixes || automaton->opening[letter] != 0;
+  }
 
   if (language.shares) {
     for (uint32_t i = 0; i < kSpacySharedCount; ++i) read_exceptions(kSpacyShared[i]);
   }
   for (uint32_t i = 0; i < language.exception_count; ++i) read_exceptions(language.exceptions[i]);
   for (const auto& [chunk, exception] : exceptions) mark(chunk, kException);
+  fill_slots();
   nodes.emplace_back();
   for (const auto& [chunk, exception] : exceptions) add_sequence(chunk);
   for (const auto& [token, node] : openings_) {
     if (node == 0) continue;
     mark(token, nodes[node].ends ? kOpening | kAlone : kOpening);
-    for (const auto& [second, next] : nodes[node].following) mark(second, kSecond);
+    for (const auto& [second, next] : nodes[node].following) {
+      mark(second, kSecond);
+      const auto byte = static_cast<unsigned char>(token.front());
+      const auto begin = static_cast<unsigned char>(second.front());
+      if (token.size() == 1 && byte < 0x80) seconds_[byte][begin >> 6] |= uint64_t{1} << (begin & 63);
+    }
   }
 }
 
@@ -220,6 +231,20 @@ void SpacyRules::read_exceptions(std::string_view literal) {
     owned_.push_back(std::move(chunk));
     exceptions[owned_.back()] = std::move(exception);
     literal.remove_prefix(size + 1);
+  }
+}
+
+void SpacyRules::fill_slots() {
+  const std::size_t slots = std::bit_ceil(2 * exceptions.size() + 2);
+  slots_.resize(slots);
+  slot_shift_ = 1 + std::countl_zero(slots);
+  taken_.resize(std::size_t{1} << kTakenBits >> 6);
+  for (const Exceptions::value_type& rule : exceptions) {
+    const uint64_t hash = hash_exception(rule.first, rule.first.data() + rule.first.size());
+    std::size_t slot = hash >> slot_shift_;
+    while (slots_[slot].rule != nullptr) slot = (slot + 1) & (slots - 1);
+    slots_[slot] = {hash, &rule};
+    taken_[hash >> (64 - kTakenBits) >> 6] |= uint64_t{1} << (hash >> (64 - kTakenBits) & 63);
   }
 }
 

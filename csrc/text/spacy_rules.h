@@ -39,9 +39,22 @@ struct SpacyRules {
     return size > longest ? uint8_t{0} : filter_[filter_place(head, size)];
   }
   const SpacyException* find(std::string_view chunk, const char* text_end) const {
-    if ((kinds(chunk.data(), chunk.size(), text_end) & kException) == 0) return nullptr;
-    const auto found = exceptions.find(chunk);
-    return found == exceptions.end() ? nullptr : &found->second;
+    if (chunk.size() > longest) return nullptr;
+    const uint64_t hash = hash_exception(chunk, text_end);
+    if ((taken_[hash >> (64 - kTakenBits) >> 6] >> (hash >> (64 - kTakenBits) & 63) & 1) == 0) return nullptr;
+    for (std::size_t slot = hash >> slot_shift_; slots_[slot].rule != nullptr;
+         slot = (slot + 1) & (slots_.size() - 1)) {
+      const Slot& held = slots_[slot];
+      if (held.hash == hash && held.rule->first == chunk) return &held.rule->second;
+    }
+    return nullptr;
+  }
+  // Whether a sequence may begin with these two tokens, by their first bytes.
+  bool may_begin(std::string_view first, std::string_view second) const {
+    if (first.size() != 1) return true;
+    const auto byte = static_cast<unsigned char>(first.front());
+    const auto next = static_cast<unsigned char>(second.front());
+    return byte >= 0x80 || (seconds_[byte][next >> 6] >> (next & 63) & 1) != 0;
   }
   // The sequence that goes on from `node` (0: none yet) with this token; 0 if there is none.
   uint32_t follow(uint32_t node, std::string_view token, const char* text_end) const;
@@ -53,13 +66,15 @@ struct SpacyRules {
   // Whether a chunk of letters is one token, exceptions aside: of ASCII's, and of all that ChunkClasses calls plain.
   bool plain_ascii = false;
   bool plain_pairs = false;
+  bool letters_open_infixes = false;  // whether one of those may begin one
   // Whether the byte is a token of its own behind plain letters, which are then left: always, or if the class of the
   // last letter is one of `closed`.
   enum Closing : uint8_t { kNever, kAlways, kAfterSome };
   std::array<Closing, 128> closing{};
   std::vector<uint8_t> closed;
   std::size_t longest = 0;  // bytes of what the filter may know
-  std::unordered_map<std::string_view, SpacyException> exceptions;
+  using Exceptions = std::unordered_map<std::string_view, SpacyException>;
+  Exceptions exceptions;
   // A sequence's nodes: what follows each, and whether a sequence may end there.
   struct Node {
     std::vector<std::pair<std::string, uint32_t>> following;
@@ -83,13 +98,27 @@ struct SpacyRules {
   }
   static uint64_t head_of(const char* begin, std::size_t size, const char* text_end) {
     if (text_end - begin >= 8) {
-      const uint64_t head = load_eight(begin);
-      return size < 8 ? head & ((uint64_t{1} << (8 * size)) - 1) : head;
+      return load_eight(begin) & kFirstBytes[std::min<std::size_t>(size, 8)];
     }
     char padded[8] = {};
     std::memcpy(padded, begin, std::min<std::size_t>(size, 8));
     return load_eight(padded);
   }
+
+  // Where exceptions are found without a walk through memory: at the first free slot from a hash of their ends on. A
+  // bit for more of the hash says before that there is none.
+  static constexpr int kTakenBits = 16;
+  struct Slot {
+    uint64_t hash = 0;
+    const Exceptions::value_type* rule = nullptr;
+  };
+  static uint64_t hash_exception(std::string_view chunk, const char* text_end) {
+    const std::size_t size = chunk.size();
+    const uint64_t head = head_of(chunk.data(), size, text_end);
+    const uint64_t tail = size > 8 ? load_eight(chunk.data() + size - 8) : 0;
+    return (head ^ size) * 0x9E3779B97F4A7C15u ^ tail * 0xD6E8FEB86659FD93u;
+  }
+  void fill_slots();
 
   // The first tokens of sequences, each at the first free place from its own on; at most half of the places are taken.
   struct Opening {
@@ -99,7 +128,11 @@ struct SpacyRules {
   std::size_t opening_place(std::string_view token, const char* text_end) const;
   void add_opening(Opening opening);
 
+  std::array<std::array<uint64_t, 4>, 128> seconds_{};  // by a first token of one byte: first bytes of second ones
   std::vector<uint8_t> filter_;
+  std::vector<Slot> slots_;  // at most half are taken
+  int slot_shift_ = 0;
+  std::vector<uint64_t> taken_;
   std::vector<Opening> openings_ = std::vector<Opening>(64);
   std::size_t opening_count_ = 0;
   std::deque<std::string> owned_;

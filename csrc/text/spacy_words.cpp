@@ -64,10 +64,12 @@ struct SpacyWords::State {
   bool add_closed(const char* begin, std::size_t size, const ShortChunks::Key& key, bool ascii);
   void add_known(const ShortChunks::Entry& chunk, const char* begin);
   void remember(const char* begin, std::size_t size, std::size_t from, const MeasuredWords::Sums& before,
-                const ShortChunks::Key& key, ShortChunks::Entry& entry) const;
-  void add_odd(const char* begin, const char* end);
+                const ShortChunks::Key& key, uint64_t hash, uint64_t all_kinds);
+  uint64_t add_odd(const char* begin, const char* end, uint64_t strange, bool ascii);
+  void add_part(const char* chunk, const char* begin, const char* end, uint8_t kinds, uint64_t strange, bool ascii);
   void add(const char* begin, const char* end, uint8_t kinds);
   void note(std::size_t number, uint8_t kinds);
+  void note_part(std::size_t number, uint8_t kinds);
   void find_sequences();
   void apply_sequences();
   std::string_view bytes(const Word& word) const { return text.substr(word.begin, word.end - word.begin); }
@@ -138,7 +140,7 @@ void SpacyWords::State::scan() {
           while (tail < end && is_continuation(*tail)) --tail;
         }
         tail = std::min(tail, end);
-        add_odd(at, tail);
+        add_odd(at, tail, ~uint64_t{0}, false);
         at = tail;
         continue;
       }
@@ -159,7 +161,7 @@ void SpacyWords::State::scan() {
 inline void SpacyWords::State::add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii) {
   const auto size = static_cast<std::size_t>(end - begin);
   if (size > ShortChunks::kBytes) {
-    if (strange != 0 || !add_letters(begin, end)) add_odd(begin, end);
+    if (strange != 0 || !add_letters(begin, end)) add_odd(begin, end, strange, ascii);
     return;
   }
   const ShortChunks::Key key = ShortChunks::key(begin, size, text_end);
@@ -172,14 +174,14 @@ inline void SpacyWords::State::add_chunk(const char* begin, const char* end, uin
   } else if (strange == uint64_t{1} << (size - 1) && size > 1 && add_closed(begin, size, key, ascii)) {
     return;
   }
-  ShortChunks::Entry& entry = short_chunks.place(key);
-  if (entry.holds(key, size)) [[likely]] {
-    add_known(entry, begin);
+  const uint64_t hash = ShortChunks::hash(key);
+  if (const ShortChunks::Entry* const entry = short_chunks.find(hash, key, size)) [[likely]] {
+    add_known(*entry, begin);
   } else {
     const std::size_t from = tokens->size();
     const MeasuredWords::Sums before = tokens->sums;
-    add_odd(begin, end);
-    remember(begin, size, from, before, key, entry);
+    const uint64_t all_kinds = add_odd(begin, end, strange, ascii);
+    remember(begin, size, from, before, key, hash, all_kinds);
   }
 }
 
@@ -244,29 +246,32 @@ inline void SpacyWords::State::add_known(const ShortChunks::Entry& chunk, const 
   }
 }
 
-// Keeps how the chunk was cut: into the tokens from `from` on, `before` which the sums were these.
+// Keeps how the chunk was cut: into the tokens from `from` on, of these kinds, `before` which the sums were these.
 void SpacyWords::State::remember(const char* begin, std::size_t size, std::size_t from,
-                                 const MeasuredWords::Sums& before, const ShortChunks::Key& key,
-                                 ShortChunks::Entry& entry) const {
+                                 const MeasuredWords::Sums& before, const ShortChunks::Key& key, uint64_t place,
+                                 uint64_t all_kinds) {
   const std::size_t count = tokens->size() - from;
   if (count > ShortChunks::kTokens) return;
-  entry = {};
+  ShortChunks::Entry& entry = short_chunks.renew(place);
   entry.low = key.low;
   entry.high = key.high;
   entry.size = static_cast<uint8_t>(size);
   entry.tokens = static_cast<uint8_t>(count);
   const auto base = static_cast<uint32_t>(begin - text.data());
+  entry.kinds = static_cast<uint16_t>(all_kinds);
   uint8_t last = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const Word token = (*tokens)[from + i];
     entry.edges[2 * i] = static_cast<uint16_t>(token.begin - base);
     entry.edges[2 * i + 1] = static_cast<uint16_t>(token.end - base);
     entry.hashes[i] = tokens->hashes()[from + i];
-    const uint8_t kinds = rules.kinds(text.data() + token.begin, token.end - token.begin, text_end);
-    entry.kinds = static_cast<uint16_t>(entry.kinds | (kinds & 15) << 4 * i);
+    const auto kinds = static_cast<uint8_t>(all_kinds >> 4 * i & 15);
     if (i == 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kSecondFirst;
     if ((kinds & SpacyRules::kAlone) != 0) entry.flags |= ShortChunks::kWithin;
-    if ((last & SpacyRules::kOpening) != 0 && (kinds & SpacyRules::kSecond) != 0) entry.flags |= ShortChunks::kWithin;
+    if ((last & SpacyRules::kOpening) != 0 && (kinds & SpacyRules::kSecond) != 0 &&
+        rules.may_begin(bytes((*tokens)[from + i - 1]), bytes(token))) {
+      entry.flags |= ShortChunks::kWithin;
+    }
     if ((kinds & SpacyRules::kOpening) != 0) entry.opening = static_cast<uint8_t>(i + 1);
     last = kinds;
   }
@@ -274,6 +279,20 @@ void SpacyWords::State::remember(const char* begin, std::size_t size, std::size_
   entry.solid = static_cast<uint8_t>(after.solid - before.solid);
   entry.solid_characters = static_cast<uint8_t>(after.solid_characters - before.solid_characters);
   entry.lettered = static_cast<uint8_t>(after.lettered - before.lettered);
+}
+
+// A token of a chunk, of which `strange` says which of up to 64 bytes aren't plain letters.
+inline void SpacyWords::State::add_part(const char* chunk, const char* begin, const char* end, uint8_t kinds,
+                                        uint64_t strange, bool ascii) {
+  const auto size = static_cast<std::size_t>(end - begin);
+  if (size <= ShortChunks::kBytes && end - chunk <= 64 &&
+      (strange >> (begin - chunk) & ((uint64_t{1} << size) - 1)) == 0) {
+    const ShortChunks::Key key = ShortChunks::key(begin, size, text_end);
+    tokens->room(1);
+    add_letters(begin, size, key, kinds, ascii ? size : key.characters(size));
+  } else {
+    add(begin, end, kinds);
+  }
 }
 
 inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t kinds) {
@@ -287,50 +306,60 @@ inline void SpacyWords::State::add(const char* begin, const char* end, uint8_t k
   note(tokens->size() - 1, kinds);
 }
 
-// Takes note of a token that may be part of a sequence.
+// Takes note of a token that may be part of a sequence. (Many may begin one, few go on with one.)
 inline void SpacyWords::State::note(std::size_t number, uint8_t kinds) {
-  if ((kinds & ~SpacyRules::kException) == 0) return;
+  const bool follows = static_cast<unsigned>((kinds & SpacyRules::kSecond) != 0) & (opening == number);
+  if (static_cast<unsigned>(follows) | ((kinds & SpacyRules::kAlone) != 0)) [[unlikely]]
+    note_part(number, kinds);
+  opening = (kinds & SpacyRules::kOpening) != 0 ? number + 1 : opening;
+}
+
+void SpacyWords::State::note_part(std::size_t number, uint8_t kinds) {
   const bool follows = (kinds & SpacyRules::kSecond) != 0 && opening == number && number > 0;
   if (follows && adjacent((*tokens)[number - 1], (*tokens)[number]) &&
+      rules.may_begin(bytes((*tokens)[number - 1]), bytes((*tokens)[number])) &&
       (openings.empty() || openings.back() != number - 1)) {
     openings.push_back(static_cast<uint32_t>(number - 1));
   }
   if ((kinds & SpacyRules::kAlone) != 0) openings.push_back(static_cast<uint32_t>(number));
-  if ((kinds & SpacyRules::kOpening) != 0) opening = number + 1;
 }
 
-void SpacyWords::State::add_odd(const char* begin, const char* end) {
+// Gives the kinds of its first tokens, four bits each.
+uint64_t SpacyWords::State::add_odd(const char* begin, const char* end, uint64_t strange, bool ascii) {
   const auto size = static_cast<std::size_t>(end - begin);
-  LongChunks::Entry* entry = nullptr;
+  const bool kept = size <= LongChunks::kBytes && size > ShortChunks::kBytes;
+  uint64_t place = 0;
   uint64_t chunk[LongChunks::kWords];
-  if (size <= LongChunks::kBytes && size > ShortChunks::kBytes) {
-    entry = &long_chunks.place(begin, size, text_end, chunk);
-    if (LongChunks::holds(*entry, size, chunk)) {
+  if (kept) {
+    place = LongChunks::hash(begin, size, text_end, chunk);
+    if (const LongChunks::Entry* const entry = long_chunks.find(place, size, chunk)) {
       const char* token = begin;
       for (int i = 0; i < entry->count; ++i) {
         const char* const token_end = begin + entry->ends[i];
-        add(token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15));
+        add_part(begin, token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15), strange, ascii);
         token = token_end;
       }
-      return;
+      return entry->kinds;
     }
   }
   ends.clear();
-  cutter.cut(begin, end, text_end, ends);
+  cutter.cut(begin, end, strange, text_end, ends);
   uint64_t all_kinds = 0;
   const char* token = begin;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     const uint8_t kinds = rules.kinds(token, static_cast<std::size_t>(ends[i] - token), text_end);
     if (i < LongChunks::kTokens) all_kinds |= uint64_t{kinds} << 4 * i;
-    add(token, ends[i], kinds);
+    add_part(begin, token, ends[i], kinds, strange, ascii);
     token = ends[i];
   }
-  if (entry == nullptr || ends.size() > LongChunks::kTokens) return;
-  entry->size = static_cast<uint16_t>(size);
-  entry->count = static_cast<uint16_t>(ends.size());
-  entry->kinds = all_kinds;
-  for (std::size_t i = 0; i < ends.size(); ++i) entry->ends[i] = static_cast<uint8_t>(ends[i] - begin);
-  std::memcpy(entry->chunk, chunk, (size + 7) / 8 * 8);
+  if (!kept || ends.size() > LongChunks::kTokens) return all_kinds;
+  LongChunks::Entry& entry = long_chunks.renew(place);
+  entry.size = static_cast<uint16_t>(size);
+  entry.count = static_cast<uint16_t>(ends.size());
+  entry.kinds = all_kinds;
+  for (std::size_t i = 0; i < ends.size(); ++i) entry.ends[i] = static_cast<uint8_t>(ends[i] - begin);
+  std::memcpy(entry.chunk, chunk, (size + 7) / 8 * 8);
+  return all_kinds;
 }
 
 void SpacyWords::State::find_sequences() {

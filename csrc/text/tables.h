@@ -145,6 +145,8 @@ constexpr uint16_t kLowers = 1 << 10;               // changes in lower case
 constexpr uint16_t kDecomposes = 1 << 11;           // changes in NFD
 constexpr uint16_t kReordered = 1 << 12;            // has a combining class
 constexpr uint16_t kLetter = 1 << 13;               // general category L*
+// No character, or a letter or number of Unicode 17 or later: what it is depends on the version.
+constexpr uint16_t kUnsettled = 1 << 14;
 extern const uint16_t kKindIndex[];
 extern const uint16_t kKindValues[];
 

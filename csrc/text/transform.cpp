@@ -45,6 +45,7 @@ struct alignas(128) Task {
   bool changed = false;
   int64_t bytes = 0;  // of its output, changed or not
   Buffer data;
+  bool in_place = false;      // `data` is its chunk's output, with what earlier tasks wrote
   std::vector<int64_t> ends;  // of each row in `data`; only if changed
   // Where its output goes in its chunk's; filled once all tasks before it are done.
   int64_t base = 0;
@@ -63,24 +64,33 @@ class TaskRunner {
  public:
   TaskRunner(Task& task, const arrow::StringColumn& column, int64_t row_base, Transform& transform,
              const TransformOptions& options)
-      : task_(task), column_(column), row_base_(row_base), transform_(transform), options_(options) {}
+      : task_(task),
+        column_(column),
+        row_base_(row_base),
+        transform_(transform),
+        options_(options),
+        start_(task.data.size()) {}
 
   void run() {
-    if (options_.always_build) start_output(task_.begin);
+    if (options_.always_build || task_.in_place) start_output(task_.begin);
     int64_t checked = task_.begin;
     bool group_valid = true;
     for (int64_t row = task_.begin; row < task_.end; ++row) {
-      if (row == checked && !options_.known_valid) {
-        checked = group_end(row);
-        group_valid = is_group_valid(row, checked);
-      }
       if (column_.is_null(row)) {
         if (task_.changed) end_row();
         continue;
       }
       const std::string_view text = column_[row];
+      if (const std::optional<bool> taken = transform_.run_unchecked(text, task_.data)) {
+        end_run(row, text, *taken);
+        continue;
+      }
+      if (row >= checked && !options_.known_valid) {
+        checked = group_end(row);
+        group_valid = is_group_valid(row, checked);
+      }
       if (group_valid || options_.known_valid || is_valid_utf8(text)) {
-        run_row(row, text);
+        end_run(row, text, transform_.run(text, task_.data));
         continue;
       }
       if (options_.invalid == InvalidUtf8::kFail) {
@@ -93,7 +103,7 @@ class TaskRunner {
       if (!transform_.run(repaired_.view(), task_.data)) task_.data.append(repaired_.view());
       end_row();
     }
-    task_.bytes = task_.changed ? static_cast<int64_t>(task_.data.size()) : column_.text_bytes(task_.begin, task_.end);
+    task_.bytes = task_.changed ? written() : column_.text_bytes(task_.begin, task_.end);
   }
 
  private:
@@ -119,9 +129,9 @@ class TaskRunner {
     return true;
   }
 
-  void run_row(int64_t row, std::string_view text) {
-    const std::size_t before = task_.data.size();
-    if (transform_.run(text, task_.data)) {
+  // What follows when the transform has run, and has said whether it changed the text.
+  void end_run(int64_t row, std::string_view text, bool text_changed) {
+    if (text_changed) {
       if (!task_.changed) {
         // The first change: what came before it goes first.
         first_.clear();
@@ -133,7 +143,6 @@ class TaskRunner {
     } else if (task_.changed) {
       task_.data.append(text);
     } else {
-      task_.data.commit(task_.data.data() + before);
       return;
     }
     end_row();
@@ -150,13 +159,16 @@ class TaskRunner {
     }
   }
 
-  void end_row() { task_.ends.push_back(static_cast<int64_t>(task_.data.size())); }
+  void end_row() { task_.ends.push_back(written()); }
+
+  int64_t written() const { return static_cast<int64_t>(task_.data.size() - start_); }
 
   Task& task_;
   const arrow::StringColumn& column_;
   const int64_t row_base_;
   Transform& transform_;
   const TransformOptions& options_;
+  const std::size_t start_;  // of its output in the task's data
   Buffer repaired_;
   Buffer first_;
 };
@@ -235,7 +247,7 @@ class Joiner {
       : chunks_(chunks),
         tasks_(tasks),
         results_(results),
-        most_ahead_(kMostAhead * static_cast<std::size_t>(threads > 0 ? threads : available_threads())),
+        threads_(static_cast<std::size_t>(threads > 0 ? threads : available_threads())),
         states_(tasks.size(), State::kOpen),
         placed_(chunks.size()) {}
 
@@ -243,9 +255,17 @@ class Joiner {
   // gives it a buffer.
   Worker& begin(std::size_t task) {
     std::unique_lock<std::mutex> hold(order_);
-    placed_more_.wait(hold, [&] { return failed_ || task < next_ + most_ahead_; });
+    placed_more_.wait(hold, [&] { return failed_ || task < next_ + kMostAhead * threads_; });
     Worker& worker = workers_[std::this_thread::get_id()];
     hold.unlock();
+    TransformedChunk& result = results_[tasks_[task].chunk];
+    if (threads_ == 1 && result.changed && result.data.capacity() < kUncached) {
+      // Alone, and what it writes would be copied within the cache: it writes there at once.
+      tasks_[task].in_place = true;
+      result.data.commit(result.data.data() + placed_[tasks_[task].chunk].bytes);
+      tasks_[task].data = std::exchange(result.data, {});
+      return worker;
+    }
     if (worker.buffers.empty()) worker.buffers.push_back(SpareTaskBuffers::shared().take());
     tasks_[task].data = std::move(worker.buffers.back());
     worker.buffers.pop_back();
@@ -265,6 +285,7 @@ class Joiner {
     worker.waiting.push_back(task);
     std::vector<std::size_t> copies;
     std::vector<std::size_t> done;
+    if (tasks_[task].in_place) results_[tasks_[task].chunk].data = std::exchange(tasks_[task].data, {});
     {
       const std::lock_guard<std::mutex> hold(order_);
       states_[task] = State::kFinished;
@@ -313,6 +334,7 @@ class Joiner {
   void copy(const std::vector<std::size_t>& copies, const std::vector<std::size_t>& done, Worker& worker) {
     for (const std::size_t i : copies) copy(tasks_[i]);
     for (const std::size_t i : done) {
+      if (tasks_[i].in_place) continue;
       tasks_[i].data.clear();
       worker.buffers.push_back(std::exchange(tasks_[i].data, {}));
     }
@@ -330,7 +352,7 @@ class Joiner {
     } else {
       states_[i] = State::kPlaced;
       const auto needed = placed.bytes + static_cast<std::size_t>(task.bytes);
-      if (!result.changed || needed + Buffer::kSlack > result.data.capacity()) {
+      if (!result.changed || (!task.in_place && needed + Buffer::kSlack > result.data.capacity())) {
         const std::unique_lock<std::shared_mutex> hold(memory_);
         if (!result.changed) start(chunks_[task.chunk], task, result);
         result.data.commit(result.data.data() + placed.bytes);
@@ -369,9 +391,9 @@ class Joiner {
     };
     if (task.changed) {
       const auto bytes = static_cast<std::size_t>(task.bytes);
-      if (result.data.capacity() >= kUncached) {
+      if (result.data.capacity() >= kUncached && !task.in_place) {
         copy_uncached(data, task.data.data(), bytes);
-      } else if (bytes != 0) {
+      } else if (bytes != 0 && !task.in_place) {
         std::memcpy(data, task.data.data(), bytes);
       }
       for (int64_t row = task.begin; row < task.end; ++row) {
@@ -392,7 +414,7 @@ class Joiner {
   const std::vector<arrow::StringColumn>& chunks_;
   std::vector<Task>& tasks_;
   std::vector<TransformedChunk>& results_;
-  const std::size_t most_ahead_;
+  const std::size_t threads_;
   std::mutex order_;  // of what follows, and of the places of tasks
   std::vector<State> states_;
   std::unordered_map<std::thread::id, Worker> workers_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -19,6 +20,9 @@ class Transform {
   // Appends the transformed text to `out` and says true; or says false and leaves `out` as it was when nothing changes.
   // The text is valid UTF-8.
   virtual bool run(std::string_view text, Buffer& out) = 0;
+  // The same for a text that nobody has checked, where one pass can check it and do the rest: what run() would say.
+  // Nothing if it can't, or if the text may be broken; `out` is then as it was.
+  virtual std::optional<bool> run_unchecked(std::string_view /*text*/, Buffer& /*out*/) { return std::nullopt; }
 };
 
 using TransformFactory = std::function<std::unique_ptr<Transform>()>;

@@ -116,12 +116,10 @@ std::size_t scan_baseline(std::string_view text, std::size_t& position, Word* wo
   std::size_t found = 0;
   while (at < end && found < capacity) {
     if (capacity - found < kPlainBlockWords && found != 0) break;
-    if (may_be_plain(*at)) {
-      auto offset = static_cast<std::size_t>(at - begin);
-      found += scan_plain_words(text, offset, words + found, capacity - found);
-      at = begin + offset;
-      if (at == end || capacity - found < kPlainBlockWords) break;
-    }
+    auto offset = static_cast<std::size_t>(at - begin);
+    found += scan_plain_words(text, offset, words + found, capacity - found);
+    at = begin + offset;
+    if (at == end || capacity - found < kPlainBlockWords) break;
     const Segment next = segment(at, end);
     if (next.word) {
       words[found++] = {static_cast<uint32_t>(at - begin), static_cast<uint32_t>(next.end - begin)};

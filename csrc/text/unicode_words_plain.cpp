@@ -9,6 +9,8 @@
 #include "base/cpu.h"
 #include "text/block.h"
 #include "text/byte_classes.h"
+#include "text/unicode_words_lookup.h"
+#include "text/utf8.h"
 
 namespace smolfast::text {
 namespace {
@@ -95,6 +97,11 @@ SMOLFAST_TARGET_AVX512 inline BlockClasses classify(const char* text, std::size_
   return all;
 }
 
+SMOLFAST_TARGET_AVX512 inline uint64_t continuations(const char* text, std::size_t left) {
+  const uint64_t there = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
+  return bytes_between(_mm512_maskz_loadu_epi8(there, text), '\x80', 63);
+}
+
 #define SMOLFAST_TARGET SMOLFAST_TARGET_AVX512
 #include "text/unicode_words_plain.inl"
 #undef SMOLFAST_TARGET
@@ -106,6 +113,10 @@ namespace avx512_vbmi2 {
 
 SMOLFAST_TARGET_VBMI2 inline BlockClasses classify(const char* text, std::size_t left) {
   return avx512::classify(text, left);
+}
+
+SMOLFAST_TARGET_VBMI2 inline uint64_t continuations(const char* text, std::size_t left) {
+  return avx512::continuations(text, left);
 }
 
 SMOLFAST_TARGET_VBMI2 inline void write_words(uint64_t begins, uint64_t ends, int count, uint32_t base, Word* words) {
@@ -158,6 +169,12 @@ inline BlockClasses classify(const char* text, std::size_t left) {
     all.han |= uint64_t{c >= 0xE4 && c <= 0xE9} << i;
     all.exceptions |= uint64_t{c == 0xE4} << i;
   }
+  return all;
+}
+
+inline uint64_t continuations(const char* text, std::size_t left) {
+  uint64_t all = 0;
+  for (std::size_t i = 0; i < std::min<std::size_t>(left, 64); ++i) all |= uint64_t{is_continuation(text[i])} << i;
   return all;
 }
 

@@ -16,7 +16,7 @@ from smolfast import __version__
 
 _PACKAGES = (
     *("smolfast", "torch", "triton", "numpy", "pyarrow"),
-    *("tokenizers", "fastokens", "safetensors", "pydantic", "xxhash"),
+    *("tokenizers", "safetensors", "pydantic", "xxhash"),
 )
 
 

@@ -87,6 +87,20 @@ class Watch:
         return time.monotonic() - self._began if self._worked else None
 
 
+_KNOWN_AS: dict[str, str] = {}
+
+
+@contextlib.contextmanager
+def names_as(known: Mapping[str, str]) -> Iterator[None]:
+    """Say other names in lines while the block runs: those by which users know what is made elsewhere."""
+    _KNOWN_AS.update(known)
+    try:
+        yield
+    finally:
+        for name in known:
+            _KNOWN_AS.pop(name, None)
+
+
 class Console:
     """Where a command says what it is doing."""
 
@@ -100,6 +114,8 @@ class Console:
         """Print a line of its own, above the bar if there is one."""
         if not self._quiet:
             self.clear()
+            for name, known in _KNOWN_AS.items():
+                text = text.replace(name, known)
             # Names of files need not be UTF-8.
             print(text.encode("utf-8", "replace").decode(), file=self._stream, flush=True)
 

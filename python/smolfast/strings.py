@@ -45,6 +45,13 @@ def importable(strings: Strings) -> Strings:
             return strings.cast(pa.string())
         if pa.types.is_fixed_size_binary(strings.type):
             strings = strings.cast(pa.binary())
+    elif hasattr(strings, "columns"):
+        names = [str(name) for name in getattr(strings, "column_names", strings.columns)]
+        column = next((name for name in names if name == "text"), names[0] if names else "text")
+        raise SmolfastError(
+            f"strings: expected one column, got a {type(strings).__name__} of {len(names)}; pass one of them, "
+            f"for example table[{column!r}]"
+        )
     elif not (hasattr(strings, "__arrow_c_stream__") or hasattr(strings, "__arrow_c_array__")):
         return _listed(strings)
     form, parts = _native.import_strings(strings)

@@ -220,12 +220,16 @@ def test_our_colour_is_ours_alone_and_references_are_no_floors(tmp_path: Path) -
     assert charts and all(chart["x"] in ("tokens", "documents", "rows of the matrix") for chart in charts)
 
 
-def test_the_committed_page_is_of_the_committed_results(tmp_path: Path) -> None:
+def test_the_page_is_drawn_from_the_committed_results(tmp_path: Path) -> None:
     for path in COMMITTED:
         shutil.copy(path, tmp_path)
-    assert main(["bench", "--draw", "--quiet", "--out", str(tmp_path)]) == 0
-    drawn = (tmp_path / "report.html").read_bytes()
-    assert drawn == (BENCHMARKS / "report.html").read_bytes(), "run smolfast bench --draw"
+    draw = ["bench", "--draw", "--quiet", "--out", str(tmp_path)]
+    assert main(draw) == 0
+    first = (tmp_path / "report.html").read_bytes()
+    assert main(draw) == 0 and (tmp_path / "report.html").read_bytes() == first
+    parts = {read_results(path).benchmark for path in COMMITTED}
+    ids = {a["id"] for tag, a in Page(first.decode()).attributes if tag == "section"}
+    assert parts <= {name.rpartition("-")[0] for name in ids if name}
 
 
 SCRIPT = """
@@ -325,6 +329,21 @@ def test_a_benchmark_script_writes_this_form(tmp_path: Path) -> None:
     for case in groups:
         rates = {row.role: row.rate() for row in found.rows if row.case == case}
         assert rates["floor"].median > rates["ours"].median > 1e6  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_generation_is_measured_with_whom_there_is(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "edge.json"
+    words = ["--presets", "compact", "--types", "f32", "--rounds", "1", "--tokens", "2", "--json", str(path)]
+    done = subprocess.run([sys.executable, str(BENCHMARKS / "bench_edge.py"), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = {row.name: row for row in read_results(path).rows}
+    assert rows["ours"].role == "ours" and rows["ours"].facts["tokens_per_cpu_second"] > 0
+    for name, row in rows.items():
+        assert bool(row.failed) == (row.wall is None), name
+        assert row.failed or row.case.startswith("compact, 1.3 M"), name
+    assert set(rows) == {"ours", "transformers", "llama.cpp f32"}
 
 
 # Those of the benchmarks; studies (time_to_loss, …) have forms of their own.

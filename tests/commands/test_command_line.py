@@ -68,8 +68,9 @@ def test_nothing_is_near_to_nonsense() -> None:
 
 
 def test_every_command_that_writes_takes_o() -> None:
+    no_output = {"demo", "generate", "chat", "config", "classify", "scaling", "watch", "recipes", "show"}
     for name, parser in _parser().commands.choices.items():
-        assert ("-o" in parser._option_string_actions) == (name not in {"demo", "generate", "config", "classify"})
+        assert ("-o" in parser._option_string_actions) == (name not in no_output)
         if "-o" in parser._option_string_actions:
             assert parser._option_string_actions["-o"].dest == "output"
 
@@ -183,9 +184,10 @@ def test_without_pydantic_each_command_names_the_extra_that_is_enough(tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes there end in other ways")
-def test_a_reader_that_leaves_ends_a_command_without_a_word() -> None:
-    """As `smolfast | head` does: the other end of the pipe is closed before the first byte."""
-    code = "import os, sys; os.close(int(sys.argv.pop())); from smolfast.cli import main; sys.exit(main([]))"
+@pytest.mark.parametrize("words", [[], ["config"]])
+def test_a_reader_that_leaves_ends_a_command_without_a_word(words: list[str]) -> None:
+    """As `smolfast | head` does: the other end of the pipe is closed before the first byte, of few or of many."""
+    code = f"import os, sys; os.close(int(sys.argv.pop())); from smolfast.cli import main; sys.exit(main({words}))"
     reading, writing = os.pipe()
     command = [sys.executable, "-c", code, str(reading)]
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # else argparse meets the pipe's end, and swallows it

@@ -23,16 +23,36 @@ import pytest
 
 from smolfast import progress
 from smolfast.commands.main import _parser, main
+from smolfast.processes.loopback import LocalServer
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "commands.txt"
-NEEDED = ("torch", "tokenizers", "safetensors", "pydantic", "transformers")
+NEEDED = ("optuna", "torch", "tokenizers", "safetensors", "pydantic", "transformers")
 SMALL = (
     "--set model.hidden_size=32 --set model.intermediate_size=48 --set model.num_hidden_layers=2 "
     "--set model.num_key_value_heads=2 --set model.head_dim=8 --set train.steps=2 --set train.batch_size=4 "
     "--set train.micro_batch_size=2 --set train.sequence_length=32 --set train.evaluate_every=0 "
     "--set tokenizer.vocab_size=300 --set split.held_out_fraction=0.3 --set generate.max_new_tokens=4"
 )
+PDF = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Resources<</Font<</F 4 0 R>>>>/Contents 5 0 R>>endobj
+4 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj
+5 0 obj<</Length 38>>stream
+BT /F 12 Tf 20 99 Td (A page.) Tj ET
+endstream endobj
+trailer<</Root 1 0 R>>
+%%EOF
+"""
+RECIPE = """\
+[stages.normalize]
+input = "raw.jsonl"
+
+[stages.dedup]
+needs = "normalize"
+threshold = 0.8
+"""
 # The happy end, and the errors. `{small}` stands for SMALL, which the golden file leaves out.
 SCENES = {
     "demo": ["demo", "demo --josn", "demo twice", "demmo"],
@@ -63,8 +83,14 @@ SCENES = {
     "pdf": [
         "pdf raw.jsonl -o pdfs",
         "pdf nowhere -o other",
-        "pdf https://example.org/a.pdf -o other",
-        "pdf raw.jsonl -o other --page-seconds 0",
+        "pdf ftp://example.org/a.pdf -o other",
+        "pdf raw.jsonl -o other --extractor nonesuch",
+    ],
+    "pdf show": [
+        "pdf show page.pdf -o page.html",
+        "pdf show raw.jsonl -o page.html",
+        "pdf show nowhere.pdf --page 3 -o page.html",
+        "pdf show raw.jsonl -o page.html --ocr nonesuch",
     ],
     "curate": [
         "curate raw.jsonl -o curated",
@@ -127,7 +153,7 @@ SCENES = {
         "split unique/kept.parquet -o collected",
     ],
     "tokenize": [
-        "tokenize split/train.parquet --held-out split/held_out.parquet -o tokens {small}",
+        "tokenize split/train.parquet --held-out split/held_out.parquet -o tokens --set tokenizer.chat=true {small}",
         "tokenize split/train.parquet -o other",
         "tokenize split/train.parquet --held-out split/held_out.parquet -o other --chat",
         "tokenize split/train.parquet --held-out split/held_out.parquet -o other --tokenizer raw.jsonl",
@@ -148,7 +174,13 @@ SCENES = {
         "export trained/model --tokenizer tokens-tokenizer -o export",
         "export trained --tokenizer tokens-tokenizer -o other",
         "export trained/model -o other",
-        "export trained/model --tokenizer nowhere -o other",
+        "export trained/model --tokenizer tokens-tokenizer --format gguf --quantize q4_km -o other",
+    ],
+    "merge": [
+        "merge trained/model export -o merged --method slerp",
+        "merge trained/model -o other",
+        "merge trained/model trained -o other",
+        "merge trained/model export -o other --method ties",
     ],
     "generate": [
         "generate export --prompt Once --max-new-tokens 4",
@@ -156,11 +188,57 @@ SCENES = {
         "generate export --max-new-tokens 0",
         "generate nowhere",
     ],
+    "chat": ["chat export --web", "chat trained", "chat export --temperature -1", "chat export --web --port 70000"],
     "distill-cache": [
         "distill-cache export --tokens tokens -o teacher --samples 3",
         "distill-cache export --tokens nowhere",
         "distill-cache export --tokens tokens --samples 0",
         "distill-cache export --tokens tokens --name other",
+    ],
+    "run": [
+        "run small.toml -o graph",
+        "run smal.toml -o graph",
+        "run small.toml -o graph --set dedup.treshold=0.5",
+        "run small.toml -o run",
+    ],
+    "plan": [
+        "plan small.toml -o graph --set dedup.threshold=0.9",
+        "plan small.toml",
+        "plan small.toml -o graph --profile smoke",
+        "plan circle.toml -o graph",
+    ],
+    "watch": ["watch graph", "watch nowhere", "watch graph --port 70000", "watch graph --refresh 0"],
+    "recipes": ["recipes", "recipes show quickstar", "recipes shwo", "recipes --jsn"],
+    "show": ["show graph/dedup/kept.parquet", "show graph", "show nowhere", "show raw.jsonl"],
+    "scaling fit": [
+        "scaling fit losses.csv -o fit --bootstraps 100",
+        "scaling fit nowhere.csv",
+        "scaling fit few.csv",
+        "scaling fit losses.csv --bad ignore",
+    ],
+    "scaling predict": [
+        "scaling predict losses.csv --params 1e9 --tokens 2e10 --bootstraps 100",
+        "scaling predict losses.csv --params 1e9",
+        "scaling predict losses.csv --params 1e6 --loss 1.7",
+        "scaling predict losses.csv --flops many",
+    ],
+    "scaling plan": [
+        "scaling plan --budget 1e18 --to 1e20 --most 8 --speed 1e12 -o planned.csv",
+        "scaling plan --to 1e20",
+        "scaling plan --budget 1e10 --to 1e20",
+        "scaling plan --budget 1e18 --to 1e20 -o planned.txt",
+    ],
+    "sweep": [
+        "sweep small.toml -o swept --sampler grid --param dedup.threshold=0.5,0.7,0.9 --objective dedup.documents_out",
+        "sweep small.toml -o swept --param dedup.treshold=0.5..0.9 --objective dedup.documents_out",
+        "sweep small.toml -o swept --param dedup.threshold=0.9..0.5 --objective dedup.documents_out",
+        "sweep small.toml -o swept --param dedup.threshold=0.5..0.9 --objective dedup.documents_uot",
+    ],
+    "ablate": [
+        "ablate small.toml lower.toml -o ablated --seeds 1 --objective dedup.documents_out",
+        "ablate small.toml lower.toml -o ablated --objective dedup.documents_out",
+        "ablate small.toml nothing.toml -o ablated --objective dedup.documents_out",
+        "ablate small.toml -o ablated --objective dedup.documents_out",
     ],
     "report": ["report run", "report nowhere", "report collected", "report run -o run"],
     "bench": [
@@ -171,7 +249,11 @@ SCENES = {
     ],
     "config": ["config --json", "config --tolm", "config train", "confg"],
 }
-LONG_OUTPUT = {"config --json", "generate export --prompt Once --max-new-tokens 4"}
+LONG_OUTPUT = {
+    "config --json",
+    "scaling fit losses.csv -o fit --bootstraps 100",
+    "generate export --prompt Once --max-new-tokens 4",
+}
 # What is measured, or the size of a file that has a date or was made by another library.
 MEASURED = [
     (r"\b(in|of) [\d.:]+ s\b", r"\1 # s"),
@@ -182,6 +264,11 @@ MEASURED = [
         r"^(bytes +)[\d,]+(\n(?:near duplicate ex|bytes per token))",
         r"\1#\2",
     ),
+    (r"^(seconds +)[\d.]+(\npage )", r"\1#\2"),
+    (r"\([\d.:]+ s last time\)", "(# s last time)"),
+    (r"about [\d.:]+ s by", "about # s by"),
+    (r"http://127\.0\.0\.1:\d+/[\w-]+/", "http://127.0.0.1:#/#/"),
+    (r", \d{4}-\d\d-\d\d \d\d:\d\d, [\d.]+ s, [\d.]+ k?B, smolfast [\w. ]+$", ", # s, # kB, smolfast #"),
     (r"^.*Loading weights.*\n", ""),  # transformers' own bar
 ]
 
@@ -206,6 +293,14 @@ def folder_of_material() -> Iterator[None]:
             Path("benchmarks").mkdir()
             Path("benchmarks", "bench_text.py").touch()  # where a wheel is tested, which has none of its own
             Path("results").mkdir()
+            sizes = [(params, params * each) for params in (1e6, 4e6, 2e7, 1e8) for each in (5, 20, 80)]
+            losses = [f"{n},{d},{1.8 + 400 / n**0.34 + 2000 / d**0.36}" for n, d in sizes]
+            Path("losses.csv").write_text("\n".join(["params,tokens,loss", *losses]))
+            Path("few.csv").write_text("\n".join(["params,tokens,loss", *losses[:4]]))
+            Path("small.toml").write_text(RECIPE)
+            Path("page.pdf").write_bytes(PDF)
+            Path("lower.toml").write_text("dedup.threshold = 0.5\n")
+            Path("circle.toml").write_text(RECIPE.replace('input = "raw.jsonl"', 'needs = "dedup"'))
             shutil.copy(ROOT / "benchmarks" / "results" / "dedup.json", "results")
             yield
         finally:
@@ -218,11 +313,15 @@ def folder_of_material() -> Iterator[None]:
 def said(words: list[str], *, shown: bool = True) -> str:
     """What a command prints, its exit code where that isn't 0."""
     out, err = io.StringIO(), io.StringIO()
+    serve = LocalServer.serve_forever
+    LocalServer.serve_forever = lambda self, poll_interval=0.5: None  # type: ignore[method-assign]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code: object = main(words)
         except SystemExit as end:
             code = end.code
+        finally:
+            LocalServer.serve_forever = serve  # type: ignore[method-assign]
     printed = out.getvalue() if shown else f"({'a document' if '--json' in words else 'text'})\n"
     text = err.getvalue() + printed + (f"(exit code {code})\n" if code else "")
     for pattern, mask in MEASURED:

@@ -26,6 +26,7 @@ ROOTS = {
     "normalize": "pipeline/normalize",
     "curate": "curate/files/job commands/curate",
     "curate explain": "curate/explain/explanation",
+    "pdf": "pdf/files/job",
     "dedup": "dedup/job commands/dedup",
     "dedup explain": "dedup/explain",
     "dedup index build": "dedup/job dedup/index",
@@ -35,10 +36,11 @@ ROOTS = {
     "train": "train/loop commands/train",
     "evaluate": "evaluate/bits_per_byte evaluate/harness",
     "export": "model/export",
+    "merge": "merge/folders merge/checkpoints commands/merge",
     "generate": "model/generate",
     "report": "report/page",
 }
-READS_NO_DOCUMENTS = {"train", "export", "generate", "distill-cache", "report"}
+READS_NO_DOCUMENTS = {"train", "export", "merge", "generate", "distill-cache", "report", "pdf"}
 OF_DOCUMENTS = {
     "io/documents",
     "io/json/lines",
@@ -49,16 +51,19 @@ OF_DOCUMENTS = {
     "tokens/document_encoder",
 }
 # Advised only where the option was given, or by `dedup` alone.
-GIVEN = {"--column-type", "--strict", "--prefix"}
+GIVEN = {"--column-type", "--strict", "--prefix", "--index", "--lines", "--engine", "--address", "--layers"}
 # Commands named in full in the message ("run `smolfast train --dry-run`") or options of other programs.
-OTHERS = {"train/dry_run"}
+OTHERS = {"train/dry_run", "cluster/ray_engine"}
 # Imported for something else than what raises these errors.
 UNUSED = {
     "quickstart": {"train/distillation/teaching", "tokens/document_encoder"},
     "evaluate": {"tokens/document_encoder"},
     "curate": {"config"},
+    "merge": {"config", "processes/pool"},
+    "pdf": {"config", "curate/files/options", "curate/files/scoring"},
     "curate explain": {"config", "curate/files/folder", "curate/files/options", "curate/files/scoring"},
     "dedup": {"config"},
+    "dedup explain": {"io/stores/output"},
     "distill-cache": {"config"},
     "export": {"config"},
     "train": {"pipeline/run_folder"},
@@ -88,6 +93,7 @@ def modules_of(command: str) -> set[str]:
         found -= {"io/documents", "io/rows/record_batches"}
     if command == "dedup explain":  # so does this
         found -= {"io/documents", "io/rows/record_batches", "dedup/job", "dedup/signing", "dedup/index"}
+        found -= {"dedup/spread/job"}
     return found
 
 

@@ -26,6 +26,7 @@ pytest.importorskip("tldextract")
 from smolfast import SmolfastError
 from smolfast.crawl import crawl_files
 from smolfast.crawl.files import pages as pages_stage
+from smolfast.crawl.files import ranges
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -132,7 +133,7 @@ def test_neither_order_nor_workers_nor_cuts_change_a_byte(
     expected: dict[str, bytes] | None = None
     for number, threads in enumerate((1, 3)):
         inputs = several if not number else several[::-1]
-        monkeypatch.setattr(pages_stage, "STRETCH_BYTES", (4 << 20, 900)[number])
+        monkeypatch.setattr(ranges, "STRETCH_BYTES", (4 << 20, 900)[number])
         output = tmp_path / str(number)
         crawl_files(inputs, output, rules=rules, language=language, dedup=True, threads=threads)
         expected = expected or content(output)
@@ -156,7 +157,7 @@ def test_fineweb_2_removes_duplicates_before_its_rules_and_repairs_encodings(tmp
 def test_parts_and_resuming_change_nothing(
     several: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages_stage, "STRETCH_BYTES", 1500)
+    monkeypatch.setattr(ranges, "STRETCH_BYTES", 1500)
     monkeypatch.setattr(pages_stage, "PART_ROWS", 3)
     crawl_files(several, tmp_path / "whole", dedup=True, threads=2)
     assert len(list((tmp_path / "whole" / "removed").iterdir())) == 3
@@ -320,7 +321,7 @@ def test_ctrl_c_ends_a_run_that_then_goes_on_to_the_same_bytes(tmp_path: Path) -
     # Small parts, so that some are on the disk; jobs that a shell began in the background ignore the signal.
     script = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from smolfast.crawl.files import pages; pages.STRETCH_BYTES, pages.PART_ROWS = 4000, 20\n"
+        "from smolfast.crawl.files import pages, ranges; ranges.STRETCH_BYTES, pages.PART_ROWS = 4000, 20\n"
         "from smolfast.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", script, "curate", str(source), "-o", str(tmp_path / "out"), "--dedup"]

@@ -324,6 +324,52 @@ def test_decisions_and_texts(name: str) -> None:
     holds()
 
 
+AT_BLOCK_ENDS = (
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\f",
+    "\x1d",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "...",
+    "…",
+    " - x\n- y",
+    "#",
+    "[1]",
+    "é\n日本\n",
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        GopherQuality(1, 0, 0, 0, 0.2, 0.3, 0.3, 0.1, 0),
+        C4Quality(min_num_sentences=-1),
+        FineWebQuality(0.4, short_line_thr=0.7, new_line_ratio=0.25),
+        GopherRepetition(),
+        SymbolLines(("-",), ""),
+    ],
+    ids=lambda kind: type(kind).__name__,
+)
+def test_what_stands_at_a_block_s_end(kind: Filter) -> None:
+    """Texts are looked through 64 bytes at a time; what is looked for may lie across."""
+    texts = [
+        ("ab c. " * 30)[: at - len(space)] + space + found + rest
+        for at in range(58, 70)
+        for found in AT_BLOCK_ENDS
+        for space in ("", " ")
+        for rest in ("", "a word. " * 12, "\nab c.\n" * 4)
+    ]
+    table = judge(texts, Rules("own", "1", (kind,)), words="whitespace", threads=1)
+    expected = [decision(kind, text) for text in texts]
+    assert table["reason"].to_pylist() == [reason for reason, _ in expected]
+    assert len(set(table["reason"].to_pylist())) > 1 or kind.rewrites
+    if kind.rewrites:
+        assert table["text"].to_pylist() == [text for _, text in expected]
+
+
 @given(st.permutations(list(FILTERS)).flatmap(lambda names: st.tuples(*(FILTERS[n] for n in names[:4]))), document)
 def test_sequences(kinds: tuple[Filter, ...], text: str) -> None:
     rules = Rules("own", "1", kinds)

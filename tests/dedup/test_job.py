@@ -293,7 +293,7 @@ def test_an_interrupted_run_in_memory_keeps_what_it_did(
 ) -> None:
     from smolfast.dedup import job, signing
 
-    read_batches, sign = signing.read_batches, signing._sign
+    read_batches, sign = signing.read_batches, signing.sign_batch
     signed: list[int] = []
     inputs = [tmp_path / "first.jsonl", parquet, tmp_path / "last.jsonl"]
     for path in (inputs[0], inputs[2]):
@@ -310,7 +310,7 @@ def test_an_interrupted_run_in_memory_keeps_what_it_did(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(signing, "read_batches", lambda *a, **k: read_batches(*a, **(k | {"batch_bytes": 20_000})))
-    monkeypatch.setattr(signing, "_sign", sign_or_stop)
+    monkeypatch.setattr(signing, "sign_batch", sign_or_stop)
     stopping = False
     whole = deduplicate(inputs, tmp_path / "whole", errors="skip")
     batches, stopping = len(signed), True

@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from smolfast.config import EvaluateConfig
+from smolfast.commands.main import main
+from smolfast.config import EvaluateConfig, TokenizerConfig
 from smolfast.errors import SmolfastError
 from smolfast.evaluate.bits_per_byte import choose_documents, code_lengths, evaluate, unigram_bits_per_byte
 from smolfast.model.network import PackedBatch, SmolLM
-from smolfast.model.pretrained import save_pretrained
+from smolfast.model.pretrained import load_pretrained, save_pretrained
 from smolfast.tokens.files import TokenFile, tokenize
+from smolfast.tokens.tokenizer import train_tokenizer
 from smolfast.workers import Workers
 from tiny_models import tiny
 
@@ -198,3 +200,48 @@ def test_conversations_are_refused(corpus: SimpleNamespace, model_folder: Path, 
     np.save(tmp_path / "held_out.learned.npy", np.ones(len(tokens), bool))
     with pytest.raises(SmolfastError, match="holds conversations; evaluate takes token files of documents"):
         evaluate(model_folder, tmp_path, tmp_path / "e", EvaluateConfig(), held_out_documents=corpus.held_out)
+
+
+def test_bits_per_byte_by_position_and_by_language(corpus: SimpleNamespace, model_folder: Path, tmp_path: Path) -> None:
+    """Bins hold each token once; in windows as long as documents a bin is what tokens of those places take."""
+    table = pq.read_table(corpus.held_out)
+    languages = [("en", "fr", "de", "it", "es", "pt")[index % 6] for index in range(table.num_rows)]
+    both = tmp_path / "both.parquet"
+    pq.write_table(table.append_column("language", [languages]), both)
+    longest = int(np.diff(TokenFile.open(corpus.tokens, "held_out").document_starts).max())
+    result = evaluate(
+        model_folder, corpus.tokens, tmp_path / "out", EvaluateConfig(context=longest), held_out_documents=both,
+        language_column="language", tokenizer=corpus.tokenizer,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == result
+    assert set(result["languages"]) == set(languages)
+    assert sum(found["bytes"] for found in result["languages"].values()) == result["bytes"]
+    bins = result["positions"]
+    assert [one["from"] for one in bins] == [1, *(16 << at for at in range(len(bins) - 1))]
+    # The first token of a document has nothing before it and stands in no bin.
+    assert sum(one["tokens"] for one in bins) == result["tokens"] - result["documents"]
+    first = [text.encode() for text in table["text"].to_pylist()]
+    assert 0 < result["bytes"] - sum(one["bytes"] for one in bins) < sum(min(32, len(text)) for text in first)
+    file, model = TokenFile.open(corpus.tokens, "held_out"), load_pretrained(model_folder)
+    nats = np.zeros(2)
+    for start, end in zip(file.document_starts, file.document_starts[1:], strict=False):
+        with torch.no_grad():
+            losses = model.token_losses(PackedBatch.from_documents([file.tokens[start:end].astype(np.int64)]), 1)[0]
+        nats += losses[:15].sum().item(), losses[15:31].sum().item()
+    for found, expected in zip(bins, nats, strict=False):
+        assert found["bits_per_byte"] * found["bytes"] * math.log(2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_positions_need_the_tokenizer_of_the_tokens(
+    corpus: SimpleNamespace, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["evaluate", str(model_folder), "--tokens", str(corpus.tokens), "--held-out", str(corpus.held_out)]
+    assert main([*line, "-o", str(tmp_path / "out"), "--by-position"]) == 2
+    assert "holds no tokenizer, which --by-position needs; add --tokenizer DIR" in capsys.readouterr().err
+    train_tokenizer([corpus.held_out], tmp_path / "other", TokenizerConfig(vocab_size=300))
+    assert main([*line, "-o", str(tmp_path / "out"), "--by-position", "--tokenizer", str(tmp_path / "other")]) == 2
+    assert "is not the tokenizer that" in capsys.readouterr().err
+    assert main([*line, "-o", str(tmp_path / "out"), "--by-position", "--tokenizer", str(corpus.tokenizer)]) == 0
+    assert "Bits per byte by position" in (tmp_path / "out" / "evaluation.html").read_text()
+    assert main([*line, "-o", str(tmp_path / "other-out"), "--language-column", "tongue"]) == 2
+    assert "has no column 'tongue'" in capsys.readouterr().err

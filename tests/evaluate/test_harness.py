@@ -50,7 +50,7 @@ def test_without_the_package_the_extra_is_named(
     assert main(["evaluate", str(exported), "--harness", "arc_easy", "-o", str(tmp_path / "out"), "--quiet"]) == 2
     assert f"--harness needs lm_eval; install it with: {install_command('harness')}" in capsys.readouterr().err
     assert main(["evaluate", str(exported), "-o", str(tmp_path / "out")]) == 2
-    assert "evaluate: give --tokens and --held-out, or --harness" in capsys.readouterr().err
+    assert "evaluate: give --tokens and --held-out, or --needle, or --harness" in capsys.readouterr().err
 
 
 def test_what_the_harness_is_asked_for(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

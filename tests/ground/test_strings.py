@@ -106,6 +106,14 @@ def test_what_is_no_column_of_strings(bad: Any) -> None:
             function(bad)
 
 
+def test_a_table_is_no_column() -> None:
+    table = pa.table({"id": ["a"], "text": ["b"]})
+    for several in (table, table.to_batches()[0], pl.DataFrame({"id": ["a"], "text": ["b"]})):
+        with pytest.raises(SmolfastError, match=r"of 2; pass one of them, for example table\['text'\]"):
+            text.normalize(several)
+    assert text.normalize(table["text"]).to_pylist() == ["b"]
+
+
 def test_an_index_beyond_its_dictionary() -> None:
     for index in (5, -1):
         indices = pa.array([0, index], pa.int32())

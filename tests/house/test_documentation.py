@@ -27,6 +27,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ import pytest
 from smolfast.commands.demo import FIRST, OTHER
 from smolfast.commands.main import main
 from smolfast.config import validate_config
+from smolfast.pipeline.recipes.graph import build
+from smolfast.pipeline.recipes.reading import recipe_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -111,11 +114,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i in range(40)
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    pairs = [{"prompt": f"{i} plus {i} =", "chosen": f" {2 * i}", "rejected": f" {3 * i + 1}"} for i in range(40)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     for kernel in (ROOT / "kernels").glob("[!_]*.py"):
         shutil.copy(kernel, folder)
     stages = """
         smolfast tokenize shard-0.parquet --held-out shard-1.parquet --set tokenizer.chat=true -o tokens
-        smolfast train tokens -o trained
+        smolfast train tokens -o trained --set train.checkpoint_every=1
         smolfast export trained/model --tokenizer tokens-tokenizer -o export
     """
     before = Path.cwd()
@@ -127,6 +132,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         os.chdir(before)
     shutil.copytree(folder / "tokens-tokenizer", folder / "tokenizer")
     shutil.copytree(folder / "trained" / "model", folder / "model")
+    for number in (2, 3):
+        shutil.copytree(folder / "export", folder / f"export-{number}")
     return folder
 
 
@@ -145,6 +152,17 @@ def shell(block: str, where: str) -> None:
             subprocess.run(["bash", "-euc", line], check=True, env=os.environ | {"PATH": path})
 
 
+@pytest.fixture
+def no_cluster_is_left() -> Iterator[None]:
+    """A page's commands run in this process, and one that starts Ray leaves it to the process's end. Later tests start
+    their own."""
+    yield
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+
+
+@pytest.mark.usefixtures("no_cluster_is_left")
 @pytest.mark.parametrize("page", RUNNABLE, ids=[page.relative_to(ROOT).as_posix() for page in RUNNABLE])
 def test_blocks_run(page: Path, material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(material, tmp_path / "here")
@@ -182,7 +200,9 @@ def test_every_command_and_example_is_a_block_that_is_known() -> None:
 def check_blocks(page: Path) -> None:
     for block in blocks(page):
         assert block.language in LANGUAGES, f"{page}:{block.line}: give the block a language of {LANGUAGES}"
-        if block.language == "toml":
+        if block.language == "toml" and "[stages." in block.code:
+            build(recipe_of(block.code, page.name))
+        elif block.language == "toml":
             validate_config(tomllib.loads(block.code))
     outside = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     indented = re.findall(
@@ -235,6 +255,7 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
         "optim",
         "patch",
         "distill",
+        "preference",
         "model",
         "evaluate",
         "train",

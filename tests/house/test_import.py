@@ -91,7 +91,7 @@ def test_a_command_loads_no_other(name: str) -> None:
         module.removeprefix("smolfast.commands.") for module in loaded if module.startswith("smolfast.commands.")
     }
     assert commands <= {name, "main", "overview", "completion", "parsers", "options"} and name in commands
-    assert not {"torch", "pydantic", "tokenizers", "fastokens", "smolfast.curate"} & set(loaded)
+    assert not {"torch", "pydantic", "tokenizers", "smolfast.curate"} & set(loaded)
 
 
 def test_a_deduplication_loads_what_it_needs(tmp_path: Path) -> None:

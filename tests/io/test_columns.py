@@ -516,7 +516,7 @@ def test_pyarrows_faults_name_the_file_and_the_rows(tmp_path: Path, monkeypatch:
         raise pa.ArrowNotImplementedError("no kernel\nfor this")
 
     for place, message in (
-        ("smolfast.dedup.signing._sign", f"{file}, rows 0 to 1: no kernel for this; correct these rows"),
+        ("smolfast.dedup.signing.sign_batch", f"{file}, rows 0 to 1: no kernel for this; correct these rows"),
         ("smolfast.dedup.output.as_names", "rows 0 to 1: no kernel for this"),
         ("smolfast.text.normalize", f"{file}, rows 0 to 1: no kernel for this"),
         ("smolfast.pipeline.split.select", f"{file}, rows 0 to 1: no kernel for this"),

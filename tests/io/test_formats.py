@@ -298,13 +298,12 @@ def test_conversations(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": talk}), encoding="utf-16")
     (tmp_path / "a.json").write_text(json.dumps([{"messages": talk}], indent=1))
     for path in (tmp_path / f"a.{suffix}" for suffix in ("feather", "parquet", "jsonl", "json")):
-        assert [messages for _, messages in _conversations(path, "messages", "fail", Counter())] == [talk]
+        assert [found.messages for _, found in _conversations(path, "messages", "fail", Counter())] == [talk]
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     memory.pipe("/talk/a.parquet", (tmp_path / "a.parquet").read_bytes())
-    assert [messages for _, messages in _conversations("memory://talk/a.parquet", "messages", "fail", Counter())] == [
-        talk
-    ]
+    found = [each.messages for _, each in _conversations("memory://talk/a.parquet", "messages", "fail", Counter())]
+    assert found == [talk]
     memory.pipe("/talk/a.parquet", (tmp_path / "a.parquet").read_bytes()[:-9])
     with pytest.raises(SmolfastError, match=r"memory://talk/a\.parquet is corrupt"):
         list(_conversations("memory://talk/a.parquet", "messages", "fail", Counter()))

@@ -309,7 +309,7 @@ def test_conversations_that_a_stage_wrote(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
     source = write_lines(tmp_path / "a.jsonl", {"text": "x", "messages": talk}, {"text": "y", "messages": None})
     normalize_documents([source], tmp_path / "a.parquet")
-    found = [messages for _, messages in _conversations(tmp_path / "a.parquet", "messages", "fail", Counter())]
+    found = [found.messages for _, found in _conversations(tmp_path / "a.parquet", "messages", "fail", Counter())]
     assert found == [talk, None]
 
 

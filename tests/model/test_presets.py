@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from preset_twins import twin
 from smolfast.config import Config, ModelConfig, load_config
 from smolfast.errors import SmolfastError
 from smolfast.model.network import PackedBatch, SmolLM, rope_layers
@@ -21,24 +22,6 @@ VOCABULARY = 503
 DOCUMENTS = [np.random.default_rng(0).integers(0, VOCABULARY, length) for length in (90, 1, 33, 66)]
 # SmolLM2's from its model cards' safetensors, SmolLM3's from its own.
 PARAMETERS = {"135m": 134_515_008, "360m": 361_821_120, "1.7b": 1_711_376_384, "smollm3-3b": 3_075_098_624}
-
-
-def twin(name: str, **changes: Any) -> ModelConfig:
-    """A preset with heads of eight and at most eight layers: the same ratios of width, heads and SwiGLU.
-
-    Weights grow as the width shrinks, so that states are as large as the preset's.
-    """
-    full = load_config(name).model
-    width = full.num_attention_heads * 8
-    small = {
-        "hidden_size": width,
-        "head_dim": 8,
-        "intermediate_size": round(width * full.intermediate_size / full.hidden_size),
-        "num_hidden_layers": min(8, full.num_hidden_layers),
-        "initializer_range": full.initializer_range * (full.hidden_size / width) ** 0.5,
-        "max_position_embeddings": 128,
-    }
-    return ModelConfig(**full.model_dump() | small | changes)
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -435,9 +435,9 @@ def test_opcheck_loss(name: str, store: bool) -> None:
         hidden = hidden.detach()[None].requires_grad_()
     shifted = loss_ops.shift(targets, depths, -100, options.get("document_ids"))
     arguments = (hidden, weight, options.get("bias"), shifted, -100, 0.01, 0.0 if store else 2.0, 0.1, store)
-    torch.library.opcheck(loss_ops._token_losses, arguments, test_utils=OPCHECKS)
+    torch.library.opcheck(loss_ops.token_losses, arguments, test_utils=OPCHECKS)
     plain = [x.detach() if isinstance(x, Tensor) else x for x in arguments]
-    _, lse, _, logits = loss_ops._token_losses(*plain)
+    _, lse, _, logits = loss_ops.token_losses(*plain)
     backward = (torch.ones(shifted.shape, dtype=torch.float64), *plain[:4], lse, logits, *plain[4:8], True, True)
     torch.library.opcheck(loss_ops._token_losses_backward, backward, test_utils=OPCHECKS)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from made_pdfs import draw, filled, sentence
+from made_pdfs import draw, essay, filled, sentence
 from smolfast import SmolfastError, _native
 from smolfast.pdf.pdfium import pdfium_path
 from smolfast.pdf.reading import Block, read_pdf
@@ -48,6 +48,99 @@ def test_columns_are_read_one_after_the_other(make: Make, columns: int, shift: f
     text = read(make("a.pdf", page)).text
     assert text.startswith("# A title over all of the columns of this page\n\n")
     in_order(text, range(8 * columns))
+
+
+@pytest.mark.parametrize("order", ["columns", "rows"])
+def test_columns_whose_lines_stand_apart(make: Make, order: str) -> None:
+    """Another size and distance of lines, and the page's number between the columns."""
+
+    def page(pen: Any) -> None:
+        strokes = []
+        for column, (size, numbers) in enumerate(((10, range(9)), (8, range(9, 14)))):
+            for at, line in enumerate(filled(numbers, 200, pen, size)):
+                strokes.append((70 + 1.2 * size * at, column, line, size))
+        for y, column, line, size in sorted(strokes, key=lambda one: one[1 if order == "columns" else 0]):
+            draw(pen, [line], 60 + 230 * column, 842 - y, size)
+        draw(pen, ["17"], 272, 40)
+
+    text = read(make("a.pdf", page)).text
+    in_order(text, range(14))
+    assert text.endswith("\n\n17")
+
+
+def test_a_picture_inside_a_column(make: Make) -> None:
+    """Its caption belongs to that column, and what stands below both columns doesn't."""
+
+    def page(pen: Any) -> None:
+        y = draw(pen, filled(range(4), 220, pen, 10), 60, 780)
+        draw(pen, [*filled(range(4, 6), 220, pen, 10)], 60, y - 120)
+        draw(pen, filled(range(6, 14), 220, pen, 10), 310, 780)
+        y = draw(pen, ["A heading over all"], 60, 470, 14)
+        draw(pen, filled(range(14, 18), 470, pen, 10), 60, y)
+
+    text = read(make("a.pdf", page)).text
+    in_order(text, range(18))
+    assert f"\n\n## A heading over all\n\n{sentence(14)[:8]}" in text
+
+
+def test_a_sentence_goes_on_in_the_next_column(make: Make) -> None:
+    def page(pen: Any) -> None:
+        lines = filled(range(8), 220, pen, 10)
+        half = len(lines) // 2
+        draw(pen, [*lines[: half - 1], "and so the mill was of good repu-"], 60, 780)
+        draw(pen, ["tation, as all", *lines[half:]], 310, 780)
+
+    text = read(make("a.pdf", page)).text
+    assert "of good reputation, as all" in text.replace("\n", " ")
+
+
+def test_numbers_and_words_in_columns_are_no_text(make: Make) -> None:
+    """Two words and a number a row: a table of four columns, and not two columns of text."""
+
+    def page(pen: Any) -> None:
+        for row in range(9):
+            for x, cell in zip((60, 200, 300, 420), ("old mills", "near a river", str(row * 7), "bread"), strict=True):
+                pen.drawString(x, 700 - 16 * row, cell)
+
+    assert read(make("a.pdf", page)).text.count("| old mills | near a river |") == 9
+
+
+def test_cells_of_several_lines(make: Make) -> None:
+    rows = [
+        [["Town"], ["What they say"]],
+        [["Ulm"], ["The river carries its water", "past the old mills and", "on to the sea"]],
+        [["Bern at", "the Aare"], ["Bread and a good repu-", "tation"]],
+        [["Lyon"], ["Nothing"]],
+    ]
+
+    def page(pen: Any) -> None:
+        y = draw(pen, filled(range(3), 450, pen, 10), 60, 700) - 20
+        for row in rows:
+            for x, lines in zip((60, 200), row, strict=True):
+                draw(pen, lines, x, y)
+            y -= 12 * max(map(len, row)) + 7
+        draw(pen, filled(range(3, 6), 450, pen, 10), 60, y - 10)
+
+    text = read(make("a.pdf", page)).text
+    in_order(text, range(6))
+    assert (
+        "| Town | What they say |\n|---|---|\n"
+        "| Ulm | The river carries its water past the old mills and on to the sea |\n"
+        "| Bern at the Aare | Bread and a good reputation |\n| Lyon | Nothing |\n"
+    ) in text
+
+
+def test_lines_of_a_list_hang_behind_their_number(make: Make) -> None:
+    def page(pen: Any) -> None:
+        y = 700.0
+        for number in range(3):
+            lines = filled(range(3 * number, 3 * number + 3), 400, pen, 10)
+            draw(pen, [f"{number + 1}."], 60, y)
+            y = draw(pen, lines, 74, y)
+
+    text = read(make("a.pdf", page)).text
+    in_order(text, range(9))
+    assert [line[:3] for line in text.split("\n")] == ["1. ", "2. ", "3. "]
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
@@ -119,6 +212,35 @@ def test_hyphens_at_the_end_of_lines(make: Make) -> None:
     )
 
 
+def on_a_grid(pen: Any, line: str, y: float, size: float = 9, pitch: float = 5.4) -> None:
+    """A place for each letter, as LaTeX's listings set programs: what a word leaves is spread over its letters."""
+    pen.setFont("Helvetica", size)
+    for match in re.finditer(r"\S+", line):
+        word = match[0]
+        gap = (len(word) * pitch - pen.stringWidth(word, "Helvetica", size)) / (len(word) + 1)
+        pen.drawString(60 + match.start() * pitch + gap, y, word, charSpace=gap)
+
+
+def test_letters_on_a_grid_are_words(make: Make) -> None:
+    lines = [
+        "if installed, all files still fit: little is left",
+        "filename tftpclient /install/initrd.gz it is a b c",
+    ]
+
+    def page(pen: Any) -> None:
+        for at, line in enumerate(lines):
+            on_a_grid(pen, line, 700 - 11 * at)
+
+    text = read(make("a.pdf", page)).text
+    assert text.split() == " ".join(lines).split()
+
+
+def test_words_of_one_letter_stay_apart(make: Make) -> None:
+    lines = ["I am a mill by a river, a b c d of it.", "It is a way to say I, a, b and c in a line."]
+    text = read(make("a.pdf", lambda pen: draw(pen, lines, 60, 700))).text
+    assert text.split() == " ".join(lines).split()
+
+
 def test_lines_that_were_ended_on_purpose_stay(make: Make) -> None:
     def page(pen: Any) -> None:
         y = draw(pen, filled(range(4), 450, pen, 10), 60, 700)
@@ -148,6 +270,23 @@ def test_running_lines_go_and_tables_stay(make: Make) -> None:
     assert without_running_lines(rows) == (rows, 0)
 
 
+def test_headers_that_name_each_chapter_go(make: Make) -> None:
+    """Each stands on three pages of 24; so does the first sentence of a page that has another place each time."""
+
+    def page(number: int) -> Callable[[Any], None]:
+        def drawn(pen: Any) -> None:
+            draw(pen, [f"{sentence(100 + number // 3)[4:30]} {number + 1}"], 60, 810)
+            y = draw(pen, ["The same words"], 60, 780 - 13 * (number % 7))
+            draw(pen, filled(range(4 * number, 4 * number + 4), 450, pen, 10), 60, y - 20)
+
+        return drawn
+
+    found = read(make("a.pdf", *map(page, range(24))))
+    assert found.running == 48, "the second is on all pages: FinePDFs' rule"
+    few = read(make("b.pdf", *map(page, range(4)), *(essay(200 + 4 * at, 204 + 4 * at) for at in range(6))))
+    assert few.running == 0 and few.text.count("The same words") == 4
+
+
 def test_right_to_left() -> None:
     """A row of Hebrew with a number in it, drawn from the right as it is written."""
     words = ["\u05e9\u05dc\u05d5\u05dd", "\u05e2\u05d5\u05dc\u05dd", "42", "\u05d8\u05d5\u05d1"]
@@ -173,6 +312,14 @@ def test_right_to_left() -> None:
 def test_pages_in_chinese_have_no_spaces_at_line_ends() -> None:
     block = Block("text", (0, 0, 1, 1), 10, 8, "\u6cb3\u6d41\u7d93\u904e\n\u820a\u78e8\u574a\nand mills")
     assert text_of([[block]]).text == "\u6cb3\u6d41\u7d93\u904e\u820a\u78e8\u574a and mills"
+
+
+def test_korean_lines_end_between_words_or_inside_them() -> None:
+    """\ud658\uacbd\uc744 stands elsewhere as one word; what else meets at a line's end are two."""
+    lines = "\ud658\uacbd\uc744 \uc124\uce58\n\ud560 \uc218 \ud658\n\uacbd\uc744 \uc4f0\ub294"
+    block = Block("text", (0, 0, 1, 1), 10, 8, lines)
+    expected = "\ud658\uacbd\uc744 \uc124\uce58 \ud560 \uc218 \ud658\uacbd\uc744 \uc4f0\ub294"
+    assert text_of([[block]]).text == expected
 
 
 def test_the_layout_bears_any_numbers() -> None:

@@ -33,7 +33,7 @@ def test_another_configuration_is_refused_by_name_and_nothing_is_touched(tmp_pat
         (folder / "result").write_text("precious")
     other = {"config": {"train": {"steps": 200}, "weights": [1.0, 0.5]}, "input": ["a"]}
     with (
-        pytest.raises(SmolfastError, match=r"holds a run with train\.steps = 100, not 200; choose another --out"),
+        pytest.raises(SmolfastError, match=r"holds a run with train\.steps = 100, not 200; choose another -o"),
         open_run(folder, other, {}, overwrite=False),
     ):
         pass

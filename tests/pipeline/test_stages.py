@@ -247,3 +247,9 @@ def test_a_record_of_an_earlier_layout_says_what_to_do(copy: Copy) -> None:
         path.rename(path.with_suffix(".moved"))
     copy.run()
     assert (copy.folder / "out.txt").read_text() == "ABC"
+
+
+def test_names_of_what_is_under_way_are_taken(tmp_path: Path) -> None:
+    stage = Stage("copy", {}, tmp_path / "out.started", {}, lambda path, progress: {}, manifest="out.started")
+    with pytest.raises(SmolfastError, match=r"a name that ends in \.started is smolfast's own; choose another output"):
+        Runner(tmp_path / "stages", Console(io.StringIO())).run(stage)

@@ -42,6 +42,36 @@ def test_events_are_on_the_page(own_run: Path, fake: SimpleNamespace, report: Re
     assert summary["missing"] == []
 
 
+def test_what_monitors_did_is_on_the_page(own_run: Path, fake: SimpleNamespace, report: Report) -> None:
+    said = {"rule": "attention.max_logit above 40", "metric": "attention.max_logit", "value": 52.5}
+    events = [
+        {"step": 61, "event": "monitor", **said, "layer": 1, "head": 2, "reaction": "lower rate", "rate": 0.5},
+        {"step": 80, "event": "monitor failed", "reaction": "webhook", "to": "host", "error": fake.hostile},
+        {"step": 90, "event": "monitor", **said, "reaction": "stop trial"},
+    ]
+    write_lines(own_run / "train" / "events.jsonl", events)
+    metrics = fake.metrics()
+    for entry in metrics[60:]:
+        entry["attention"] = {"max_logit": [[1.0, 2.0], [51.25, None]]}
+    write_lines(own_run / "train" / "metrics.jsonl", metrics)
+    about = json.loads((own_run / "run.json").read_text())
+    monitor = {"metric": "loss", "above": 9.0, "reaction": "webhook", "webhook": "https://host/pass/word"}
+    about["identity"]["config"]["train"]["monitors"] = [monitor]
+    (own_run / "run.json").write_text(json.dumps(about))
+    page, _ = report()
+    for words in (
+        "61 monitor rule attention.max_logit above 40, metric attention.max_logit, value 52.5, layer 1, head 2, "
+        "reaction lower rate, rate 0.5",
+        "A monitor ended the training at step 90: attention.max_logit above 40.",
+        "2 reactions of monitors: see the marks in the charts.",
+        "monitor, attention.max logit, lower rate, layer 1, head 2",
+        "Largest attention logit",
+        "https://host/HIDDEN",
+    ):
+        assert words in page.words
+    assert "pass/word" not in page.words
+
+
 def test_sources_and_features_are_on_the_page(own_run: Path, fake: SimpleNamespace, report: Report) -> None:
     metrics = fake.metrics()
     for entry in metrics[19::20]:

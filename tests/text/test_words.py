@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import itertools
 import lzma
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
@@ -94,6 +98,97 @@ def test_implementations_agree(pieces: list[str]) -> None:
         results.append(text.words([string]).to_pylist())
     _native.force_implementation("auto")
     assert all(result == results[0] for result in results)
+
+
+def generator() -> ModuleType:
+    """What writes the native tables: it knows each character's class."""
+    path = Path(__file__).parents[2] / "csrc/text/generate_tables.py"
+    spec = importlib.util.spec_from_file_location("generate_tables", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TABLES = generator()
+SETS = TABLES.Properties(Path(TABLES.__file__).with_name("unicode_properties.txt")).sets
+BREAKS = [name for name in TABLES.WORD_BREAKS if name not in ("Other", "Single")]
+
+
+@functools.cache
+def word_break(char: str) -> str:
+    index = next((TABLES.WORD_BREAKS.index(n) for n in BREAKS if ord(char) in SETS[f"Word_Break={n}"]), 0)
+    return str(TABLES.WORD_BREAKS[TABLES.word_break(ord(char), SETS, {ord(char): index})])
+
+
+IGNORED = ("Extend", "Format", "ZWJ")
+NEWLINES = ("Newline", "CR", "LF")
+LETTERS = ("ALetter", "Hebrew_Letter")
+NUMBER_MARKS = ("MidNum", "MidNumLet", "Single_Quote")
+LETTER_MARKS = ("MidLetter", "MidNumLet", "Single_Quote")
+
+
+def words_by_the_rules(string: str) -> list[str]:
+    """UAX #29, rule by rule, with Single for what is a word of its own."""
+    kinds = [word_break(char) for char in string]
+
+    def before(i: int) -> int:  # the last place below `i` that WB4 doesn't skip
+        while i > 0 and kinds[i - 1] in IGNORED and i > 1 and kinds[i - 2] not in NEWLINES:
+            i -= 1
+        return i - 1
+
+    def after(i: int) -> str:
+        return next((kind for kind in kinds[i + 1 :] if kind not in IGNORED), "")
+
+    def joined(i: int) -> bool:
+        previous, kind = kinds[i - 1], kinds[i]
+        if previous in NEWLINES or kind in NEWLINES:
+            return False
+        if previous == "ZWJ" and ord(string[i]) in SETS["Extended_Pictographic"]:
+            return True  # WB3c
+        if kind in IGNORED or previous == kind == "WSegSpace":
+            return True  # WB4, WB3d
+        place = before(i)
+        left, further = kinds[place], kinds[before(place)] if place > 0 else ""
+        right = after(i)
+        if left in LETTERS:
+            if kind in (*LETTERS, "Numeric", "ExtendNumLet"):
+                return True  # WB5, WB9, WB13a
+            if kind in LETTER_MARKS and right in LETTERS:
+                return True  # WB6
+            return left == "Hebrew_Letter" and (
+                kind == "Single_Quote" or (kind == "Double_Quote" and right == "Hebrew_Letter")
+            )  # WB7a, WB7b
+        if left in LETTER_MARKS and further in LETTERS and kind in LETTERS:
+            return True  # WB7
+        if left == "Double_Quote" and further == kind == "Hebrew_Letter":
+            return True  # WB7c
+        if left == "Numeric":
+            if kind in (*LETTERS, "Numeric", "ExtendNumLet"):
+                return True  # WB8, WB10, WB13a
+            return kind in NUMBER_MARKS and right == "Numeric"  # WB12
+        if left in NUMBER_MARKS and further == kind == "Numeric":
+            return True  # WB11
+        return left == "ExtendNumLet" and kind in (*LETTERS, "Numeric", "ExtendNumLet")  # WB13a, WB13b
+
+    starts = [i for i in range(len(string)) if i == 0 or not joined(i)]
+    segments = [string[begin:end] for begin, end in itertools.pairwise([*starts, len(string)])]
+    wordlike = (*LETTERS, "Numeric", "Single")
+    return [segment for segment in segments if any(word_break(char) in wordlike for char in segment)]
+
+
+MARKED = st.sampled_from(
+    ["a", "B", "1", "_", ".", ",", "'", '"', ":", " ", "\n", "é", "я", "ع", "א", "中", "か", "ท", "ี", "한", "\u0301",
+     "\u00ad", "\u200d", "\u2019", "\u00b7", "😀", "\u3000", "\u202f", "\u203f", "क", "\u094d", "𐐀", "𝟘", "٣", "٬",
+     "\u05f4", "\u064b", "\u05b0", "𠀀", "ạ", "ω", "\u200b", "。", "word " * 9, "かな" * 11, "كلمة " * 5, "x" * 70]
+)  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None)
+@given(pieces=st.lists(MARKED, max_size=60))
+def test_words_are_those_of_the_rules(pieces: list[str]) -> None:
+    string = "".join(pieces)
+    assert found(string) == words_by_the_rules(string)
 
 
 def test_columns_nulls_and_threads() -> None:

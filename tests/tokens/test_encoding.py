@@ -1,13 +1,11 @@
-"""Encoding by fastokens: the ids of `tokenizers`, or not at all; and the same files whoever encodes."""
+"""Encoding natively: the ids of `tokenizers`, or not at all; and the same files whoever encodes."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from smolfast.tokens.conversations import tokenize_conversations
 from smolfast.tokens.encoding import Encoder, with_encoder
 from smolfast.tokens.fast_encoder import FastEncoder, OtherIdsError
 from smolfast.tokens.files import tokenize
-from smolfast.tokens.tokenizer_folder import SPLIT_PATTERN, open_tokenizer
+from smolfast.tokens.tokenizer_folder import SPLIT_PATTERN, TokenizerFolder, open_tokenizer
 
 MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEXTS = [
@@ -61,33 +59,34 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 class Standing:
-    """In fastokens' place, with the ids of `tokenizers`, except for what a test makes of them."""
+    """In the native encoder's place, with the ids of `tokenizers`, except for what a test makes of them."""
 
     lie: Callable[[str, list[int]], list[int]] = staticmethod(lambda text, ids: ids)
     calls = 0
 
-    def __init__(self, content: str) -> None:
-        self.tokenizer = Tokenizer.from_str(content)
+    def __init__(self, folder: TokenizerFolder) -> None:
+        self.tokenizer = Tokenizer.from_str(folder.tokenizer.to_str())
+        self.tokenizer.encode_special_tokens = True
 
-    @classmethod
-    def from_json_str(cls, content: str) -> Standing:
-        return cls(content)
-
-    def encode_batch_flat(self, texts: list[str], split_special_tokens: bool = False) -> tuple[bytes, bytes]:
+    def encode(self, strings: Any, threads: int) -> tuple[Any, Any, Any]:
         type(self).calls += 1
-        self.tokenizer.encode_special_tokens = split_special_tokens
+        texts = strings.to_pylist() if isinstance(strings, pa.Array) else strings
         found = [type(self).lie(text, self.tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
-        ends = np.cumsum([0, *map(len, found)]).astype("<u8")
-        return np.array([index for ids in found for index in ids], "<u4").tobytes(), ends.tobytes()
+        ids = np.array([index for ids in found for index in ids], np.uint32)
+        return ids, np.cumsum([len(ids) for ids in found], dtype=np.int64), np.empty(0, np.int64)
 
 
 @pytest.fixture
 def standing(monkeypatch: pytest.MonkeyPatch) -> type[Standing]:
-    """A fastokens that is installed, whether it is or not."""
     double = type("Double", (Standing,), {})
-    monkeypatch.setitem(sys.modules, "fastokens", SimpleNamespace(Tokenizer=double))
-    monkeypatch.setattr(fast_encoder.metadata, "version", lambda name: "0.3.5")
+    monkeypatch.setattr(fast_encoder, "_read", double)
     return double
+
+
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on `tokenizers` encodes."""
+    return lambda: monkeypatch.setattr(FastEncoder, "load", lambda folder: None)
 
 
 def both(folder: Path, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
@@ -105,9 +104,8 @@ def check() -> Any:
 
 
 @pytest.mark.parametrize("pattern", ["llama3", "qwen", "gpt2"])
-def test_fastokens_has_the_ids_of_tokenizers(pattern: str, tmp_path: Path) -> None:
+def test_it_has_the_ids_of_tokenizers(pattern: str, tmp_path: Path) -> None:
     """In short what `tests/check_encoding.py` does at length."""
-    pytest.importorskip("fastokens", exc_type=ImportError)
     long = check()
     texts = list(long.random_strings(3000, 7))
     tokenizer = long.trained(texts, long.PATTERNS[pattern], pattern != "qwen", 1200)
@@ -118,19 +116,19 @@ def test_fastokens_has_the_ids_of_tokenizers(pattern: str, tmp_path: Path) -> No
     assert found.different == []
 
 
-def test_without_fastokens_the_files_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("fastokens", exc_type=ImportError)
+def test_the_files_are_the_same_whoever_encodes(
+    implementation: str, tmp_path: Path, plainly: Callable[[], None]
+) -> None:
     folder, inputs = saved(byte_level(), tmp_path / "t"), documents(tmp_path, TEXTS * 30)
     assert FastEncoder.load(open_tokenizer(folder)) is not None
     summary = tokenize(inputs, folder, tmp_path / "fast")
-    monkeypatch.setitem(sys.modules, "fastokens", None)
-    assert FastEncoder.load(open_tokenizer(folder)) is None
+    plainly()
     assert tokenize(inputs, folder, tmp_path / "plain") == summary
     assert written(tmp_path / "fast") == written(tmp_path / "plain")
 
 
 def test_a_stage_is_done_whoever_encoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], standing: type[Standing]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], standing: type[Standing], plainly: Callable[[], None]
 ) -> None:
     pytest.importorskip("pydantic")
     inputs, folder = documents(tmp_path, TEXTS), saved(byte_level(), tmp_path / "t")
@@ -138,7 +136,7 @@ def test_a_stage_is_done_whoever_encoded(
     words = ["tokenize", train, "--held-out", train, "--tokenizer", str(folder), "-o", str(tmp_path / "out")]
     assert main(words) == 0 and standing.calls > 1
     assert "unchanged" not in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "fastokens", None)
+    plainly()
     assert main(words) == 0
     assert "tokenize    unchanged, skipped" in capsys.readouterr().err
 
@@ -153,18 +151,20 @@ def conversations(path: Path, count: int) -> Path:
     return path
 
 
-def test_conversations_are_the_same_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standing: Any) -> None:
+def test_conversations_are_the_same_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standing: Any, plainly: Callable[[], None]
+) -> None:
     monkeypatch.setattr("smolfast.tokens.conversations._BATCH_CHARACTERS", 3000)
     folder, path = saved(byte_level(), tmp_path / "t"), conversations(tmp_path / "in.jsonl", 50)
     summary = tokenize_conversations({"train": path}, folder, tmp_path / "fast")
     assert standing.calls > 5 and summary["documents_out"] == 50
-    monkeypatch.setitem(sys.modules, "fastokens", None)
+    plainly()
     assert tokenize_conversations({"train": path}, folder, tmp_path / "plain") == summary
     assert written(tmp_path / "fast") == written(tmp_path / "plain")
 
 
 def test_the_first_bad_conversation_is_named_whatever_is_wrong_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plainly: Callable[[], None]
 ) -> None:
     """One that can't be encoded stands in a batch before one of another form."""
     folder, path = saved(byte_level(), tmp_path / "t"), conversations(tmp_path / "in.jsonl", 3)
@@ -177,8 +177,8 @@ def test_the_first_bad_conversation_is_named_whatever_is_wrong_with_it(
             for text, ids in zip(texts, plain(tokenizer, texts), strict=True)
         ]
 
-    monkeypatch.setitem(sys.modules, "fastokens", None)
-    with pytest.raises(SmolfastError, match="row 4: message 1 has the role 'judge'"):
+    plainly()
+    with pytest.raises(SmolfastError, match=r"row 4: message 1: .* its role is none of system"):
         tokenize_conversations({"train": path}, folder, tmp_path / "out")
     monkeypatch.setattr("smolfast.tokens.encoding.encode", refuse)
     with pytest.raises(SmolfastError, match=r"row 2: the tokenizer can't encode '1 ' \(too odd\); correct it, or give"):
@@ -257,7 +257,7 @@ def test_a_tokenizer_of_another_shape_is_left_to_tokenizers(
     assert FastEncoder.load(open_tokenizer(folder)) is None
     ours, theirs = both(folder, TEXTS)
     assert ours == theirs and standing.calls == 0
-    assert not [name for name in tokenize(documents(tmp_path, TEXTS), folder, tmp_path / "out") if "fastokens" in name]
+    assert not [name for name in tokenize(documents(tmp_path, TEXTS), folder, tmp_path / "out") if "native" in name]
 
 
 def test_added_words_that_can_be_found_in_one_way_alone(tmp_path: Path, standing: type[Standing]) -> None:
@@ -267,34 +267,23 @@ def test_added_words_that_can_be_found_in_one_way_alone(tmp_path: Path, standing
     assert standing.calls == 3  # difficult strings, these, and a sample of them
 
 
-@pytest.mark.parametrize("version", ["0.1.2", "0.3.4", "0.2"])
-def test_an_old_version_is_not_used(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standing: type[Standing]
-) -> None:
-    monkeypatch.setattr(fast_encoder.metadata, "version", lambda name: version)
-    assert FastEncoder.load(open_tokenizer(saved(byte_level(), tmp_path / "t"))) is None and standing.calls == 0
-
-
-def test_one_that_lacks_the_call_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standing: type[Standing]
-) -> None:
-    monkeypatch.setattr(standing, "encode_batch_flat", lambda self, texts: None)
-    assert FastEncoder.load(open_tokenizer(saved(byte_level(), tmp_path / "t"))) is None
-
-
 def test_special_tokens_found_in_text_are_a_difference(tmp_path: Path, standing: type[Standing]) -> None:
-    """As fastokens does by default: a text with <|endoftext|> would end there."""
+    """A text with <|endoftext|> would end there."""
     standing.lie = staticmethod(lambda text, ids: [256] if "<|endoftext|>" in text else ids)
     folder, inputs = saved(byte_level(), tmp_path / "t"), documents(tmp_path, TEXTS)
     with pytest.raises(OtherIdsError, match=r"its ids differ from those of tokenizers for '<\|endoftext\|> a<"):
         FastEncoder.load(open_tokenizer(folder))
     summary = tokenize(inputs, folder, tmp_path / "out")
-    assert summary["fastokens_not_used"].startswith("its ids differ from those of tokenizers for ")
+    assert summary["native_encoder_not_used"].startswith("its ids differ from those of tokenizers for ")
 
 
 @pytest.mark.parametrize("chat", [False, True])
 def test_a_difference_in_a_later_batch_starts_all_again(
-    chat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standing: type[Standing]
+    chat: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    standing: type[Standing],
+    plainly: Callable[[], None],
 ) -> None:
     standing.lie = staticmethod(lambda text, ids: ids[1:] if "zebra" in text else ids)
     monkeypatch.setattr(Encoder, "batch_bytes", 2000)
@@ -309,23 +298,48 @@ def test_a_difference_in_a_later_batch_starts_all_again(
     summary = work(inputs, folder, tmp_path / "fast")
     assert standing.calls > 5
     assert (
-        summary.pop("fastokens_not_used")
+        summary.pop("native_encoder_not_used")
         == "its ids differ from those of tokenizers for 'zebra zebra zebra zebra zebra zebra zebr'"
     )
-    monkeypatch.setitem(sys.modules, "fastokens", None)
+    plainly()
     assert work(inputs, folder, tmp_path / "plain") == summary
     assert written(tmp_path / "fast") == written(tmp_path / "plain")
 
 
-def test_what_fastokens_fails_at_is_encoded_by_tokenizers(tmp_path: Path, standing: type[Standing]) -> None:
-    def fail(text: str, ids: list[int]) -> list[int]:
-        if text == "hello":
-            raise ValueError("regex: match limit exceeded")
-        return ids
+# Letters of Unicode 17 and 18, and what is no character so far.
+YOUNG = ["a\ua7d2b", "\u0378", "x \U0003d000", "\U0010ffff", "ab\u0558"]
 
-    standing.lie = staticmethod(fail)
-    ours, theirs = both(saved(byte_level(), tmp_path / "t"), TEXTS)
-    assert ours == theirs and ours[-1]
+
+@pytest.mark.parametrize("text", YOUNG)
+def test_characters_that_not_every_unicode_knows_are_left_to_tokenizers(text: str, tmp_path: Path) -> None:
+    folder = open_tokenizer(saved(byte_level(), tmp_path / "t"))
+    fast = FastEncoder.load(folder)
+    assert fast is not None
+    assert fast._native.encode(["he", text, None, "he" + text], threads=1)[2].tolist() == [1, 3]
+    texts = ["hello", text, "", f"{text}hello", "he"]
+    ours, theirs = both(folder.path, texts)
+    assert ours == theirs
+    column = Encoder(folder).encode_column(pa.array(texts, pa.large_string()))
+    assert [ids.tolist() for ids in column.split()] == theirs
+
+
+def test_a_lone_surrogate_is_refused_by_tokenizers_alone(tmp_path: Path) -> None:
+    folder = open_tokenizer(saved(byte_level(), tmp_path / "t"))
+    found = Encoder(folder).encode(["hello", "a\ud800", "he"])
+    assert found.refused == {1: "not UTF-8: U+D800 at character 1"} and found.split()[0].size
+
+
+WORDS = ("the", " the", "ab" * 40, "\u00e9" * 70, "x" * 191, "y" * 192, "z" * 193, "=" * 5000, "\u65e5\u672c" * 400)
+
+
+def test_words_of_every_length(implementation: str, tmp_path: Path) -> None:
+    """Where tables and ways of merging change, and twice, so that what is remembered is read."""
+    merges = [("a", "b"), ("t", "h"), ("th", "e"), ("Ġ", "the"), ("ab", "ab"), ("y", "y"), ("yy", "yy"), ("=", "=")]
+    merges += [("==", "=="), ("Ã", "©"), ("Ã©", "Ã©"), ("x", "x"), ("x", "xx"), ("z", "z")]
+    folder = open_tokenizer(saved(byte_level(merges=tuple(merges)), tmp_path / "t"))
+    texts = [word[:size] for word in WORDS for size in (*range(1, 20), 63, 64, 65, 127, 128, 129, len(word))] * 2
+    ours, theirs = both(folder.path, texts)
+    assert ours == theirs
 
 
 def test_a_text_that_tokenizers_might_refuse_is_its_own(

@@ -27,7 +27,7 @@ from smolfast.model.export import export  # noqa: E402
 from smolfast.model.generate import complete  # noqa: E402
 from smolfast.model.network import PackedBatch, SmolLM  # noqa: E402
 from smolfast.model.pretrained import load_pretrained, save_pretrained  # noqa: E402
-from smolfast.tokens.chat_template import encode_conversation  # noqa: E402
+from smolfast.tokens.chat.chat_tokens import encode_conversation  # noqa: E402
 from smolfast.tokens.files import TokenFile, tokenize  # noqa: E402
 from smolfast.tokens.tokenizer_folder import SPLIT_PATTERN, open_tokenizer  # noqa: E402
 from smolfast.train.loop import train  # noqa: E402
@@ -261,7 +261,7 @@ def test_words_that_mark_ends_are_no_marks_in_a_text(tmp_path: Path) -> None:
         256,
     ]
     messages = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
-    tokens, _ = encode_conversation(messages, open_tokenizer(folder).tokenizer)
+    tokens, _ = encode_conversation(messages, open_tokenizer(folder))
     assert [tokens.count(mark) for mark in (256, 257, 258, 259)] == [0, 3, 3, 0]
 
 

@@ -26,7 +26,7 @@ from smolfast.config import TokenizerConfig
 from smolfast.errors import SmolfastError
 from smolfast.tokens.encoding import Encoder
 from smolfast.tokens.files import tokenize
-from smolfast.tokens.tokenizer import LONGEST_WORD, PADDING, load_tokenizer, train_tokenizer
+from smolfast.tokens.tokenizer import PADDING, load_tokenizer, train_tokenizer
 from smolfast.tokens.tokenizer_folder import (
     END_OF_DOCUMENT,
     SPLIT_PATTERN,
@@ -162,19 +162,18 @@ def test_the_remedy_for_too_little_text_works(tmp_path: Path) -> None:
 
 
 def test_words_of_any_length_are_learned_from_quickly(tmp_path: Path) -> None:
-    """One word of 300 kB took 92 s of CPU: each merge went through all of it."""
-    generator = random.Random(1)
+    """One word of 300 kB took 92 s of CPU, since each merge went through all of it; random characters took 6 s."""
+    chosen = random.Random(1)
     letters = string.ascii_letters
-    texts = ["".join(generator.choices(letters, k=300_000)), "漢字" * 40_000, "ก" * 100_000, "=" * 100_000]
+    han = "".join(chr(chosen.randint(0x4E00, 0x9FFF)) for _ in range(150_000))
+    texts = ["".join(chosen.choices(letters, k=300_000)), "漢字" * 40_000, "ก" * 100_000, "=" * 100_000, han]
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
     before = time.process_time()
-    train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=4096))
-    assert time.process_time() - before < 10
+    train_tokenizer([tmp_path / "a.parquet"], tmp_path / "tokenizer", TokenizerConfig(vocab_size=32768))
+    assert time.process_time() - before < 6
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
-    assert (
-        max(map(len, json.loads((tmp_path / "tokenizer" / TOKENIZER).read_text())["model"]["vocab"]))
-        <= 4 * LONGEST_WORD
-    )
+    vocab = json.loads((tmp_path / "tokenizer" / TOKENIZER).read_text())["model"]["vocab"]
+    assert max(map(len, vocab)) == 64  # as many bytes: no ruler is one token
     for text in texts:  # encoded whole, and exactly
         encoding = tokenizer.encode(text, add_special_tokens=False)
         assert tokenizer.decode(encoding.ids) == text
@@ -255,9 +254,7 @@ def test_a_long_text_in_pieces_has_the_same_ids(cutting: TokenizerFolder, parts:
         for module in (smolfast.tokens.text_pieces, smolfast.tokens.encoding):
             patch.setattr(module, "PIECE", size)
         assert "".join(smolfast.tokens.text_pieces.pieces(text)) == text
-        parts_anywhere = list(smolfast.tokens.text_pieces.pieces(text, anywhere=True))
         found = [encoder.encode(["a", text, ""]) for encoder in encoders]
-    assert "".join(parts_anywhere) == text and max(map(len, parts_anywhere)) <= 2 * size
     for each in found:
         assert [ids.tolist() for ids in each.split()] == encode(cutting.tokenizer, ["a", text, ""])
 
@@ -266,7 +263,6 @@ def test_pieces_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smolfast.tokens.text_pieces, "PIECE", 3)
     assert list(smolfast.tokens.text_pieces.pieces("one\ntwo three.\nfour")) == ["one\n", "two three.\n", "four"]
     assert list(smolfast.tokens.text_pieces.pieces("one two three")) == ["one two three"]
-    assert list(smolfast.tokens.text_pieces.pieces("one two three", anywhere=True)) == ["one tw", "o thre", "e"]
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ import pytest
 import torch.distributed as dist
 
 from smolfast.commands.main import main
+from smolfast.errors import SmolfastError
+from smolfast.train.process.ranks import Ranks
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo here"
@@ -136,8 +138,11 @@ def two_processes(folder: Path, saved: dict[str, tuple[Path, int]]) -> list[dict
 
 
 @pytest.fixture(scope="module")
-def four_processes(saved: dict[str, tuple[Path, int]]) -> list[dict[str, Any]]:
-    return train_each(4, [(saved[parallel][0] / "4", arguments("run", parallel)) for parallel in PARALLEL])
+def four_processes(folder: Path, saved: dict[str, tuple[Path, int]]) -> list[dict[str, Any]]:
+    resumed = [(saved[parallel][0] / "4", arguments("run", parallel)) for parallel in PARALLEL]
+    # Groups of two that each hold the whole model, whose layers are computed again.
+    hybrid = [*arguments("hybrid", "fsdp"), "--shards", "2", "--set", "train.recompute=full"]
+    return train_each(4, [*resumed, (folder, hybrid)])
 
 
 @pytest.mark.slow
@@ -168,6 +173,52 @@ def test_save_on_four_go_on_with_two_and_with_one(
     for world, summary in summaries.items():
         assert summary["resumed_from_step"] == done
         assert_close(metrics(left / str(world) / "run"), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("four_processes")
+def test_groups_of_shards_equal_one_process(folder: Path, alone: list[dict[str, Any]]) -> None:
+    assert_close(metrics(folder / "hybrid"), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [2, 4])
+def test_parametrizations_on_ranks_equal_one_process(world: int, folder: Path, tmp_path: Path) -> None:
+    """The rates, decays and epsilons by shape are those of sharded and of replicated parameters alike."""
+    shape = ["--set", "train.base_hidden_size=16", "--set", "train.base_layers=1", "--set", "train.steps=8"]
+    shutil.copytree(folder / "tokens", tmp_path / "tokens")
+    shutil.copy(folder / "config.toml", tmp_path)
+    trainings = {
+        (kind, parallel): [*shape, "--set", f"train.parametrization={kind}", "--set", f"model.mtp_kind={heads}"]
+        for kind, heads in (("standard", "sequential"), ("mup", "independent"), ("completep", "sequential"))
+        for parallel in PARALLEL
+    }
+    train_each(
+        world,
+        [(tmp_path, [*arguments(f"{kind}-{parallel}", parallel), *settings])
+         for (kind, parallel), settings in trainings.items()],
+    )  # fmt: skip
+    for (kind, parallel), settings in trainings.items():
+        alone = tmp_path / f"{kind}-alone"
+        if not alone.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(tmp_path)
+                assert main([*arguments(alone.name), *settings]) == 0
+        expected = [line["loss"] for line in metrics(alone)]
+        assert len(expected) == 8
+        found = [line["loss"] for line in metrics(tmp_path / f"{kind}-{parallel}")]
+        assert found == pytest.approx(expected, abs=1e-5), (kind, parallel)
+
+
+def test_groups_that_ranks_do_not_divide_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    assert Ranks("fsdp", shards=3).shards == 3 and Ranks("fsdp").shards == 6
+    with pytest.raises(
+        SmolfastError, match="--shards 4: 6 ranks don't divide into such groups; give one of 1, 2, 3, 6"
+    ):
+        Ranks("fsdp", shards=4)
+    with pytest.raises(SmolfastError, match="--shards 2 is for sharded parameters; add --parallel fsdp"):
+        Ranks("ddp", shards=2)
 
 
 def test_a_batch_that_does_not_divide_is_named(folder: Path) -> None:

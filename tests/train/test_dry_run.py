@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,14 +19,10 @@ from smolfast.model.flops import flops_per_token, training_seconds
 from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.optim import MuonAdamW
 from smolfast.train.data_plan import DataPlan
-from smolfast.train.dry_run import (
-    activation_bytes,
-    estimate,
-    gathered_bytes,
-    loss_bytes,
-    optimizer_bytes,
-    windows_by_length,
-)
+from smolfast.train.dry_run import estimate
+from smolfast.train.dry_run.figures import gathered_bytes, optimizer_bytes, windows_by_length
+from smolfast.train.dry_run.live_bytes import LiveBytes
+from smolfast.train.dry_run.memory import MicroBatch, activation_bytes, backward_bytes, loss_bytes
 
 VOCABULARY = 211
 SMALL: dict[str, Any] = {
@@ -107,29 +104,78 @@ def kept_bytes(model: SmolLM, batch: PackedBatch) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.hidden_states(batch)
+        states = model.hidden_states(batch)
+    del states
     return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
 
 
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("changes", [{}, {"mtp_heads": 3, "mtp_kind": "sequential"}, {"num_hidden_layers": 1}])
-def test_activations_are_those_of_a_real_pass(changes: dict[str, Any]) -> None:
+def test_activations_are_those_of_a_real_pass(changes: dict[str, Any], precision: Any, mode: Any) -> None:
     config = ModelConfig(**SMALL | changes)
-    found = activation_bytes(config, VOCABULARY, 32, 2)
-    assert found == pytest.approx(kept_bytes(SmolLM(config, VOCABULARY), windows(2, 33)), rel=1e-3)
+    found = activation_bytes(MicroBatch(config, VOCABULARY, 32, 2, precision, mode))
+    model = SmolLM(config, VOCABULARY)
+    model.set_recompute(mode)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        assert found == pytest.approx(kept_bytes(model, windows(2, 33)), rel=1e-3)
 
 
 def test_activations_of_a_layer_by_hand() -> None:
     """The difference that one layer makes, in numbers a token.
 
     A norm keeps its input and one factor, and its output is kept by what takes it; attention queries, keys, values,
-    its output and a log-sum for each head; SwiGLU its input's two products, and what is made of them.
+    its output and a log-sum for each head; SwiGLU its input's two products, and what is made of them. A layer that is
+    computed again keeps its input; without its feed-forward part it keeps that part's input.
     """
-    more = ModelConfig(**SMALL | {"num_hidden_layers": 7})
-    difference = activation_bytes(more, VOCABULARY, 32, 1) - activation_bytes(
-        ModelConfig(**SMALL | {"num_hidden_layers": 6}), VOCABULARY, 32, 1
-    )
     attention = 2 * 6 * 16 + 2 * 2 * 16 + 6
-    assert difference == 4 * 33 * (2 * (2 * 48 + 1) + attention + 3 * 80)
+    numbers = {
+        "none": 2 * (2 * 48 + 1) + attention + 3 * 80,
+        "selective": 2 * 48 + 1 + attention + 48,
+        "full": 48,
+    }
+    for mode, expected in numbers.items():
+        seven, six = (
+            activation_bytes(
+                MicroBatch(ModelConfig(**SMALL | {"num_hidden_layers": n}), VOCABULARY, 32, 1, "fp32", mode)
+            )  # type: ignore[arg-type]
+            for n in (7, 6)
+        )
+        assert seven - six == 4 * 33 * expected, mode
+
+
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+def test_the_way_back_takes_what_a_real_one_takes(mode: Any) -> None:
+    config = ModelConfig(**SMALL)
+    model = SmolLM(config, VOCABULARY)
+    model.set_recompute(mode)
+
+    def forget(parameter: torch.Tensor) -> None:
+        parameter.grad = None
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(forget)
+    batch = windows(2, 33)
+    with LiveBytes() as live:
+        states = model.hidden_states(batch)
+        states.backward(torch.empty_like(states))
+    one = MicroBatch(config, VOCABULARY, 32, 2, "fp32", mode)
+    said = activation_bytes(one) + 2 * states.untyped_storage().nbytes() + backward_bytes(one)
+    # Native operators make less on the way than what stands for them on fake tensors.
+    assert live.most <= said <= 1.1 * live.most
+
+
+def test_what_is_alive_is_counted_once_and_until_it_is_freed() -> None:
+    with LiveBytes() as live:
+        one = torch.zeros(100)
+        view, same = one[10:], one.view(10, 10)
+        assert live.now == 400
+        two = one + 1
+        assert (live.now, live.most) == (800, 800)
+        del one, view
+        assert live.now == 800
+        del same, two
+        assert (live.now, live.most) == (0, 800)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -161,7 +207,22 @@ def test_memory_of_ranks_adds_up() -> None:
         model = SmolLM(config.model, 128_256)
     assert gathered_bytes(model, layers=2) == fsdp["gathered_weights"] == 4 * (128_256 * 2048 + 2048 + 2 * layer)
     assert fsdp["whole_gradients"] == 4 * (128_256 * 2048 + 2048 + layer)
-    assert loss_bytes(config.model, 128_256, 4096, 1) == 4 * 4097 * (2 * 2048 + 3) + (256 << 20)
+    assert loss_bytes(MicroBatch(config.model, 128_256, 4096, 1)) == 4 * 4097 * (2 * 2048 + 3) + (256 << 20)
+
+
+def test_hybrid_sharding_and_what_is_computed_again_are_in_the_table() -> None:
+    def table(*settings: str) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = estimate(load_config("135m", settings), gpus=8, shards=4)["memory_per_rank"]
+        return found
+
+    kept = table()
+    assert kept["hybrid"]["weights"] == 2 * kept["fsdp"]["weights"]
+    assert kept["hybrid"]["activations"] == kept["fsdp"]["activations"]
+    selective, full = table("train.recompute=selective"), table("train.recompute=full")
+    assert full["fsdp"]["total"] < selective["fsdp"]["total"] < kept["fsdp"]["total"]
+    # SmolLM2-135M, 30 layers of width 576: an input each, and one layer's activations on the way back.
+    assert full["fsdp"]["activations"] < 0.08 * kept["fsdp"]["activations"]
+    assert table("train.precision=bf16")["fsdp"]["activations"] < 0.72 * kept["fsdp"]["activations"]
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,6 +241,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
             ["--dry-run", "--config", "smollm3-3b", "--gpus", "384"],
             "multiple of 384, or --gpus one of 576, 288, 192, 144",
         ),
+        (["--dry-run", "--config", "135m", "--gpus", "8", "--shards", "3"], "8 GPUs don't divide into such groups"),
         (["--dry-run", "--mfu", "30"], "--mfu 30.0: give a share"),
         (["--dry-run", "--config", "135m", "--set", "train.stepz=1"], "did you mean 'train.steps'"),
         (["--dry-run", "--config", "135m", "--set", "train.sequence_length=4096"], "must not pass model.max_position"),
@@ -202,7 +264,8 @@ def test_stages_and_a_growing_batch_are_followed_step_by_step() -> None:
         "stages": [{"fraction": 0.33}, {"fraction": 0.47, "sequence_length": 64}, {"fraction": 0.2}],
     }
     config = validate_config({"train": settings})
-    source = {"text": SimpleNamespace(tokens=range(10**6), documents=1)}
+    file = SimpleNamespace(tokens=range(10**6), documents=1, lengths=lambda numbers: np.array([10**6]))
+    source = {"text": file}
     plan = DataPlan(source, config.train, 97, 0)  # type: ignore[arg-type]
     tokens = sum(plan.batch_size(step) * plan.sequence_length(step) for step in range(97))
     assert sum(length * windows for length, windows in windows_by_length(config.train)) == tokens
@@ -215,7 +278,7 @@ def test_stages_and_a_growing_batch_are_followed_step_by_step() -> None:
         for step in range(97)
     )
     assert figures["flops"] == pytest.approx(by_hand, rel=1e-12)
-    assert figures["memory_per_rank"]["one"]["activations"] == activation_bytes(config.model, 4096, 64, 2)
+    assert figures["memory_per_rank"]["one"]["activations"] == activation_bytes(MicroBatch(config.model, 4096, 64, 2))
 
 
 def test_weights_of_stages_are_checked() -> None:

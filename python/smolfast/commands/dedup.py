@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_column_types, add_strict, as_words
-from smolfast.commands.parsers import add_common, add_output, command, output_path
+from smolfast.commands.options import add_column_types, add_engine, add_strict, as_words, engine_of
+from smolfast.commands.parsers import add_common, add_output, command, local_path
 from smolfast.dedup.explain import explain
 from smolfast.dedup.index import INDEX
 from smolfast.dedup.job import KEPT, REMOVED, deduplicate
@@ -76,7 +76,7 @@ def _add_compared(group: Any, index_required: bool) -> None:
     group.add_argument("--text-column", default="text", metavar="NAME", help="column of text (default: text)")
     group.add_argument("--against", nargs="+", default=[], metavar="PATH", help="documents to compare with, that stay")
     index_help = "folder of the index" if index_required else "folder of an index to compare with"
-    group.add_argument("--index", type=output_path, required=index_required, metavar="INDEX", help=index_help)
+    group.add_argument("--index", type=local_path, required=index_required, metavar="INDEX", help=index_help)
     group.add_argument("--simplify", action="store_true", help="compare lower-case text without punctuation or marks")
     group.add_argument("--tokens", choices=TOKENS, default="unicode", help="what a token is (default: unicode)")
     group.add_argument("--language", metavar="CODE", help="language of the tokens spacy (default: en)")
@@ -149,6 +149,7 @@ def _add_machine(group: Any) -> None:
     add_column_types(group)
     add_strict(group)
     group.add_argument("--threads", type=int, default=0, metavar="N", help="CPUs to use; 0 for all (default: 0)")
+    add_engine(group)
     group.add_argument(
         "--memory",
         type=parse_size,
@@ -186,6 +187,7 @@ def run(arguments: argparse.Namespace, *, update_index: bool = False) -> Mapping
             errors=arguments.errors,
             strict=arguments.strict,
             threads=arguments.threads,
+            engine=engine_of(arguments),
             memory=arguments.memory,
             against=arguments.against,
             index=arguments.index,

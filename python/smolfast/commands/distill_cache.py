@@ -45,7 +45,24 @@ def add_distill_cache(commands: Any) -> None:
         metavar="N",
         help="tokens of a window; 0 for the teacher's own (default: 0)",
     )
+    parser.add_argument(
+        "--layers",
+        type=_numbers,
+        default=(),
+        metavar="N,…",
+        help="the teacher's layers, from 1, whose outputs are stored too, for distill.layer_weight",
+    )
+    parser.add_argument(
+        "--features", type=at_least(1), default=64, metavar="N", help="numbers stored of each (default: 64)"
+    )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the draws (default: 0)")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of layers, such as 4,8") from None
 
 
 def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
@@ -59,6 +76,8 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
         tokens = check_path(arguments.tokens)
         arguments.output = tokens.with_name(tokens.name + "-teacher")
     options = {name: getattr(arguments, name) for name in ("name", "samples", "temperature", "context", "seed")}
+    if arguments.layers:
+        options |= {"layers": list(arguments.layers), "features": arguments.features}
     local = local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
     return run_stage(
         arguments,

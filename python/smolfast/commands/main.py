@@ -37,12 +37,26 @@ GROUPS: Groups = {
         "tokenize": "Turn documents into token files; train a tokenizer (byte-level BPE) if none is given.",
         "train": "Train a SmolLM3-shaped model on token files; resumes from its checkpoint.",
         "evaluate": "Say how well a model predicts held-out text: bits per byte, beside a unigram model, zlib and xz.",
-        "export": "Write a folder that transformers loads (SmolLM3ForCausalLM), and `smolfast generate`.",
+        "export": "Write a folder that transformers loads, or a GGUF file that llama.cpp runs.",
+        "merge": "Make one model of several of one shape, or the mean of a run's last checkpoints.",
         "generate": "Continue a prompt with an exported model.",
+        "chat": "Talk with an exported model, in the terminal or on a page of this machine.",
         "distill-cache": "Store what a larger model (the teacher) predicts for token files; goes on where it was "
         "stopped.",
     },
+    "Run a graph of stages": {
+        "run": "Run a recipe: every stage of a TOML file that isn't done, in order or side by side.",
+        "plan": "Say what a run of a recipe would do and why; writes nothing.",
+        "watch": "Serve the page of a run on this machine while it goes on.",
+        "recipes": "List the recipes that ship, or print one.",
+        "show": "Say what made a file or folder, and what of, back to the sources.",
+    },
+    "Experiment": {
+        "sweep": "Try settings of a recipe, many times, and find the best; ends early what falls behind.",
+        "ablate": "Make one change of a recipe at a time, with several seeds; say what each is worth.",
+    },
     "Look": {
+        "scaling": "Fit how loss falls with size and tokens, plan the runs for it, predict larger ones.",
         "report": "Write the page of a run or of what curate judged, or lay runs over each other.",
         "bench": "Measure ours beside every peer that is installed; tables, JSON and a page with plots.",
         "config": "Print the whole default configuration as TOML, with comments.",
@@ -60,6 +74,10 @@ _IN_WORDS = {
     "events": "events (spikes, alarms)",
     "mtp_parameters": "parameters of heads further ahead",
 }
+# Shown as a line each, or as rows under heads; and all that needs no room beside the other names.
+_LINES = ("held_out", "warnings", "left_out")
+_TABLES = ("planned", "activations", "tensor_types")
+_LISTS = ("near_by_jaccard", "reasons", *_LINES, *_TABLES)
 _PACKAGES_OF_EXTRAS = ("torch", "pydantic", "tokenizers", "safetensors")
 
 
@@ -81,8 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return 0
         _parser(argv).parse_args(argv, arguments)
-        run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
-        result = run(arguments)
+        result = _run(arguments)
         if result is not None:
             _show(result, as_json=arguments.json)
             _advise(arguments, result)
@@ -118,14 +135,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _run(arguments: argparse.Namespace) -> Mapping[str, Any] | None:
+    """Run the command; one that writes into a store does it in a local folder, which is then uploaded."""
+    run: Callable[[argparse.Namespace], Mapping[str, Any] | None] = arguments.run
+    output = getattr(arguments, "output", None)
+    if not isinstance(output, str):  # a path, or none
+        return run(arguments)
+    from smolfast.commands.stores import run_to_store
+
+    return run_to_store(arguments, run, output)
+
+
 def _reader_left() -> bool:
     """Whether nobody reads standard output any more, as after `| head`; what is left of it goes nowhere then."""
     try:
         sys.stdout.flush()
+        left = _pipe_is_broken()  # what was too long for the buffer isn't in it
     except BrokenPipeError:
+        left = True
+    if left:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return left
+
+
+def _pipe_is_broken() -> bool:
+    import select
+
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _say_error(message: str) -> None:
@@ -162,13 +202,19 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         print(json.dumps(finite(result)))
         return
     words = {key: _IN_WORDS.get(key, key.replace("_", " ")) for key in result}
-    width = max((len(words[key]) for key in result if key not in ("near_by_jaccard", "reasons")), default=0)
+    width = max((len(words[key]) for key in result if key not in _LISTS), default=0)
     for key, value in result.items():
         if key == "near_by_jaccard":
             from smolfast.dedup.histogram import draw
 
             if lines := draw(value):
                 print("\n  ".join([words[key], *lines]))
+            continue
+        if key in _LINES and isinstance(value, list):
+            print("\n  ".join([words[key], *(map(str, value) if value else ["none"])]))
+            continue
+        if key in _TABLES:
+            print("\n  ".join([words[key], *_columns(value, heads=True)]))
             continue
         if key == "reasons":
             print("\n  ".join([words[key], *_columns(value)]))
@@ -178,8 +224,8 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"{words[key]:<{width}}  {bold(shown, sys.stdout) if numeric else shown}")
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Rows of the same names as lines: words set left, counts right, bytes in their units."""
+def _columns(rows: Sequence[Mapping[str, Any]], *, heads: bool = False) -> list[str]:
+    """Rows of the same names as lines: words set left, counts right, bytes in their units; `heads` are the names."""
     if not rows:
         return ["none"]
     cells = [
@@ -188,6 +234,8 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows
     ]  # fmt: skip
     words = [isinstance(value, str) for value in rows[0].values()]
+    if heads:  # numbers are written out there, all but the first column
+        cells, words = [list(rows[0]), *cells], [index == 0 for index in range(len(rows[0]))]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(

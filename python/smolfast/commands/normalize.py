@@ -10,9 +10,11 @@ from typing import Any
 
 from smolfast.commands.options import (
     add_column_types,
+    add_engine,
     add_reading,
     add_threads,
     as_words,
+    engine_of,
     local_inputs,
     local_sources,
     reading_of,
@@ -42,6 +44,7 @@ def add_normalize(commands: Any) -> None:
     add_reading(parser)
     add_column_types(parser)
     add_threads(parser)
+    add_engine(parser)
 
 
 def add_text_rules(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +127,8 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if arguments.output is None:
         if len(inputs) < 2:
             raise SmolfastError("normalize: no output given; name it last, or with -o")
+        if "://" in inputs[-1]:
+            raise SmolfastError(f"normalize: is {inputs[-1]} the output? name it with -o")
         arguments.output = Path(inputs.pop())
     resumable = arguments.goes_on = not writes_a_file(arguments.output)
     options = {**_rules(arguments), **reading_of(arguments)}
@@ -142,6 +147,7 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             types=types,
             strict=arguments.strict,
             threads=arguments.threads,
+            engine=engine_of(arguments),
             progress=progress,
         ),
         resumable=resumable,

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.cluster import Engine, open_engine
+from smolfast.cluster.engine import ENGINES
 from smolfast.commands.parsers import at_least
 from smolfast.errors import SmolfastError
 from smolfast.files import RECORDS, check_path, record_name
@@ -79,6 +81,35 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPUs to use; 0 for all (default: 0); results do not depend on it",
     )
+
+
+def add_engine(parser: Any) -> None:
+    """`--engine` and `--address`."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="local: this machine; ray: a Ray cluster, with the same output (default: local)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of the cluster's head, or auto for that of this machine (default: RAY_ADDRESS, or a cluster of this "
+        "machine alone)",
+    )
+
+
+def engine_of(arguments: argparse.Namespace) -> Engine:
+    """The engine that `add_engine` asks for.
+
+    Raises:
+        SmolfastError: an address without a cluster, Ray isn't installed, or no cluster answers.
+    """
+    if arguments.engine == "local":
+        if arguments.address is not None:
+            raise SmolfastError("--address is a Ray cluster's; add --engine ray")
+        return open_engine("local")
+    return open_engine(arguments.engine, arguments.address)
 
 
 def holds(folder: Path, name: str) -> bool:

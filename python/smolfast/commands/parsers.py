@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from smolfast.errors import SmolfastError
 from smolfast.progress import red
+
+if TYPE_CHECKING:
+    from smolfast.io.stores.address import StoreUrl
 
 After = Callable[[argparse.Namespace, Mapping[str, Any]], Iterable[str]]
 """What to do after a command, line by line, from its options and its result."""
@@ -173,10 +176,25 @@ def minutes(text: str) -> float:
     return value
 
 
-def output_path(text: str) -> Path:
-    """The type of an option that names a file or folder to write."""
+def output_path(text: str) -> Path | StoreUrl:
+    """The type of an option that names a file or folder to write, on disk or in a store."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; name a file or folder")
     if "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} holds a zero byte; name another file or folder")
-    return Path(os.fspath(text))
+    if "://" not in text:
+        return Path(text)
+    from smolfast.io.stores.address import place
+
+    try:
+        return place(text)
+    except SmolfastError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def local_path(text: str) -> Path:
+    """The type of an option that names a file or folder to write, on disk alone."""
+    found = output_path(text)
+    if isinstance(found, str):
+        raise argparse.ArgumentTypeError(f"{text} is a store's; name a folder on disk")
+    return found

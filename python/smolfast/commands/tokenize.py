@@ -8,7 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import add_config_options, add_reading, as_words, load_config, passed_over, run_stage
+from smolfast.commands.options import (
+    add_config_options,
+    add_engine,
+    add_reading,
+    as_words,
+    engine_of,
+    load_config,
+    passed_over,
+    run_stage,
+)
 from smolfast.commands.parsers import add_output, command
 from smolfast.errors import SmolfastError
 from smolfast.files import check_path
@@ -37,6 +46,7 @@ def add_tokenize(commands: Any) -> None:
     add_output(parser, "folder for the token files; a tokenizer that is trained goes to DIR-tokenizer")
     add_reading(parser, text_column=None, note="text, or with --chat messages")
     add_config_options(parser)
+    add_engine(parser)
 
 
 def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str]:
@@ -74,7 +84,9 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
     tokenizer_folder = folder
     encode: Callable[..., Mapping[str, Any]] = chat_tokens.tokenize_conversations
     if not arguments.chat:
-        encode = partial(tokens.tokenize, **reading)
+        encode = partial(tokens.tokenize, engine=engine_of(arguments))
+    elif arguments.engine != "local":
+        raise SmolfastError("tokenize --chat encodes on one machine; leave out --engine ray")
     documents = {"train": arguments.train, "held_out": arguments.held_out}
     summary = run_stage(
         arguments,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from smolfast.processes.serving import Serving, run
 
 
@@ -12,8 +10,8 @@ def serve(serving: Serving) -> None:
     import pyarrow as pa
 
     from smolfast.crawl.extraction.extractors import load_extractor
-    from smolfast.crawl.reading.faults import Place
-    from smolfast.crawl.stretch import Found, Reader, Stretch
+    from smolfast.crawl.stretch import Found, Reader
+    from smolfast.crawl.stretches import stretch_of
     from smolfast.crawl.urls import read_url_filter
 
     pa.set_cpu_count(1)
@@ -23,15 +21,7 @@ def serve(serving: Serving) -> None:
     reader = Reader(load_extractor(name), urls, lambda place: serving.at(*place), takes_trees=name == "resiliparse")
     serving.ready()
     while (task := serving.next()) is not None:
-        asked = task[0]
-        stretch = Stretch(
-            os.fsdecode(bytes.fromhex(asked["path"])),
-            asked["name"],
-            asked["search"],
-            asked["stop"],
-            None if asked["start"] is None else Place(*asked["start"]),
-            {Place(*place): how for place, how in asked["lost"]},
-        )
+        stretch = stretch_of(task[0])
         found = Found()
         for batch in reader.read(stretch, found):
             stream = pa.BufferOutputStream()

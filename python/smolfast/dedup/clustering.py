@@ -39,6 +39,23 @@ class Clusters:
     """Clusters of two documents or more."""
 
 
+@dataclass(frozen=True)
+class Removed:
+    """R documents that go, ascending, and for which ones."""
+
+    documents: npt.NDArray[Any]
+    kept_for: npt.NDArray[Any]
+    jaccard: npt.NDArray[np.float64]
+    exact: npt.NDArray[np.bool_]
+    cluster: npt.NDArray[Any]
+
+    @staticmethod
+    def of(clusters: Clusters) -> Removed:
+        """Those of clusters."""
+        gone = clusters.removed
+        return Removed(gone, clusters.kept_for, clusters.jaccard, clusters.exact, clusters.roots[gone])
+
+
 def find_clusters(
     store: DocumentStore | JoinedStore,
     rules: Rules,

@@ -13,14 +13,16 @@ import pyarrow as pa
 import xxhash
 
 from smolfast import __version__, _native
-from smolfast.dedup.clustering import Clusters, find_clusters
+from smolfast.cluster import Engine, open_engine
+from smolfast.dedup.clustering import Clusters, Removed, find_clusters
 from smolfast.dedup.histogram import count_by_jaccard
 from smolfast.dedup.index import Index, JoinedStore
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.dedup.minhash import MinHasher, Scheme, Tokens
 from smolfast.dedup.output import CLUSTER_COLUMNS, DedupSummary, Names, write_kept, write_removed
 from smolfast.dedup.rules import Exact, Rules, Verify
-from smolfast.dedup.signing import SIGNING_SHARE, Job, check_scores, read_all, sign_all, total_size
+from smolfast.dedup.signing import CHANGED, SIGNING_SHARE, Job, check_scores, read_all, sign_all, total_size
+from smolfast.dedup.spread.job import run_apart
 from smolfast.dedup.store import COMMITS, DocumentStore
 from smolfast.errors import SmolfastError
 from smolfast.files import (
@@ -42,6 +44,7 @@ from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_storable
 from smolfast.io.sources import check_all_read, document_id
+from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 
 KEPT = "kept.parquet"
@@ -56,6 +59,7 @@ _AMPLE = 1 << 30
 """With less memory, what pyarrow keeps for later allocations, up to 0.1 GB, is given back again and again."""
 
 
+@to_stores(DedupSummary)
 def deduplicate(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
@@ -82,6 +86,7 @@ def deduplicate(
     errors: ErrorPolicy = "fail",
     strict: bool = False,
     threads: int = 0,
+    engine: str | Engine = "local",
     memory: int | None = None,
     against: Sequence[str | os.PathLike[str]] = (),
     index: str | os.PathLike[str] | None = None,
@@ -136,6 +141,8 @@ def deduplicate(
         errors: for text that is not UTF-8: "fail", "replace" or "skip".
         strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use.
+        engine: "local", or "ray" for a cluster, as `smolfast.cluster.open_engine` takes it; the same bytes. `lines` and
+            `index` need all documents in one place.
         memory: bytes to use; half of the machine's by default. What doesn't fit goes to disk, inside `output`.
         against: files, folders or URLs to compare with: what is like one of their documents goes, and they stay, those
             of equal text too. Their documents are numbered before those of `inputs`.
@@ -169,6 +176,9 @@ def deduplicate(
     )
     if memory is not None and memory < MIN_MEMORY:
         raise SmolfastError(f"memory = {memory}: give at least 64 MiB ({MIN_MEMORY})")
+    chosen = open_engine(engine)
+    if index is not None and chosen.spread:
+        raise SmolfastError("an index is compared with on one machine; leave out --engine ray, or --index")
     if index is None and update_index:
         raise SmolfastError("update_index needs an index; give index = a folder")
     if index is not None:
@@ -200,7 +210,7 @@ def deduplicate(
             opened = Index(Path(index), rules.signed_by(), rules.layout())
             if not opened.additions and not update_index:
                 raise SmolfastError(f"there is no index in {index}; build one with smolfast dedup index build")
-        return _run_or_skip(job, opened, update_index, overwrite)
+        return _run_or_skip(job, chosen, opened, update_index, overwrite)
 
 
 def _read_from(
@@ -243,7 +253,7 @@ def _schema(job: Job) -> pa.Schema | None:
     return schema
 
 
-def _run_or_skip(job: Job, index: Index | None, update: bool, overwrite: bool) -> DedupSummary:
+def _run_or_skip(job: Job, engine: Engine, index: Index | None, update: bool, overwrite: bool) -> DedupSummary:
     made_from: dict[str, Any] = {
         "smolfast": __version__,
         "parameters": job.rules.parameters(),
@@ -278,7 +288,10 @@ def _run_or_skip(job: Job, index: Index | None, update: bool, overwrite: bool) -
     if not goes_on:
         _empty(work)
         write_json(work / MANIFEST, {"key": key, "outputs": {}, "replaces": made})
-    summary = _run(job, work, index, key if adds else None)
+    if engine.spread:
+        summary = run_apart(job, engine, work / KEPT, work / REMOVED)
+    else:
+        summary = _run(job, work, index, key if adds else None)
     try:
         # The manifest goes first and comes last: without it, a kill between the renames only means another run. Until
         # then the work folder says which files are this run's.
@@ -390,7 +403,7 @@ def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_a
     names = Names(
         [document_id(source.path) for source in job.sources],
         starts,
-        clusters,
+        clusters.sizes,
         job.rules.id_column,
         index,
         all_ids=bool(add_as),
@@ -408,7 +421,7 @@ def _join(job: Job, store: DocumentStore, work: Path, index: Index | None, add_a
         schema=job.schema,
         prefix=job.rules.prefix,
     )
-    write_removed(work / REMOVED, clusters, names)
+    write_removed(work / REMOVED, Removed.of(clusters), names)
     if index is not None and add_as is not None:
         chosen = clusters.kept[before:].copy()
         chosen[: protected - before] = False
@@ -444,7 +457,7 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
     first = starts[0]
     for batch in read():
         if first + batch.num_rows > documents:
-            raise SmolfastError("the input grew while it was read; run again when nothing writes to it")
+            raise SmolfastError(CHANGED)
         source = int(np.searchsorted(where, first, side="right")) - 1
         path, row = job.sources[source].path, first - starts[source]
         with computing(path, row, batch.num_rows):
@@ -455,6 +468,8 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
         if job.memory < _AMPLE:
             pa.default_memory_pool().release_unused()
         job.progress((0.65 + 0.35 * first / documents) * total, total, "writing")
+    if first != documents:
+        raise SmolfastError(CHANGED)
 
 
 def _described(source: Source) -> dict[str, str]:

@@ -99,6 +99,11 @@ class MinHasher:
             num_perm, ngram, tokens, self.language or "", scheme, digest, simplify, seed, a, b
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes make it anew."""
+        names = ("num_perm", "ngram", "tokens", "scheme", "hash", "seed", "simplify", "language")
+        return _made_again, ({name: getattr(self, name) for name in names},)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of a signature's values: uint64 under "datatrove", uint32 otherwise."""
@@ -166,3 +171,7 @@ def _permutations(scheme: str, size: int, seed: int) -> tuple[list[int], list[in
     else:
         return [], []
     return a.tolist(), b.tolist()
+
+
+def _made_again(options: dict[str, Any]) -> MinHasher:
+    return MinHasher(**options)

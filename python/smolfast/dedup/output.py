@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smolfast.dedup.clustering import Clusters
+from smolfast.dedup.clustering import Clusters, Removed
 from smolfast.dedup.index import NAMES_SCHEMA, Index, names_table
 from smolfast.dedup.lines import RepeatedLines
 from smolfast.io.documents import BatchWriter, utf8_bytes
@@ -72,7 +72,7 @@ class Names:
         self,
         files: list[str],
         starts: list[int],
-        clusters: Clusters,
+        sizes: np.ndarray[Any, Any] | None,
         id_column: str,
         index: Index | None,
         *,
@@ -81,11 +81,12 @@ class Names:
         """Source i is `files[i]` and holds the documents from starts[i] to starts[i + 1]; those before are the index's.
 
         Args:
+            sizes: of the cluster of each document that is met; None if they are met elsewhere.
             all_ids: remember the id of every document, not only of those in a cluster with others.
         """
         self._files = files
         self._starts = np.asarray(starts, np.int64)
-        self._clusters = clusters
+        self._sizes = sizes
         self._column = id_column
         self._index = index
         self._all = all_ids
@@ -97,7 +98,8 @@ class Names:
         if self._all:
             where = np.arange(batch.num_rows)
         else:
-            where = np.nonzero(self._clusters.sizes[first : first + batch.num_rows] > 1)[0]
+            assert self._sizes is not None
+            where = np.nonzero(self._sizes[first : first + batch.num_rows] > 1)[0]
         if not len(where):
             return
         self._documents.append(where + first)
@@ -112,6 +114,18 @@ class Names:
             ids = pa.array([f"{file}:{row + int(at)}" for at in where], pa.string())
         self._ids.append(ids)
 
+    def known(self) -> tuple[np.ndarray[Any, Any], pa.Array]:
+        """The documents whose ids are known, ascending, and those."""
+        if not self._documents:
+            return np.empty(0, np.int64), pa.array([], pa.string())
+        return np.concatenate(self._documents), pa.concat_arrays(self._ids)
+
+    def learn(self, documents: np.ndarray[Any, Any], ids: pa.Array) -> None:
+        """Take over what another has met."""
+        if len(documents):
+            self._documents.append(documents)
+            self._ids.append(ids)
+
     def table(self, documents: np.ndarray[Any, Any]) -> pa.Table:
         """File, row and id of some documents, in their order."""
         documents = documents.astype(np.int64)
@@ -125,8 +139,8 @@ class Names:
         if len(own):
             source = np.searchsorted(self._starts, own, side="right") - 1
             files = pa.DictionaryArray.from_arrays(pa.array(source, pa.int32()), pa.array(self._files, pa.string()))
-            known = np.concatenate(self._documents)
-            ids = pa.concat_arrays(self._ids).take(pa.array(np.searchsorted(known, own)))
+            known, ids = self.known()
+            ids = ids.take(pa.array(np.searchsorted(known, own)))
             parts.append(names_table(files, own - self._starts[source], ids))
             places.append(np.nonzero(~indexed)[0])
         if len(parts) < 2:
@@ -155,44 +169,58 @@ def write_kept(
         documents and UTF-8 bytes of text written.
     """
     documents = size = 0
-    added = [pa.field(prefix + name, pa.int64(), metadata={COLUMN_KEY: name}) for name in CLUSTER_COLUMNS]
-    stored = None if schema is None else pa.schema([*schema, *added], schema.metadata)
-    with BatchWriter(path, stored, threads=threads) as writer:
+    with open_kept(path, schema, prefix, threads) as writer:
         for first, batch in batches:
             part = slice(first, first + batch.num_rows)
-            columns = batch.columns
             if repeated is not None:
                 at = batch.schema.get_field_index(text_column)
-                columns[at] = repeated.drop(first, columns[at])
-            columns += [
-                pa.array(clusters.roots[part].astype(np.int64)),
-                pa.array(clusters.sizes[part].astype(np.int64)),
-            ]
-            fields = pa.schema([*batch.schema, *added], batch.schema.metadata)
-            kept = select(pa.RecordBatch.from_arrays(columns, schema=fields), clusters.kept[part])
+                batch = batch.set_column(at, batch.schema.field(at), repeated.drop(first, batch.column(at)))
+            kept = with_clusters(batch, clusters.roots[part], clusters.sizes[part], clusters.kept[part], prefix)
             documents += kept.num_rows
             size += utf8_bytes(kept.column(text_column))
             writer.write(kept)
     return documents, size
 
 
-def write_removed(path: Path, clusters: Clusters, names: Names) -> None:
+def _added(prefix: str) -> list[pa.Field]:
+    return [pa.field(prefix + name, pa.int64(), metadata={COLUMN_KEY: name}) for name in CLUSTER_COLUMNS]
+
+
+def open_kept(path: Path, schema: pa.Schema | None, prefix: str, threads: int) -> BatchWriter:
+    """The writer of the kept rows, whose input has that schema."""
+    stored = None if schema is None else pa.schema([*schema, *_added(prefix)], schema.metadata)
+    return BatchWriter(path, stored, threads=threads)
+
+
+def with_clusters(
+    batch: pa.RecordBatch,
+    roots: np.ndarray[Any, Any],
+    sizes: np.ndarray[Any, Any],
+    kept: np.ndarray[Any, Any],
+    prefix: str,
+) -> pa.RecordBatch:
+    """The kept rows of a batch, with the columns on their clusters."""
+    columns = [*batch.columns, pa.array(roots.astype(np.int64)), pa.array(sizes.astype(np.int64))]
+    fields = pa.schema([*batch.schema, *_added(prefix)], batch.schema.metadata)
+    return select(pa.RecordBatch.from_arrays(columns, schema=fields), kept)
+
+
+def write_removed(path: Path, removed: Removed, names: Names) -> None:
     """Write one row for each removed document, in input order."""
     with BatchWriter(path, schema=REMOVED_SCHEMA) as writer:
-        for batch in _removed_batches(clusters, names):
+        for batch in _removed_batches(removed, names):
             writer.write(batch)
 
 
-def _removed_batches(clusters: Clusters, names: Names) -> Iterator[pa.RecordBatch]:
+def _removed_batches(removed: Removed, names: Names) -> Iterator[pa.RecordBatch]:
     step = 1 << 16
-    for start in range(0, len(clusters.removed), step):
+    for start in range(0, len(removed.documents), step):
         part = slice(start, start + step)
-        removed, kept_for = clusters.removed[part], clusters.kept_for[part]
         columns = [
-            *names.table(removed).columns,
-            *names.table(kept_for).columns,
-            pa.array(clusters.jaccard[part]),
-            pa.array(clusters.roots[removed].astype(np.int64)),
-            pa.array(np.where(clusters.exact[part], "exact", "near").tolist(), pa.string()),
+            *names.table(removed.documents[part]).columns,
+            *names.table(removed.kept_for[part]).columns,
+            pa.array(removed.jaccard[part]),
+            pa.array(removed.cluster[part].astype(np.int64)),
+            pa.array(np.where(removed.exact[part], "exact", "near").tolist(), pa.string()),
         ]
         yield from pa.table(columns, schema=REMOVED_SCHEMA).combine_chunks().to_batches()

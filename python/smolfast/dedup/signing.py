@@ -24,6 +24,7 @@ from smolfast.io.documents import BATCH_BYTES, ROW_KINDS, Source, read_batches
 from smolfast.io.schemas.columns import column_names, conform
 from smolfast.progress import ProgressCallback
 
+CHANGED = "the input changed while it was read; run again when nothing writes to it"
 SIGNING_SHARE = 0.6
 """Of a run's progress; the rest is joining and writing."""
 
@@ -80,7 +81,7 @@ def sign_all(job: Job, store: DocumentStore) -> None:
         if first < known:
             batch = batch.slice(known - first)
         with computing(job.sources[index].path, max(first, known), batch.num_rows):
-            columns = _sign(job, batch, index, done)
+            columns = sign_batch(job, batch, index, done)
         store.append(columns, batch.num_rows, Position(index, read), done)
         _hold(job, store, batch)
         share = read / rows_in_all[index] if rows_in_all[index] else 0.0
@@ -111,7 +112,7 @@ def read_all(job: Job, first: int) -> Iterator[tuple[int, pa.RecordBatch | None,
         yield index, None, counts["skipped"]
 
 
-def _sign(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
+def sign_batch(job: Job, batch: pa.RecordBatch, source: int, done: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
     """The columns of a batch; adds to the totals in `done`."""
     text = batch.column(job.rules.text_column)
     signatures = job.rules.hasher.signatures(text, threads=job.threads)

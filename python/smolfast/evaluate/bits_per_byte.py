@@ -4,7 +4,8 @@ The protocol: whole documents, drawn in the order of their hash until `max_bytes
 is coded once, its end token included, so the code also says where each document ends. The first has no context and
 costs log2(vocabulary) bits, as if all tokens were as likely. The others are predicted in windows of
 `max_position_embeddings` inputs that overlap by half: after the first window, each codes its second half, so a token
-sees between half a window and a whole one (or all of its document before it). Bits per byte is the sum of all code
+sees between half a window and a whole one (or all of its document before it). `evaluate.context` sets another window,
+shorter or longer than what the model was trained for. Bits per byte is the sum of all code
 lengths over the documents' UTF-8 bytes.
 
 The compressors get the same documents joined in file order, which lets them use one document for the next; the model
@@ -21,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ import xxhash
 
 from smolfast.config import EvaluateConfig
 from smolfast.errors import SmolfastError
+from smolfast.evaluate.positions import Positions, token_bytes
 from smolfast.files import write_json
 from smolfast.io.documents import find_sources, read_batches
 from smolfast.io.keep_apart import check_apart
@@ -39,6 +41,7 @@ from smolfast.tokens.files import TokenFile
 from smolfast.tokens.tokenizer_folder import refuse_another_vocabulary
 from smolfast.workers import Workers
 
+T = TypeVar("T")
 # Tokens of one unit of work: enough to fill the matrix products, and little memory.
 _UNIT_TOKENS = 2048
 
@@ -54,6 +57,8 @@ def evaluate(
     text_column: str | None = None,
     errors: str | None = None,
     source_column: str | None = None,
+    language_column: str | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Code held-out documents with a model; write `evaluation.json` into a folder and return what it holds.
@@ -65,6 +70,8 @@ def evaluate(
         threads: units of work at once; the result doesn't depend on it.
         text_column, errors: how to read the documents; None for as `tokenize` read them.
         source_column: a column of the documents that names where they are from.
+        language_column: one that names their language.
+        tokenizer: what the tokens were made with, for bits per byte by position; None for without.
 
     Documents are read as `tokenize` read them. The model may have more rows than the tokens have ids: embeddings are
     often padded.
@@ -72,7 +79,9 @@ def evaluate(
     Returns:
         bits_per_byte (None for a source of empty documents), nats_per_token, tokens, bytes, documents,
         unigram_bits_per_byte, zlib_bits_per_byte, xz_bits_per_byte; with a source column also sources: the first five
-        for each source by name; changed_documents where the tokenizer doesn't give all of `held_out` back as it was.
+        for each source by name, and so languages; with a tokenizer also context and positions: for each doubling of the
+        tokens seen before, from, to, tokens, bytes and bits_per_byte; changed_documents where the tokenizer doesn't
+        give all of `held_out` back as it was.
         Bits per byte are of the original text, so they are too low then, and can't be compared with those of a
         tokenizer that keeps everything.
 
@@ -84,13 +93,16 @@ def evaluate(
     if file.learned is not None:
         raise SmolfastError(f"{tokens} holds conversations; evaluate takes token files of documents")
     refuse_another_vocabulary(Path(model), file.vocabulary, str(tokens))
+    columns = {name: column for name, column in (("sources", source_column), ("languages", language_column)) if column}
     texts, origins = _texts(
-        held_out_documents, file, text_column or file.text_column, errors or file.errors, source_column
+        held_out_documents, file, text_column or file.text_column, errors or file.errors, list(columns.values())
     )
     if len(texts) != len(file.document_starts) - 1 or sum(map(len, texts)) != file.utf8_bytes:
         raise SmolfastError(f"{tokens} was not made from {held_out_documents}; tokenize again")
+    positions = None if tokenizer is None else Positions(token_bytes(tokenizer, file))
     with Workers(threads) as workers:
         network = load_pretrained(Path(model))
+        context = config.context or network.config.max_position_embeddings
         if network.vocab_size < file.vocab_size:
             raise SmolfastError(
                 f"{model} has a vocabulary of {network.vocab_size}, {tokens} one of {file.vocab_size}; tokenize with "
@@ -103,7 +115,7 @@ def evaluate(
                 "raise --set evaluate.max_bytes"
             )
         documents = [_document(file, index) for index in chosen]
-        nats = code_lengths(network, documents, workers, progress)
+        nats = code_lengths(network, documents, workers, progress, context=context, positions=positions)
     text = b"".join(texts[index] for index in chosen)
     tokens_of, bytes_of = (
         np.array([len(document) for document in documents]),
@@ -126,9 +138,11 @@ def evaluate(
         "zlib_bits_per_byte": 8 * len(zlib.compress(text, 9)) / len(text),
         "xz_bits_per_byte": 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text),
     }
-    if source_column is not None:
-        names = np.array([origins[index] for index in chosen])
-        result["sources"] = {str(name): figures(names == name) for name in np.unique(names)}
+    for group, column in columns.items():
+        names = np.array([origins[column][index] for index in chosen])
+        result[group] = {str(name): figures(names == name) for name in np.unique(names)}
+    if positions is not None:
+        result |= {"context": context, "positions": positions.table()}
     if file.changed_documents:
         result["changed_documents"] = file.changed_documents
     write_json(Path(output) / "evaluation.json", result)
@@ -152,9 +166,16 @@ def code_lengths(
     documents: Sequence[npt.NDArray[np.int64]],
     workers: Workers,
     progress: Callable[[float, float, str], None] | None = None,
+    *,
+    context: int | None = None,
+    positions: Positions | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Nats to code each document by the protocol above, [documents]."""
-    units = list(_units(documents, model.config.max_position_embeddings))
+    """Nats to code each document by the protocol above, [documents].
+
+    Args:
+        context: inputs of a window; None for the model's. positions: what to add each token to, too.
+    """
+    units = list(_units(documents, context or model.config.max_position_embeddings))
 
     @torch.no_grad()
     def nats(unit: _Unit) -> npt.NDArray[np.float64]:
@@ -164,6 +185,8 @@ def code_lengths(
     lengths = np.full(len(documents), math.log(model.vocab_size))
     for done, (unit, losses) in enumerate(zip(units, workers.map(nats, units), strict=True), 1):
         np.add.at(lengths, unit.owners[unit.coded], losses[unit.coded])
+        if positions is not None:
+            positions.add(unit.batch, unit.coded, losses)
         if progress is not None:
             progress(done, len(units), "")
     return lengths
@@ -225,22 +248,22 @@ def _document(file: TokenFile, index: int) -> npt.NDArray[np.int64]:
 
 
 def _texts(
-    path: str | os.PathLike[str], tokens: TokenFile, text_column: str, errors: str, source_column: str | None
-) -> tuple[list[bytes], list[str]]:
-    """Documents as UTF-8, read as their tokens were made, and what a column says that they are from."""
+    path: str | os.PathLike[str], tokens: TokenFile, text_column: str, errors: str, columns: list[str]
+) -> tuple[list[bytes], dict[str, list[str]]]:
+    """Documents as UTF-8, read as their tokens were made, and what columns say of them, by column."""
     texts: list[bytes] = []
-    origins: list[str] = []
-    columns = [] if source_column is None else [source_column]
+    origins: dict[str, list[str]] = {column: [] for column in columns}
     for source in find_sources([path]):
-        for batch in read_batches(source, text_column=text_column, columns=columns, errors=errors):
+        for batch in read_batches(source, text_column=text_column, columns=list(origins), errors=errors):
             texts += [text.as_buffer().to_pybytes() for text in batch.column(text_column)]
-            if source_column is not None:
-                if source_column not in batch.schema.names:
+            for column, found in origins.items():
+                if column not in batch.schema.names:
                     names = ", ".join(batch.schema.names)
-                    raise SmolfastError(f"{path} has no column '{source_column}'; there are: {names}")
-                origins += [str(value) for value in batch.column(source_column).to_pylist()]
+                    raise SmolfastError(f"{path} has no column '{column}'; there are: {names}")
+                found += [str(value) for value in batch.column(column).to_pylist()]
     refused = set(tokens.refused)
-    return (
-        [text for place, text in enumerate(texts) if place not in refused],
-        [origin for place, origin in enumerate(origins) if place not in refused],
-    )
+
+    def kept(values: list[T]) -> list[T]:
+        return [value for place, value in enumerate(values) if place not in refused]
+
+    return kept(texts), {column: kept(found) for column, found in origins.items()}

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 
 from smolfast import _native
 from smolfast.errors import SmolfastError
-from smolfast.io.arrow_files import read_arrow
 from smolfast.io.boundary import reading
 from smolfast.io.byte_streams import codec, open_utf8
 from smolfast.io.json.lines import MOST_LINE_BYTES
 from smolfast.io.json.values import TYPES
 from smolfast.io.parquet.writer import BatchWriter
+from smolfast.io.rows.arrow_files import read_arrow
 from smolfast.io.rows.record_batches import RowReader, TextRule, no_text_column
 from smolfast.io.schemas.columns import byte_lengths, column_names, is_bytes, is_string, select
 from smolfast.io.schemas.unite import twice, without_views
@@ -58,6 +58,7 @@ def read_batches(
     batch_bytes: int = BATCH_BYTES,
     counts: Counter[str] | None = None,
     templates: bool = False,
+    groups: tuple[int, int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Stream a source as record batches of about `batch_bytes` of input, in bounded memory.
 
@@ -87,6 +88,7 @@ def read_batches(
         counts: if given, its "replaced" and "skipped" grow by the rows that were.
         templates: of JSON, give in the place of other columns each line as it stands, with a hole for the text, which
             `JsonLinesWriter` fills. So nothing else of the line changes: absent keys, keys twice, digits, order.
+        groups: of parquet, the first row group to read and the one after the last.
 
     Raises:
         SmolfastError: bad text under "fail", a corrupt or truncated file, a broken line, no text column.
@@ -108,7 +110,7 @@ def read_batches(
             yield from reader.text()
             return
         with open_source(source.path) as stream:
-            yield from reader.parquet(stream) if source.kind == "parquet" else reader.arrow(stream)
+            yield from reader.parquet(stream, groups) if source.kind == "parquet" else reader.arrow(stream)
 
 
 def stored_schema(
@@ -194,7 +196,7 @@ class _Reader:
 
     # Parquet
 
-    def parquet(self, stream: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    def parquet(self, stream: pa.NativeFile, groups: tuple[int, int] | None) -> Iterator[pa.RecordBatch]:
         # Read pages as they are needed, not all of a row group's: both settings, or a group of 240 MB takes 277 MB
         # instead of 46.
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
@@ -204,8 +206,9 @@ class _Reader:
         # A name also stands for the columns that begin with it and a dot; without names there is no question.
         chosen = None if len(kept) == len(schema.names) else kept
         schema = pa.schema([schema.field(name) for name in kept], schema.metadata)
-        row = 0
-        for group in range(file.num_row_groups):
+        first, stop = groups or (0, file.num_row_groups)
+        row = sum(file.metadata.row_group(group).num_rows for group in range(first))
+        for group in range(first, stop):
             meta = file.metadata.row_group(group)
             rows = max(1, self.batch_bytes * meta.num_rows // max(1, meta.total_byte_size))
             size = min(rows, 1 << 20)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ import pyarrow.fs
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, is_temporary
+from smolfast.io.stores.reading import StoreFile
+from smolfast.io.stores.retries import persistently
 
 Kind = Literal["parquet", "jsonl", "json", "csv", "tsv", "arrow", "text", "crawl", "pdf"]
 
@@ -59,6 +62,9 @@ _ABOUT_NAME = re.compile(
 
 # Folders that commands keep beside or in their output.
 _OURS = {".smolfast", ".work", ".smolfast-finished"}
+
+STORE_RECORD = ".smolfast-store.json"
+"""In a folder of a store that we write: which files are ours, and whether all of them are there."""
 
 _MOST_NAMED = 5
 
@@ -326,7 +332,7 @@ def _identity(path: Path) -> tuple[int, int]:
 def _find_remote(url: str) -> Sources:
     filesystem, path = open_remote(url)
     try:
-        info = filesystem.get_file_info(path)
+        info = persistently(lambda: filesystem.get_file_info(path))
         if info.type == pyarrow.fs.FileType.File:
             return Sources([Source(url, _known_kind(url))])
         if info.type == pyarrow.fs.FileType.NotFound:
@@ -335,7 +341,8 @@ def _find_remote(url: str) -> Sources:
             handler = filesystem.handler.fs
             matches = sorted(match for match in handler.glob(path) if not handler.isdir(match))
             return _of_pattern(url, [handler.unstrip_protocol(match) for match in matches], [])
-        entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
+        entries = persistently(lambda: filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True)))
+        _check_whole(filesystem.handler.fs, path, url)
     except SmolfastError:
         raise
     except OSError as error:
@@ -361,6 +368,17 @@ def _find_remote(url: str) -> Sources:
 
     others = [PassedOver(whole(parts), reason) for parts, reason in sorted(passed.items())]
     return _of_folder(f"the folder {url}", [whole(parts) for parts in sorted(files)], others)
+
+
+def _check_whole(filesystem: Any, path: str, url: str) -> None:
+    """Refuse a folder of a store that another command is writing, or was when it was stopped."""
+    try:
+        record = json.loads(persistently(lambda: filesystem.cat_file(f"{path.rstrip('/')}/{STORE_RECORD}")))
+        whole = bool(record["whole"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    if not whole:
+        raise SmolfastError(f"{url} isn't whole: a command writes it; wait for it, or run that command again")
 
 
 def _of_folder(where: str, paths: Sequence[str], passed: Sequence[PassedOver]) -> Sources:
@@ -489,9 +507,12 @@ def _all_of_one(path: str) -> tuple[list[str], list[PassedOver], bool]:
                 for match in sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - Path.glob changes names
                 if not Path(match).is_dir()
             ]
-            unfinished = [PassedOver(match, UNFINISHED) for match in matches if is_temporary(Path(match).name)]
-            return [match for match in matches if not is_temporary(Path(match).name)], unfinished, True
-        Path(path).stat()
+            others = [PassedOver(match, UNFINISHED) for match in matches if is_temporary(Path(match).name)]
+            others += [PassedOver(match, _BROKEN) for match in matches if not Path(match).is_file()]
+            left = {other.path for other in others}
+            return [match for match in matches if match not in left], others, True
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise SmolfastError(f"can't read {path}: it is a pipe or a device; give a file")
     except OSError as error:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
     except ValueError as error:  # a zero byte in the name
@@ -527,6 +548,10 @@ def open_source(path: str) -> pa.NativeFile:
     """Open a local path or a URL for reading; raises OSError."""
     if is_url(path):
         filesystem, inner = open_remote(path)
+        if not path.startswith(("http://", "https://")):  # which need neither tell sizes nor give parts
+            size = persistently(lambda: filesystem.get_file_info(inner).size)
+            if size is not None:
+                return pa.PythonFile(StoreFile(filesystem.handler.fs, inner, size), "r")
         return filesystem.open_input_file(inner)
     return pa.OSFile(os.fsencode(path), "rb")  # bytes, since names need not be UTF-8
 
@@ -542,7 +567,7 @@ def stat_source(path: str) -> tuple[int, int]:
             status = Path(path).stat()
             return status.st_size, status.st_mtime_ns
         filesystem, inner = open_remote(path)
-        info = filesystem.get_file_info(inner)
+        info = persistently(lambda: filesystem.get_file_info(inner))
         return info.size or 0, info.mtime_ns or 0
     except OSError as error:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error

@@ -12,8 +12,8 @@ from smolfast.files import describe_os_error, write_json, write_text
 from smolfast.io.keep_apart import check_apart
 from smolfast.model.model_card import model_card
 from smolfast.model.pretrained import load_pretrained, save_pretrained
-from smolfast.tokens.chat_template import TURN_END
-from smolfast.tokens.tokenizer import CHAT_TEMPLATE_FILE, PADDING
+from smolfast.tokens.chat.chat_template import CHAT_TEMPLATE_FILE, FURTHER_TEMPLATES, TURN_END
+from smolfast.tokens.tokenizer import PADDING
 from smolfast.tokens.tokenizer_folder import (
     SPECIAL_TOKENS_MAP,
     TOKENIZER,
@@ -26,7 +26,6 @@ from smolfast.tokens.tokenizer_folder import (
 
 # Copied where they are; transformers writes some of them in some versions.
 _TOKENIZER_FILES = (TOKENIZER, SPECIAL_TOKENS_MAP, CHAT_TEMPLATE_FILE)
-_FURTHER_TEMPLATES = "additional_chat_templates"
 
 
 def export(
@@ -36,6 +35,7 @@ def export(
 
     The tokenizer is its tokenizer.json, whatever class saved it, so transformers gives the ids of training. The model
     may have more rows than the tokenizer has ids: embeddings are often padded.
+    A ReLU² model gets, as transformers' gate, its own first matrix a second time.
     README.md is a model card; it tells data, steps and hardware where `model` lies in the folder of its training run.
     Multi-token prediction heads, which transformers has no place for, lie beside them in mtp_heads.safetensors.
     transformers itself isn't needed.
@@ -44,12 +44,15 @@ def export(
         parameters (of the model that transformers sees), mtp_parameters, files.
 
     Raises:
-        SmolfastError: a file is missing or damaged, or model and tokenizer don't belong together.
+        SmolfastError: a file is missing or damaged, model and tokenizer don't belong together, or SmolLM3 has no place
+            for what the model has.
     """
     check_apart(output, [model, tokenizer])
     folder = Path(output)
     opened = open_tokenizer(tokenizer)
     network = load_pretrained(Path(model))
+    if reason := network.config.beyond_transformers():
+        raise SmolfastError(f"{model}: {reason}; `smolfast generate {model} --tokenizer {tokenizer}` writes with it")
     if opened.vocab_size > network.vocab_size:
         raise SmolfastError(
             f"{tokenizer} has {opened.tokens} tokens, with ids up to {opened.vocab_size - 1}, {model} a vocabulary of "
@@ -73,8 +76,12 @@ def export(
     _copy_tokenizer(opened, folder)
     write_text(folder / "README.md", model_card(network, Path(model), opened.kind))
     extra = sum(parameter.numel() for parameter in network.mtp_heads.parameters())
+    config = network.config
+    gates = config.num_hidden_layers * config.hidden_size * config.intermediate_size
     return {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()) - extra,
+        "parameters": sum(parameter.numel() for parameter in network.parameters())
+        - extra
+        + (gates if config.activation == "relu2" else 0),
         "mtp_parameters": extra,
         "files": sorted(path.name for path in folder.iterdir()),
     }
@@ -86,8 +93,8 @@ def _copy_tokenizer(tokenizer: TokenizerFolder, folder: Path) -> None:
         for name in _TOKENIZER_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, folder / name)
-        if (source / _FURTHER_TEMPLATES).is_dir():
-            shutil.copytree(source / _FURTHER_TEMPLATES, folder / _FURTHER_TEMPLATES, dirs_exist_ok=True)
+        if (source / FURTHER_TEMPLATES).is_dir():
+            shutil.copytree(source / FURTHER_TEMPLATES, folder / FURTHER_TEMPLATES, dirs_exist_ok=True)
     except OSError as error:
         raise SmolfastError(f"can't copy {error.filename or source}: {describe_os_error(error)}") from error
     path = source / TOKENIZER_CONFIG

@@ -22,7 +22,8 @@ def flops_per_token(config: ModelConfig, vocab_size: int, sequence_length: int) 
             6 · S · (width of all query heads) for each layer: two products over half the window on average.
     """
     width, query = config.hidden_size, config.num_attention_heads * config.head_dim
-    layer = 2 * width * (query + config.num_key_value_heads * config.head_dim) + 3 * width * config.intermediate_size
+    feed_forward = (3 if config.activation == "swiglu" else 2) * width * config.intermediate_size
+    layer = 2 * width * (query + config.num_key_value_heads * config.head_dim) + feed_forward
     further = 0 if config.mtp_kind == "shared" else config.mtp_heads - 1
     projections = 2 * width * width * further if config.mtp_kind == "sequential" else 0
     layers = config.num_hidden_layers + further

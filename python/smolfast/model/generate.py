@@ -17,8 +17,8 @@ from smolfast.files import write_json
 from smolfast.io.keep_apart import check_apart
 from smolfast.model.network import KeyValueCache, SmolLM
 from smolfast.model.pretrained import load_pretrained
-from smolfast.tokens.chat_template import encode_conversation, turn_tokens
-from smolfast.tokens.tokenizer_folder import encode, open_tokenizer
+from smolfast.tokens.chat.chat_tokens import ChatTokens, encode_conversation
+from smolfast.tokens.tokenizer_folder import encode, open_tokenizer, refuse_another_vocabulary
 from smolfast.workers import Workers
 
 
@@ -34,14 +34,20 @@ def generate(
 
 
 def complete(
-    export: str | os.PathLike[str], config: GenerateConfig, *, seed: int = 0, chat: bool = False
+    export: str | os.PathLike[str],
+    config: GenerateConfig,
+    *,
+    seed: int = 0,
+    chat: bool = False,
+    tokenizer: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Continue `config.prompt`, or answer it.
 
     Args:
         export: the folder that `smolfast.model.export.export` wrote.
         chat: the prompt is a user's message, to be answered in a turn of the assistant's (see
-            `smolfast.tokens.chat_template`). With the flag /no_think at its end the answer comes without a thought.
+            `smolfast.tokens.chat.chat_template`). With the flag /no_think at its end the answer has no thought.
+        tokenizer: the folder of another one than the export's own; then `export` may be any model folder.
 
     Returns:
         prompt, text (the continuation alone), seed, temperature, tokens, tokens_per_second (the prompt's reading
@@ -50,29 +56,30 @@ def complete(
     Raises:
         SmolfastError: unreadable files, an empty prompt.
     """
-    folder = open_tokenizer(export)
-    tokenizer = folder.tokenizer
+    folder = open_tokenizer(export if tokenizer is None else tokenizer)
+    if tokenizer is not None:
+        refuse_another_vocabulary(Path(export), folder.fingerprint, str(tokenizer))
     ends = {folder.end_of_document}
     if chat:
-        ends.add(turn_tokens(tokenizer)[1])
+        ends = ChatTokens(folder).ends
         message = config.prompt.rstrip()
         turn = {"role": "user", "content": message.removesuffix("/no_think").rstrip()}
-        prompt, _ = encode_conversation([turn], tokenizer, thinking=not message.endswith("/no_think"), answer_next=True)
+        prompt, _ = encode_conversation([turn], folder, thinking=not message.endswith("/no_think"), answer_next=True)
     else:
-        encoded = encode(tokenizer, [config.prompt])[0]
+        encoded = encode(folder.tokenizer, [config.prompt])[0]
         if isinstance(encoded, str):
-            raise SmolfastError(f"the tokenizer of {export} can't encode the prompt ({encoded}); give another one")
+            raise SmolfastError(f"the tokenizer of {folder.path} can't encode the prompt ({encoded}); give another one")
         prompt = encoded
     # One thread: a token's matrices are too small to share out, and the text doesn't depend on the machine's CPUs.
     with Workers(threads=1):
         model = load_pretrained(Path(export))
         if folder.vocab_size > model.vocab_size:
             raise SmolfastError(
-                f"{export}: the tokenizer has ids up to {folder.vocab_size - 1}, the model a vocabulary of "
+                f"{folder.path}: the tokenizer has ids up to {folder.vocab_size - 1}, the model a vocabulary of "
                 f"{model.vocab_size}; export the model again with its own tokenizer"
             )
         known = torch.zeros(model.vocab_size, dtype=torch.bool)
-        known[list(tokenizer.get_vocab().values())] = True
+        known[list(folder.tokenizer.get_vocab().values())] = True
         started = time.perf_counter()
         new = generate_tokens(
             model,
@@ -86,7 +93,7 @@ def complete(
         seconds = time.perf_counter() - started
     return {
         "prompt": config.prompt,
-        "text": tokenizer.decode(new),
+        "text": folder.tokenizer.decode(new),
         "seed": seed,
         "temperature": config.temperature,
         "tokens": len(new),

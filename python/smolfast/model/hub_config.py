@@ -1,4 +1,7 @@
-"""config.json of transformers' SmolLM3 and Llama, from and to a `ModelConfig`."""
+"""config.json of transformers' SmolLM3 and Llama, from and to a `ModelConfig`.
+
+A model that SmolLM3 has no place for gets a type of its own, so that transformers refuses it and computes nothing else.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,9 @@ SHARED_KEYS = (
     "initializer_range",
     "tie_word_embeddings",
 )
+# What only this package's models have; each with its default in a file that says nothing.
+OWN_KEYS = ("activation", "norm", "qk_norm")
+OWN_TYPE = "smolfast"
 _NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 # What transformers takes where a file says nothing: modelling code of version 5.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -47,15 +53,17 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
         "rope_theta": 10_000.0,
     },
+    OWN_TYPE: {},
 }
 # Settings that change what a model computes and that ours doesn't have, with the only value it can take.
 _ONLY: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu",),
     "attention_bias": (False,),
     "mlp_bias": (False,),
     "use_sliding_window": (False,),
     "pretraining_tp": (1,),
 }
+# transformers gates: down(act(gate(x)) · up(x)). Of ReLU² it is given the same weights for both.
+_ACTS = {"swiglu": "silu", "relu2": "relu", "gelu": "gelu"}
 _YARN_ONLY: dict[str, tuple[Any, ...]] = {
     "beta_fast": (32, None),
     "beta_slow": (1, None),
@@ -67,7 +75,7 @@ _YARN_ONLY: dict[str, tuple[Any, ...]] = {
 
 
 def to_hub_config(model: SmolLM, end_of_document: int) -> dict[str, Any]:
-    """config.json of a `SmolLM3ForCausalLM`.
+    """config.json of a `SmolLM3ForCausalLM`, or of a `SmolLM` of this package where that can't hold the model.
 
     Both `rope_parameters` (transformers 5) and `rope_theta` with `rope_scaling` (transformers 4) are given: a reader
     that misses its own key silently takes θ = 2,000,000. Likewise `dtype` and `torch_dtype`, and `no_rope_layers` (1
@@ -82,12 +90,13 @@ def to_hub_config(model: SmolLM, end_of_document: int) -> dict[str, Any]:
             "factor": config.yarn_factor,
             "original_max_position_embeddings": yarn_context(config),
         }
+    ours = config.beyond_transformers() is not None
     return {
-        "architectures": ["SmolLM3ForCausalLM"],
-        "model_type": "smollm3",
+        "architectures": ["SmolLM" if ours else "SmolLM3ForCausalLM"],
+        "model_type": OWN_TYPE if ours else "smollm3",
         "vocab_size": model.vocab_size,
         **{key: getattr(config, key) for key in SHARED_KEYS},
-        "hidden_act": "silu",
+        "hidden_act": _ACTS[config.activation],
         "attention_bias": False,
         "attention_dropout": 0.0,
         "mlp_bias": False,
@@ -105,11 +114,12 @@ def to_hub_config(model: SmolLM, end_of_document: int) -> dict[str, Any]:
         "torch_dtype": dtype,
         "mtp_kind": config.mtp_kind,
         "mtp_heads": config.mtp_heads,
+        **{key: value for key in OWN_KEYS if (value := getattr(config, key)) != ModelConfig.model_fields[key].default},
     }
 
 
 def from_hub_config(values: Any, path: Path) -> tuple[ModelConfig, int]:
-    """The model that a config.json of type smollm3 or llama describes, and its vocabulary.
+    """The model that a config.json of type smollm3, llama or smolfast describes, and its vocabulary.
 
     Args:
         values: the JSON value. path: its file, for messages.
@@ -123,6 +133,10 @@ def from_hub_config(values: Any, path: Path) -> tuple[ModelConfig, int]:
             f"{path} is not the configuration of a smollm3 or llama model but of {kind!r}; give a folder from export "
             "or train, or of a SmolLM3- or Llama-shaped model"
         )
+    if values.get("quantization_config"):
+        raise SmolfastError(
+            f"{path}: the weights are quantized; give the model's folder from before, or load it with transformers"
+        )
     missing = [key for key in _NEEDED if key not in values]
     if missing:
         raise SmolfastError(f"{path} has no {missing[0]}; give a folder from smolfast export or train")
@@ -134,15 +148,16 @@ def from_hub_config(values: Any, path: Path) -> tuple[ModelConfig, int]:
     if kind == "llama":  # rotates everywhere
         known["no_rope_layer_interval"] = known["num_hidden_layers"] + 1
     settings = {key: known[key] for key in SHARED_KEYS} | _rope(values, known, path)
-    settings |= {key: known[key] for key in ("mtp_kind", "mtp_heads") if key in known}
+    settings |= {key: known[key] for key in ("mtp_kind", "mtp_heads", *OWN_KEYS) if key in known}
     try:
         config = ModelConfig(**{"mtp_heads": 1, **settings})
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "settings"
         raise SmolfastError(f"{path}: {where}: {problem['msg']}; the file is damaged or not of such a model") from error
+    _refuse_other(values, "hidden_act", (_ACTS[config.activation],), path)
     rotates = known.get("no_rope_layers")
-    if kind == "smollm3" and rotates is not None and [bool(layer) for layer in rotates] != rope_layers(config):
+    if kind != "llama" and rotates is not None and [bool(layer) for layer in rotates] != rope_layers(config):
         raise SmolfastError(
             f"{path}: no_rope_layers is not every {config.no_rope_layer_interval}th layer; only regular intervals can "
             "be loaded"

@@ -12,6 +12,8 @@ from smolfast.files import naming, read_json
 from smolfast.model.network import SmolLM
 from smolfast.model.pretrained import MTP_WEIGHTS
 
+_ACTIVATIONS = {"swiglu": "SwiGLU", "relu2": "ReLU²", "gelu": "GELU"}
+
 
 def model_card(model: SmolLM, folder: Path, tokenizer: str) -> str:
     """The text of the card.
@@ -47,7 +49,7 @@ Trained with smolfast {__version__}. It has had no safety tuning.
 | | |
 |---|---|
 | layers | {config.num_hidden_layers}, without rotary embedding on every {config.no_rope_layer_interval}th |
-| width | {config.hidden_size}, SwiGLU {config.intermediate_size} |
+| width | {config.hidden_size}, {_ACTIVATIONS[config.activation]} {config.intermediate_size} |
 | heads | {config.num_attention_heads} query, {config.num_key_value_heads} key/value, {config.head_dim} wide |
 | vocabulary | {model.vocab_size:,} ({tokenizer}) |
 | context | {context} |

@@ -13,15 +13,16 @@ vocabulary, K prediction heads.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from smolfast import ops
 from smolfast.config import ModelConfig
@@ -30,6 +31,8 @@ from smolfast.ops.rms_norm import RMSNorm
 from smolfast.ops.swiglu import swiglu
 
 IGNORE_INDEX = -100
+Recompute = Literal["none", "selective", "full"]
+"""What the backward pass computes again instead of keeping it: nothing; feed-forward parts; whole layers."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,20 @@ class PackedBatch:
         return cls._from_flat(tokens.reshape(-1), np.flatnonzero(first), device, learned)
 
     @classmethod
-    def from_documents(cls, documents: Sequence[npt.NDArray[Any]], device: torch.device | str = "cpu") -> PackedBatch:
-        """Lay token runs end to end."""
+    def from_documents(
+        cls,
+        documents: Sequence[npt.NDArray[Any]],
+        device: torch.device | str = "cpu",
+        learned: Sequence[npt.NDArray[np.bool_]] | None = None,
+    ) -> PackedBatch:
+        """Lay token runs end to end.
+
+        Args:
+            learned: of each run, which tokens may be targets; None for all.
+        """
         lengths = [len(document) for document in documents]
-        return cls._from_flat(np.concatenate(documents), np.cumsum([0, *lengths[:-1]]), device)
+        flags = None if learned is None else np.concatenate(learned)
+        return cls._from_flat(np.concatenate(documents), np.cumsum([0, *lengths[:-1]]), device, flags)
 
     @classmethod
     def _from_flat(
@@ -158,12 +171,23 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, key_width, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, key_width, bias=False)
         self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
+        # Named as Qwen3 and OLMo 2 name them (arXiv 2302.05442).
+        self.q_norm = make_norm(config, config.head_dim) if config.qk_norm else None
+        self.k_norm = make_norm(config, config.head_dim) if config.qk_norm else None
+
+    def queries_and_keys(self, x_TH: Tensor) -> tuple[Tensor, Tensor]:
+        """[T, N, D] and [T, G, D], not yet rotated."""
+        q_TND, k_TGD = (
+            projection(x_TH).view(len(x_TH), -1, self.head_dim) for projection in (self.q_proj, self.k_proj)
+        )
+        if self.q_norm is not None and self.k_norm is not None:
+            # A norm's weight is fp32 where the products are not.
+            q_TND, k_TGD = self.q_norm(q_TND).to(q_TND.dtype), self.k_norm(k_TGD).to(k_TGD.dtype)
+        return q_TND, k_TGD
 
     def forward(self, x_TH: Tensor, context: Context) -> Tensor:
-        q_TND, k_TGD, v_TGD = (
-            projection(x_TH).view(len(x_TH), -1, self.head_dim)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q_TND, k_TGD = self.queries_and_keys(x_TH)
+        v_TGD = self.v_proj(x_TH).view(len(x_TH), -1, self.head_dim)
         rope = context.rope if self.use_rope else None
         if context.cache is not None:
             k_LGD, v_LGD = context.cache.append(self.layer, k_TGD, v_TGD)
@@ -184,12 +208,10 @@ class Attention(nn.Module):
 
         x_TH is the layer's input, after its norm; the flat run is whole windows of W = `window` tokens.
         """
-        q_TND, k_TGD = (
-            projection(x_TH).view(len(x_TH), -1, self.head_dim) for projection in (self.q_proj, self.k_proj)
-        )
+        q_TND, k_TGD = self.queries_and_keys(x_TH)
         if self.use_rope:
             q_TND, k_TGD = rotate(q_TND, context.rope), rotate(k_TGD, context.rope)
-        q, k = (x.float().unflatten(0, (-1, window)).transpose(1, 2) for x in (q_TND, k_TGD))
+        q, k = (x.float().view(-1, window, *x.shape[1:]).transpose(1, 2) for x in (q_TND, k_TGD))
         scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(2, 3) / self.head_dim**0.5
         ids = document_ids.view(-1, window)
         seen = (ids[:, :, None] == ids[:, None, :]).tril()[:, None]
@@ -219,19 +241,63 @@ class SwiGLU(nn.Module):
         return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-any-return]
 
 
+class Ungated(nn.Module):
+    """down(f(up(x))): f is ReLU² (arXiv 2109.08668) or GELU (arXiv 1606.08415)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = config.activation
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        units = self.up_proj(x)
+        units = F.gelu(units) if self.activation == "gelu" else F.relu(units).square()
+        return self.down_proj(units)  # type: ignore[no-any-return]
+
+
+def make_norm(config: ModelConfig, width: int) -> nn.Module:
+    """The norm of `config.norm`; its one parameter is `weight`."""
+    if config.norm == "layernorm":  # arXiv 1607.06450
+        return nn.LayerNorm(width, config.rms_norm_eps, bias=False)
+    return RMSNorm(width, config.rms_norm_eps)
+
+
 class DecoderLayer(nn.Module):
-    """Attention and SwiGLU, each after an RMSNorm and added to the residual stream."""
+    """Attention and the feed-forward part, each after a norm and added to the residual stream.
+
+    `recompute` lies inside the layer, so that sharded weights are whole where a part is computed again.
+    """
+
+    recompute: Recompute = "none"
 
     def __init__(self, config: ModelConfig, layer: int, use_rope: bool) -> None:
         super().__init__()
         self.self_attn = Attention(config, layer, use_rope)
-        self.mlp = SwiGLU(config)
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = SwiGLU(config) if config.activation == "swiglu" else Ungated(config)
+        self.input_layernorm = make_norm(config, config.hidden_size)
+        self.post_attention_layernorm = make_norm(config, config.hidden_size)
 
     def forward(self, x_TH: Tensor, context: Context) -> Tensor:
+        return _kept(self.recompute != "full", self._layer, x_TH, context)
+
+    def _layer(self, x_TH: Tensor, context: Context) -> Tensor:
         x_TH = x_TH + self.self_attn(self.input_layernorm(x_TH), context)
-        return x_TH + self.mlp(self.post_attention_layernorm(x_TH))  # type: ignore[no-any-return]
+        return x_TH + _kept(self.recompute != "selective", self._feed_forward, x_TH)
+
+    def _feed_forward(self, x_TH: Tensor) -> Tensor:
+        return self.mlp(self.post_attention_layernorm(x_TH))  # type: ignore[no-any-return]
+
+
+def _kept(keep: bool, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """A block's output; what its gradient needs is kept, or else computed again from the inputs (arXiv 1604.06174).
+
+    Nothing in a block is random, so it is computed again to the bit.
+    """
+    if keep or not torch.is_grad_enabled():
+        return block(*inputs)
+    result: Tensor = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 class Decoder(nn.Module):
@@ -243,20 +309,20 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(config, layer, use_rope) for layer, use_rope in enumerate(rope_layers(config))
         )
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = make_norm(config, config.hidden_size)
 
 
 class SequentialHead(nn.Module):
     """A further head that follows the one before it (DeepSeek-V3, arXiv 2412.19437, section 2.2).
 
     Its layer's input is a projection of the state of the head before and of the embedding of the token which that head
-    was to predict, each after an RMSNorm, so that heads keep the whole causal chain.
+    was to predict, each after a norm, so that heads keep the whole causal chain.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.state_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.token_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.state_norm = make_norm(config, config.hidden_size)
+        self.token_norm = make_norm(config, config.hidden_size)
         self.projection = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False)
         self.layer = DecoderLayer(config, config.num_hidden_layers - 1, use_rope=True)
 
@@ -296,6 +362,12 @@ class SmolLM(nn.Module):
             if parameter.ndim > 1 and not parameter.is_meta:
                 nn.init.normal_(parameter, std=config.initializer_range, generator=generator)
 
+    def set_recompute(self, mode: Recompute) -> None:
+        """Say what the backward pass computes again; it changes no number."""
+        for module in self.modules():
+            if isinstance(module, DecoderLayer):
+                module.recompute = mode
+
     @property
     def unembedding(self) -> Tensor:  # [V, H]
         return self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
@@ -304,17 +376,30 @@ class SmolLM(nn.Module):
         """The normalised states [K, T, H] from which each of the first `heads` (all) prediction heads predicts."""
         return self.branch(*self.trunk(batch), heads)
 
-    def trunk(self, batch: PackedBatch) -> tuple[Tensor, Context]:
-        """The states [T, H] that enter the last layer and its siblings, and what all layers share."""
+    def trunk(self, batch: PackedBatch, kept: dict[int, Tensor | None] | None = None) -> tuple[Tensor, Context]:
+        """The states [T, H] that enter the last layer and its siblings, and what all layers share.
+
+        Args:
+            kept: gets the outputs [T, H] of the layers that it has as keys, counted from 1, and for 0 the embeddings.
+                That of the last layer comes from `branch`.
+        """
         context = Context(
             rotary_tables(self.config, batch.position_ids), batch.tokens, batch.cu_seqlens, batch.max_seqlen
         )
-        return self._trunk(batch.tokens, context), context
+        return self._trunk(batch.tokens, context, kept), context
 
-    def branch(self, x_TH: Tensor, context: Context, heads: int | None = None) -> Tensor:
-        """What the first `heads` (all) prediction heads make of the trunk's states: normalised, [K, T, H]."""
+    def branch(
+        self, x_TH: Tensor, context: Context, heads: int | None = None, kept: dict[int, Tensor | None] | None = None
+    ) -> Tensor:
+        """What the first `heads` (all) prediction heads make of the trunk's states: normalised, [K, T, H].
+
+        Args:
+            kept: as of `trunk`.
+        """
         heads = self.config.mtp_heads if heads is None else heads
         state = self.model.layers[-1](x_TH, context)
+        if kept is not None and len(self.model.layers) in kept:
+            kept[len(self.model.layers)] = state
         if self.config.mtp_kind == "shared":
             normalised: Tensor = self.model.norm(state)
             return normalised.expand(heads, -1, -1)
@@ -387,10 +472,14 @@ class SmolLM(nn.Module):
         cache.length += len(tokens)
         return F.linear(self.model.norm(x_TH[-1]), self.unembedding)
 
-    def _trunk(self, tokens: Tensor, context: Context) -> Tensor:
+    def _trunk(self, tokens: Tensor, context: Context, kept: dict[int, Tensor | None] | None = None) -> Tensor:
         x_TH: Tensor = self.model.embed_tokens(tokens)
-        for layer in self.model.layers[:-1]:
+        for number, layer in enumerate(self.model.layers[:-1], 1):
+            if kept is not None and number - 1 in kept:
+                kept[number - 1] = x_TH
             x_TH = layer(x_TH, context)
+        if kept is not None and len(self.model.layers) - 1 in kept:
+            kept[len(self.model.layers) - 1] = x_TH
         return x_TH
 
 

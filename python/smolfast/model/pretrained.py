@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import safetensors.torch
@@ -11,10 +12,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from smolfast.config import ModelConfig
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, naming, read_json, write_json
 from smolfast.io.sources import one_line
-from smolfast.model.hub_config import SHARED_KEYS, from_hub_config, to_hub_config
+from smolfast.model.hub_config import OWN_KEYS, SHARED_KEYS, from_hub_config, to_hub_config
 from smolfast.model.network import SmolLM
 from smolfast.tokens.tokenizer_folder import refuse_another_vocabulary
 
@@ -23,7 +25,9 @@ SHARDS_INDEX = "model.safetensors.index.json"
 MTP_WEIGHTS = "mtp_heads.safetensors"
 _MTP_PREFIX = "mtp_heads."
 # What decides which parameters a model has and what they mean: all but a longer context and how weights were drawn.
-_SHAPE = tuple(key for key in SHARED_KEYS if key not in ("rope_theta", "max_position_embeddings", "initializer_range"))
+_MAY_DIFFER = ("rope_theta", "max_position_embeddings", "initializer_range")
+_SHAPE = tuple(key for key in (*SHARED_KEYS, *OWN_KEYS) if key not in _MAY_DIFFER)
+_UP, _GATE = ".mlp.up_proj.weight", ".mlp.gate_proj.weight"
 
 
 def save_pretrained(model: SmolLM, folder: Path, *, end_of_document: int) -> None:
@@ -35,10 +39,16 @@ def save_pretrained(model: SmolLM, folder: Path, *, end_of_document: int) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     extra = {name: weights.pop(name) for name in list(weights) if name.startswith(_MTP_PREFIX)}
+    weights |= {gate: weights[up].clone() for gate, up in gates_of(model.config, weights).items()}
     _write(folder / WEIGHTS, weights)
     if extra:
         _write(folder / MTP_WEIGHTS, extra)
     write_json(folder / "config.json", to_hub_config(model, end_of_document))
+
+
+def gates_of(config: ModelConfig, names: Iterable[str]) -> dict[str, str]:
+    """The gates that transformers is given for ReLU², and of each the weight that it repeats; none for others."""
+    return {name.replace(_UP, _GATE): name for name in names if name.endswith(_UP) and config.activation == "relu2"}
 
 
 def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> SmolLM:
@@ -55,6 +65,8 @@ def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> SmolLM:
     weights = _read_weights(folder)
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)  # some files hold it a second time
+    if config.activation == "relu2":
+        _drop_gates(weights, folder)
     if (folder / MTP_WEIGHTS).exists():
         weights |= _read(folder / MTP_WEIGHTS)
     elif config.mtp_kind != "shared":
@@ -69,6 +81,17 @@ def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> SmolLM:
             f"{folder / WEIGHTS} does not fit {config_path}: {problem}; export the model again"
         ) from error
     return model.requires_grad_(True).to(device).eval()
+
+
+def _drop_gates(weights: dict[str, Tensor], folder: Path) -> None:
+    """Leave out the gates that transformers is given for ReLU², which are what they gate."""
+    for name in [name for name in weights if name.endswith(_GATE)]:
+        gate, up = weights.pop(name), weights.get(name.replace(_GATE, _UP))
+        if up is None or not torch.equal(gate, up):
+            raise SmolfastError(
+                f"{folder / WEIGHTS}: {name} is not the same as its up_proj, so the model is gated and not ReLU²; "
+                "give the folder that smolfast wrote"
+            )
 
 
 def shape_settings(folder: Path) -> list[str]:

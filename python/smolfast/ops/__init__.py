@@ -8,6 +8,7 @@ have fake and autograd registrations, so `torch.compile(fullgraph=True)`, activa
 from __future__ import annotations
 
 from smolfast.ops.attention import gqa_attention, gqa_attention_varlen
+from smolfast.ops.log_probabilities import log_probabilities
 from smolfast.ops.loss import linear_cross_entropy, mtp_loss
 from smolfast.ops.orthogonalize import newton_schulz
 from smolfast.ops.vocab_parallel import vocab_parallel_mtp_loss
@@ -16,6 +17,7 @@ __all__ = [
     "gqa_attention",
     "gqa_attention_varlen",
     "linear_cross_entropy",
+    "log_probabilities",
     "mtp_loss",
     "newton_schulz",
     "vocab_parallel_mtp_loss",

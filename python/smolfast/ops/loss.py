@@ -14,7 +14,7 @@ from torch import Tensor
 from smolfast import reference
 from smolfast.errors import SmolfastError
 from smolfast.ops.differentiation import anchor_of, is_transformed, refuse_second_order
-from smolfast.ops.native.loss import sweep_for
+from smolfast.ops.native.loss import serves, sweep_for
 from smolfast.ops.precision import without_autocast
 from smolfast.reference import MAX_STORED_COLUMNS
 
@@ -104,7 +104,7 @@ def mtp_loss(
         and hidden.device.type not in _USE_KERNEL_ON
         and rows.shape[0] * positions * weight.shape[0] * itemsize <= _STORE_BYTES
     )
-    losses, lse, right, _ = _token_losses(
+    losses, lse, right, _ = token_losses(
         rows, weight, bias, flat_targets, ignore_index, z_loss, softcap, label_smoothing, store
     )
     return _reduced(losses, lse, right, valid, counts, scale, shifted.shape, reduction, return_metrics)
@@ -270,8 +270,13 @@ def check_targets(targets: Tensor, ignore_index: int, vocabulary: int) -> None:
         )
 
 
+def _sweeps(hidden: Tensor, weight: Tensor, options: reference.LossOptions) -> bool:
+    """Whether C++ takes losses by token, too. It leaves out rows without a target."""
+    return hidden.dtype == weight.dtype and serves(hidden, weight, options, None)
+
+
 @torch.library.custom_op("smolfast::token_losses", mutates_args=())
-def _token_losses(
+def token_losses(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -291,10 +296,16 @@ def _token_losses(
                 hidden, weight, bias, targets, ignore_index, z_loss, softcap, label_smoothing
             )
             return losses, lse, right, losses.new_empty((0, 0))
+        if not store and _sweeps(hidden, weight, options):
+            losses, lse, right, *_ = reference.summed_loss(
+                hidden, weight, bias, targets, hidden.new_zeros(len(targets)), options, (False, False),
+                sweep=sweep_for(hidden, weight, options, None),
+            )  # fmt: skip
+            return losses, lse, right, losses.new_empty((0, 0))
         return reference.token_losses_forward(hidden, weight, bias, targets, options, store)
 
 
-@_token_losses.register_fake
+@token_losses.register_fake
 def _(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore_index: int, z_loss: float,
     softcap: float, label_smoothing: float, store: bool,
@@ -334,6 +345,13 @@ def _token_losses_backward(
                 (needs_hidden, needs_weight),
             )  # fmt: skip
             return gradients
+        if not stored.numel() and _sweeps(hidden, weight, options):
+            _, _, _, *found, _ = reference.summed_loss(
+                hidden, weight, bias, targets, grad_losses, options, (needs_hidden, needs_weight),
+                sweep=sweep_for(hidden, weight, options, None),
+            )  # fmt: skip
+            dx, dw, db = found
+            return dx, dw, db if bias is not None and needs_weight else weight.new_zeros(0)
         return reference.token_losses_backward(
             grad_losses, hidden, weight, bias, targets, lse, stored, options, (needs_hidden, needs_weight)
         )
@@ -392,7 +410,7 @@ def _differentiable_gradients(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | N
     return dx, dw, db
 
 
-_token_losses.register_autograd(_backward, setup_context=_setup_context)
+token_losses.register_autograd(_backward, setup_context=_setup_context)
 
 
 @torch.library.custom_op("smolfast::summed_loss", mutates_args=())

@@ -10,10 +10,17 @@ from typing import Any
 
 from smolfast.errors import SmolfastError
 from smolfast.pdf.reading import OPENING
+from smolfast.pdf.text import Placed
 
 MOST_LOST = 16
 """Pages that may end a worker before all of the document counts as damaged: each means reading it again."""
-_REASONS = {"work limit": "timed out", "time limit": "timed out", "killed": "crashed or out of memory"}
+DEATHS = {
+    "work limit": "timed out",
+    "time limit": "timed out",
+    "killed": "crashed or out of memory",
+    "out of memory": "out of memory",
+}
+"""What is said of how a worker ended."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,22 @@ class Result:
     failed: dict[int, str]
     truncated: bool
     running: int
+    ocr: dict[int, float]
+    """Pages read from their picture, and how sure that is."""
+    needs_ocr: list[int]
+    """Pages that would have been."""
+    garbled: float
+    """As `Measures` says, and `page_garbled` and `key` too."""
+    page_garbled: list[float]
+    key: str
+    figures: int
+    """In which OCR read something."""
+    failed_figures: dict[int, str]
+    """Why those of a page aren't read."""
+    blocks: list[Placed]
+    """If they were asked for; as `sizes`."""
+    sizes: list[list[float] | None]
+    """Width and height of each page in points."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +73,13 @@ class PdfJob:
     """Of one page, after which its worker ends."""
     memory: int
     """Bytes of a worker."""
+    document_seconds: float = 3600.0
+    """CPU time of a document, after which its other pages aren't read."""
+    extractor: str = "smolfast"
+    ocr: str = "none"
+    ocr_figures: bool = False
+    boxes: bool = False
+    """Whether the places of blocks are told."""
 
     @property
     def module(self) -> str:
@@ -67,8 +97,10 @@ class PdfJob:
 
     def result(self, said: Mapping[str, Any], frames: list[bytes]) -> Result:
         """What came of a document."""
-        failed = {int(page): str(reason) for page, reason in said["failed"]}
-        return Result(**{**said, "text": b"".join(frames).decode(), "failed": failed})
+        by_page = ("failed", "ocr", "failed_figures")
+        found: dict[str, Any] = {name: {int(page): value for page, value in said[name]} for name in by_page}
+        found["blocks"] = [Placed(*block) for block in said["blocks"]]
+        return Result(**{**said, "text": b"".join(frames).decode(), **found})
 
     def path(self, task: Task) -> str:
         """The file, for messages."""
@@ -78,13 +110,13 @@ class PdfJob:
         """The document again, without the page at which its process ended.
 
         Raises:
-            SmolfastError: it ended where no page is to blame.
+            SmolfastError: it ended before it began, or again where nothing is worked on any more.
         """
-        piece = -1 if place is None else place[0]
-        if piece < 0 or piece in task.lost:
+        if place is None or OPENING in task.lost:
             raise SmolfastError(
                 f"the process that read {task.path} ended (status {status}); free memory, or leave that file out"
             )
-        if len(task.lost) >= MOST_LOST:
+        piece = place[0]
+        if piece < 0 or piece in task.lost or len(task.lost) >= MOST_LOST:
             piece = OPENING
-        return dataclasses.replace(task, lost={**task.lost, piece: _REASONS[how]})
+        return dataclasses.replace(task, lost={**task.lost, piece: DEATHS[how]})

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolfast import text
+from smolfast.cluster import Engine, open_engine
+from smolfast.cluster.places import Made, Place, token_in
 from smolfast.errors import SmolfastError
 from smolfast.files import final_path, naming, read_json, write_json
 from smolfast.io.boundary import computing
@@ -28,9 +31,11 @@ from smolfast.io.documents import (
 from smolfast.io.json.lines import TEMPLATE, JsonLinesWriter
 from smolfast.io.json.values import has_key
 from smolfast.io.keep_apart import check_apart, check_free, find_apart
+from smolfast.io.parquet.stretches import Stretch, cut
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_json, check_storable
 from smolfast.io.sources import Sources, kind_of
+from smolfast.io.stores.output import to_stores
 from smolfast.pipeline.text_rules import TextRules
 from smolfast.progress import ProgressCallback
 
@@ -60,6 +65,7 @@ def writes_a_file(output: str | os.PathLike[str]) -> bool:
     return False
 
 
+@to_stores()
 def normalize_documents(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
@@ -69,6 +75,7 @@ def normalize_documents(
     errors: ErrorPolicy = "fail",
     strict: bool = False,
     threads: int = 0,
+    engine: str | Engine = "local",
     progress: ProgressCallback | None = None,
     **rules: Any,
 ) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def normalize_documents(
         errors: for bytes that are not UTF-8: "fail", "replace" or "skip" the document.
         strict: raise if a file of a folder is passed over.
         threads: 0 for every CPU this process may use. The result does not depend on it.
+        engine: "local", or "ray" for a cluster, as `smolfast.cluster.open_engine` takes it; the same bytes.
         rules: fields of `smolfast.pipeline.text_rules.TextRules`, such as form="NFKC", clean=True, redact=True.
 
     Returns:
@@ -102,7 +110,8 @@ def normalize_documents(
     """
     output = Path(output)
     sources, inside = _sources(inputs, output, strict=strict)
-    job = _Job(TextRules(**rules), text_column, dict(types or {}), errors, threads)
+    chosen = open_engine(engine)
+    job = _Job(TextRules(**rules), text_column, dict(types or {}), errors, 1 if chosen.spread else threads)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
 
     def report(index: int, note: str) -> None:
@@ -111,10 +120,12 @@ def normalize_documents(
 
     if writes_a_file(output):
         with _writer(output, job.schema(sources, output)) as writer:
-            for index, source in enumerate(sources):
-                for batch in job.batches(source, counts, templates=isinstance(writer, JsonLinesWriter)):
+            work = partial(_batches, job, isinstance(writer, JsonLinesWriter))
+            for index, batch, found in chosen.stream(work, cut(sources, fine=chosen.spread)):
+                counts.update(found)
+                if batch is not None:
                     writer.write(batch)
-                    report(index, f"{counts['documents_in']:,} documents")
+                report(index, f"{counts['documents_in']:,} documents")
         return {**counts, **sources.summary()}
 
     names = _names(sources)
@@ -125,20 +136,66 @@ def normalize_documents(
     # What stands against a file is found before the first is written, except in the rows of JSON.
     schemas = [job.schema([source], output / name, one_job=False) for source, name in zip(sources, names, strict=True)]
     write_json(finished / "started.json", {})
-    for index, (source, name, schema) in enumerate(zip(sources, names, schemas, strict=True)):
-        record = finished / f"{name}.json"
-        if not (record.exists() and (output / name).exists()):
-            of_file = Counter(dict.fromkeys(COUNTS, 0))
-            with _writer(output / name, schema) as writer:
-                for batch in job.batches(source, of_file, templates=isinstance(writer, JsonLinesWriter)):
-                    writer.write(batch)
-                    report(index, f"{counts['documents_in'] + of_file['documents_in']:,} documents")
-            write_json(record, dict(of_file))
+    records = {name: finished / f"{name}.json" for name in names}
+    with token_in(finished, chosen) as token:
+        place = Place(output, token)
+        todo = [
+            (source, place, name, schema)
+            for source, name, schema in zip(sources, names, schemas, strict=True)
+            if not (records[name].exists() and (output / name).exists())
+        ]
+        faults: list[str] = []
+        done = len(sources) - len(todo)
+        for made in chosen.stream(partial(_whole_file, job), todo, lost=_lost):
+            if made.fault is not None:  # the other files are made all the same
+                faults.append(made.fault)
+                continue
+            made.take()
+            name, said = made.said
+            write_json(records[name], said)
+            counts.update(said)
+            done += 1
+            report(done, f"{counts['documents_in']:,} documents")
+    if faults:
+        more = f" (and {len(faults) - 1} files more can't be read)" if len(faults) > 1 else ""
+        raise SmolfastError(faults[0] + more)
+    counts = Counter(dict.fromkeys(COUNTS, 0))
+    for record in records.values():
         with naming(record, "delete it and run again"):
             counts.update({str(name): int(count) for name, count in read_json(record).items()})
-        report(index + 1, f"{counts['documents_in']:,} documents")
+    report(len(sources), f"{counts['documents_in']:,} documents")
     shutil.rmtree(finished, ignore_errors=True)
     return {**counts, **sources.summary()}
+
+
+def _batches(job: _Job, templates: bool, stretch: Stretch) -> Iterator[tuple[int, pa.RecordBatch | None, Counter[str]]]:
+    """The number of the source, a batch, and what was counted since the one before; None at the end."""
+    counts: Counter[str] = Counter()
+    for batch in job.batches(stretch, counts, templates=templates):
+        yield stretch.number, batch, Counter(counts)
+        counts.clear()
+    yield stretch.number, None, counts
+
+
+def _lost(task: tuple[Source, Place, str, pa.Schema | None], what: str) -> Made:
+    """What stands for a source that nobody could read."""
+    source, place, name, _ = task
+    return Made(place, (name, {}), f"can't read {source.path}: {what}")
+
+
+def _whole_file(job: _Job, task: tuple[Source, Place, str, pa.Schema | None]) -> Iterator[Made]:
+    """Make the file of a source; says its name and counts."""
+    source, place, name, schema = task
+    made = Made(place)
+    counts = Counter(dict.fromkeys(COUNTS, 0))
+    try:
+        with made.writing() as folder, _writer(folder / name, schema) as writer:
+            for batch in job.batches(Stretch(source, 0), counts, templates=isinstance(writer, JsonLinesWriter)):
+                writer.write(batch)
+    except SmolfastError as error:
+        made.fault = str(error)
+    made.said = name, dict(counts)
+    yield made
 
 
 def output_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> list[str]:
@@ -192,8 +249,8 @@ class _Job:
             schema = schema.append(pa.field(WORDS, WORDS_TYPE))
         return schema
 
-    def batches(self, source: Source, counts: Counter[str], *, templates: bool) -> Iterator[pa.RecordBatch]:
-        row = 0
+    def batches(self, stretch: Stretch, counts: Counter[str], *, templates: bool) -> Iterator[pa.RecordBatch]:
+        source, row = stretch.source, stretch.row
         repairs: Counter[str] = Counter()
         for batch in read_batches(
             source,
@@ -202,6 +259,7 @@ class _Job:
             errors=self.errors,
             counts=repairs,
             templates=templates,
+            groups=stretch.groups,
         ):
             before = batch.column(self.text_column)
             with computing(source.path, row, batch.num_rows):

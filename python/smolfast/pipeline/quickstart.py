@@ -1,18 +1,19 @@
-"""From real text to a trained, exported small model: the stages of `smolfast quickstart`, in order."""
+"""From real text to a trained, exported small model: `smolfast quickstart`, which runs the recipe of that name."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smolfast.config import Config, changed_settings
 from smolfast.io.keep_apart import find_apart
-from smolfast.pipeline.run_folder import STAGES, open_run
-from smolfast.pipeline.stages import Runner, Stage
-from smolfast.progress import Console, ProgressCallback
+from smolfast.pipeline.recipes.graph import Graph, build
+from smolfast.pipeline.recipes.reading import read_recipe
+from smolfast.pipeline.recipes.running import run
+from smolfast.progress import Console
 
 # What the stages after training take of a time budget: evaluation, export, sample and report on two cores.
 _SECONDS_AFTER_TRAINING = 30.0
@@ -54,10 +55,26 @@ def quickstart(config: Config, options: Options, console: Console) -> dict[str, 
         "errors": options.errors,
         "minutes": options.minutes,
     }
-    notes = {"seed": config.seed, "threads": options.threads, "changed": changed_settings(config)}
-    with open_run(options.out, identity, notes, overwrite=options.overwrite):
-        runner = Runner(options.out / STAGES, console, own_folder=True)
-        summaries = {stage.name: runner.run(stage) for stage in _stages(config, options, started)}
+
+    def budget() -> float | None:
+        if options.minutes is None:
+            return None
+        return max(1.0, options.minutes * 60 - (time.monotonic() - started) - _SECONDS_AFTER_TRAINING)
+
+    outcome = run(
+        _graph(config, options),
+        options.out,
+        console,
+        threads=options.threads,
+        minutes=options.minutes,
+        budget=budget,
+        overwrite=options.overwrite,
+        identity=identity,
+        notes={"seed": config.seed, "threads": options.threads, "changed": changed_settings(config)},
+    )
+    for error in outcome.failed.values():
+        raise error
+    summaries = outcome.summaries
     found = summaries["evaluate"]
     return {
         "documents": summaries["dedup"]["documents_out"],
@@ -83,180 +100,16 @@ def _check_inputs(options: Options, console: Console) -> None:
             console.line(f"{options.out} lies in the input; its {len(inside)} files are not read")
 
 
-def _stages(config: Config, options: Options, started: float) -> Iterator[Stage]:
-    """The stages, made one at a time: each is made when those before it have run."""
-    from smolfast.pipeline import collect, normalize, split
-    from smolfast.tokens import files as tokens
-    from smolfast.tokens import tokenizer
-
-    out = options.out
-    section = {
-        name: getattr(config, name).model_dump(mode="json") for name in type(config).model_fields if name != "seed"
+def _graph(config: Config, options: Options) -> Graph:
+    """The shipped recipe with this configuration and input."""
+    recipe = read_recipe("quickstart")
+    sections = config.model_dump(mode="json")
+    recipe.preset, recipe.seed = None, sections.pop("seed")
+    recipe.sections = sections
+    recipe.stages["collect"] |= {
+        "input": [str(path) for path in options.inputs],
+        "text_column": options.text_column,
+        "errors": options.errors,
+        "strict": options.strict,
     }
-
-    sources = collect.list_inputs(options.inputs, without=out, strict=options.strict)
-    yield Stage(
-        "collect",
-        inputs={},
-        output=out / "collect",
-        parameters={
-            **section["collect"],
-            "sources": collect.signature(sources),
-            "text_column": options.text_column,
-            "errors": options.errors,
-        },
-        work=lambda path, progress: collect.collect(
-            sources, path, config.collect, errors=options.errors, text_column=options.text_column, progress=progress
-        ),
-    )
-    documents = out / "collect" / "documents.parquet"
-
-    def normalize_work(path: Path, progress: ProgressCallback) -> Mapping[str, Any]:
-        return normalize.normalize_documents(
-            [documents],
-            path / "documents.parquet",
-            form=config.normalize.form,
-            threads=options.threads,
-            progress=progress,
-        )
-
-    yield Stage(
-        "normalize",
-        inputs={"documents": documents},
-        output=out / "normalize",
-        parameters=section["normalize"],
-        work=normalize_work,
-    )
-    normalized = out / "normalize" / "documents.parquet"
-
-    def dedup_work(path: Path, progress: ProgressCallback) -> Mapping[str, Any]:
-        from smolfast.dedup import deduplicate
-
-        settings = {**section["dedup"], "threshold": section["dedup"]["threshold"] or None}
-        return deduplicate(
-            [normalized], path, **settings, seed=config.seed, threads=options.threads, progress=progress
-        ).as_dict()
-
-    yield Stage(
-        "dedup",
-        inputs={"documents": normalized},
-        output=out / "dedup",
-        parameters={**section["dedup"], "seed": config.seed},
-        work=dedup_work,
-    )
-    yield Stage(
-        "split",
-        inputs={"documents": out / "dedup" / "kept.parquet"},
-        output=out / "split",
-        parameters={**section["split"], "seed": config.seed},
-        work=lambda path, progress: split.split_documents(
-            out / "dedup" / "kept.parquet",
-            path,
-            held_out_fraction=config.split.held_out_fraction,
-            seed=config.seed,
-            progress=progress,
-        ),
-    )
-    train_documents, held_out_documents = out / "split" / "train.parquet", out / "split" / "held_out.parquet"
-    yield Stage(
-        "tokenizer",
-        inputs={"train": train_documents},
-        output=out / "tokenizer",
-        parameters=section["tokenizer"],
-        work=lambda path, progress: tokenizer.train_tokenizer(
-            [train_documents], path, config.tokenizer, progress=progress
-        ),
-    )
-    yield Stage(
-        "tokenize",
-        inputs={"train": train_documents, "held_out": held_out_documents, "tokenizer": out / "tokenizer"},
-        output=out / "tokens",
-        parameters={},
-        work=lambda path, progress: tokens.tokenize(
-            {"train": train_documents, "held_out": held_out_documents}, out / "tokenizer", path, progress=progress
-        ),
-    )
-    yield from _model_stages(config, options, started, section, held_out_documents)
-
-
-def _model_stages(
-    config: Config,
-    options: Options,
-    started: float,
-    section: Mapping[str, Any],
-    held_out_documents: Path,
-) -> Iterator[Stage]:
-    from smolfast.evaluate import bits_per_byte as evaluate
-    from smolfast.model import export, generate
-    from smolfast.report import write_report
-    from smolfast.train import loop as train
-    from smolfast.train.run import checkpoint
-
-    out = options.out
-
-    def train_work(path: Path, progress: ProgressCallback) -> Mapping[str, Any]:
-        budget = None
-        if options.minutes is not None:
-            budget = max(1.0, options.minutes * 60 - (time.monotonic() - started) - _SECONDS_AFTER_TRAINING)
-        return train.train(
-            out / "tokens",
-            path,
-            model=config.model,
-            config=config.train,
-            seed=config.seed,
-            threads=options.threads,
-            time_budget_seconds=budget,
-            progress=progress,
-        )
-
-    yield Stage(
-        "train",
-        inputs={"tokens": out / "tokens"},
-        output=out / "train",
-        parameters={
-            "model": section["model"],
-            "train": section["train"],
-            "seed": config.seed,
-            "minutes": options.minutes,
-        },
-        work=train_work,
-        resumable=True,
-        writes=checkpoint.RUN_FILES,
-    )
-    model = out / "train" / "model"
-    yield Stage(
-        "evaluate",
-        inputs={"model": model, "tokens": out / "tokens", "held_out": held_out_documents},
-        output=out / "evaluate",
-        parameters=section["evaluate"],
-        work=lambda path, progress: evaluate.evaluate(
-            model,
-            out / "tokens",
-            path,
-            config.evaluate,
-            held_out_documents=held_out_documents,
-            threads=options.threads,
-            progress=progress,
-        ),
-    )
-    yield Stage(
-        "export",
-        inputs={"model": model, "tokenizer": out / "tokenizer"},
-        output=out / "export",
-        parameters={},
-        work=lambda path, progress: export.export(model, out / "tokenizer", path),
-    )
-    yield Stage(
-        "generate",
-        inputs={"export": out / "export"},
-        output=out / "generate",
-        parameters={**section["generate"], "seed": config.seed},
-        work=lambda path, progress: generate.generate(out / "export", path, config.generate, seed=config.seed),
-    )
-    yield Stage(
-        "report",
-        inputs={"stages": out / "evaluate", "sample": out / "generate", "metrics": out / "train" / "metrics.jsonl"},
-        output=out / "report.html",
-        parameters={},
-        work=lambda path, progress: write_report(out, path, progress=progress),
-    )
+    return build(recipe)

@@ -35,23 +35,23 @@ def open_run(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]
     folder = check_path(folder)
     run_file = folder / RUN_FILE
     if folder.exists() and not folder.is_dir():
-        raise SmolfastError(f"{folder} is a file; choose a folder for --out")
+        raise SmolfastError(f"{folder} is a file; choose a folder for -o")
     if folder.is_dir() and not run_file.exists() and not all(_is_ours(p.name) for p in folder.iterdir()):
-        raise SmolfastError(f"{folder} is not empty and holds no smolfast run; choose another --out")
+        raise SmolfastError(f"{folder} is not empty and holds no smolfast run; choose another -o")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SmolfastError(f"can't make {folder}: {describe_os_error(error)}") from error
-    with hold(folder / _LOCK_FILE, folder, "choose another --out"):
+    with hold(folder / _LOCK_FILE, folder, "choose another -o"):
         begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         if run_file.exists():
-            with naming(run_file, "choose another --out"):
+            with naming(run_file, "choose another -o"):
                 record = read_json(run_file)
                 before = record.get("identity", {})
-            different = _first_difference(before, identity)
+            different = _kind_difference(before, identity) or _first_difference(before, identity)
             if different and not overwrite:
                 raise SmolfastError(
-                    f"{folder} holds a run with {different}; choose another --out, or add --overwrite to replace it"
+                    f"{folder} holds a run {different}; choose another -o, or add --overwrite to replace it"
                 )
             if different:
                 remove_made(folder / STAGES, folder)
@@ -67,8 +67,14 @@ def _is_ours(name: str) -> bool:
     return name == _LOCK_FILE or is_temporary(name)
 
 
+def _kind_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`of the recipe a, not of b`, or nothing when both are of one recipe, or of quickstart."""
+    names = [f"the recipe {one['recipe']}" if "recipe" in one else "quickstart" for one in (before, now)]
+    return "" if names[0] == names[1] else f"of {names[0]}, not of {names[1]}"
+
+
 def _first_difference(before: Any, now: Any, key: str = "") -> str:
-    """`train.steps = 100, not 200`, or nothing when equal."""
+    """`with train.steps = 100, not 200`, or nothing when equal."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in sorted({*before, *now}):
             if found := _first_difference(before.get(name), now.get(name), f"{key}.{name}" if key else name):
@@ -76,4 +82,4 @@ def _first_difference(before: Any, now: Any, key: str = "") -> str:
         return ""
     before = list(before) if isinstance(before, tuple) else before
     now = list(now) if isinstance(now, tuple) else now
-    return "" if before == now else f"{key.removeprefix('config.')} = {before}, not {now}"
+    return "" if before == now else f"with {key.removeprefix('config.')} = {before}, not {now}"

@@ -9,6 +9,7 @@ replaced or removed.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fnmatch
 import json
 import os
@@ -61,6 +62,26 @@ class Stage:
     """The manifest's file name without suffix; the stage's name when empty."""
     writes: Sequence[str] = ("*",)
     """Of a resumable stage: what it writes in its folder, as patterns of `fnmatch` (a star goes through folders)."""
+    reads: Sequence[str] = ()
+    """Where its text comes from, if not from its inputs alone: for people who ask later."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What `Runner.run` would do with a stage now.
+
+    Attributes:
+        action: "skip"; "run"; or "go on" with what an interrupted run of the same stage left.
+        reasons: why it isn't skipped, one or more: what changed, old → new.
+        summary: of the last whole run, if there was one.
+        seconds: how long that took, and peak_rss_bytes what it took of memory.
+    """
+
+    action: Literal["skip", "run", "go on"]
+    reasons: Sequence[str] = ()
+    summary: Mapping[str, Any] | None = None
+    seconds: float | None = None
+    peak_rss_bytes: int | None = None
 
 
 class Runner:
@@ -73,6 +94,8 @@ class Runner:
             "refuse" raises. Either replaces nothing but what a manifest says that a stage wrote, and leaves alone what
             else lies in a folder.
         own_folder: the outputs lie in a folder of this run alone: folders there may hold other files from the start.
+        notes: what each manifest says beside what the stage is, such as the versions that ran it. Never compared.
+        known: fingerprints of paths that are known to be unchanged.
     """
 
     def __init__(
@@ -82,31 +105,103 @@ class Runner:
         on_change: Literal["redo", "refuse"] = "redo",
         *,
         own_folder: bool = False,
+        notes: Mapping[str, Any] | None = None,
+        known: Mapping[Path, str] | None = None,
     ) -> None:
         self._manifests = manifests
+        self._notes = dict(notes or {})
         self._console = console
         self._on_change = on_change
         self._own_folder = own_folder
-        self._known: dict[Path, str] = {}
+        self._known: dict[Path, str] = dict(known or {})
 
-    def run(self, stage: Stage) -> dict[str, Any]:
+    @property
+    def known(self) -> dict[Path, str]:
+        """Fingerprints of the paths that were looked at."""
+        return dict(self._known)
+
+    def forget(self, output: Path) -> None:
+        """Another process has made this output: what is known of it, and of what lies in it, holds no more."""
+        self._known = {path: found for path, found in self._known.items() if output not in (path, *path.parents)}
+
+    def look(self, stage: Stage, *, inputs: bool = True) -> Outlook:
+        """What `run` would do; writes nothing.
+
+        Args:
+            inputs: whether they are looked at too; False where other stages are about to make them.
+
+        Raises:
+            SmolfastError: an input is missing, or a manifest can't be read.
+        """
+        stage = replace(stage, output=check_path(stage.output))
+        if inputs:
+            _check_inputs(stage)
+        manifest_path, started_path = self._records(stage)
+        manifest, started = _read_manifest(manifest_path), _read_started(started_path)
+        if not inputs and manifest is not None:
+            stage = replace(stage, inputs={})
+            manifest = {**manifest, "inputs": {}}
+            manifest["key"] = manifest["key"] if self._changes(stage, manifest) else self._key(stage)
+        key = self._key(stage) if inputs or manifest is not None else ""
+        found: dict[str, Any] = {}
+        if manifest is not None:
+            found = {name: manifest[name] for name in ("summary", "seconds", "peak_rss_bytes")}
+        whole = manifest is not None and self._is_as_made(stage, manifest)
+        if manifest is not None and manifest["key"] == key and whole:
+            return Outlook("skip", **found)
+        if started is not None and started["key"] == key and stage.resumable and os.path.lexists(stage.output):
+            return Outlook("go on", ["it was interrupted"], **found)
+        if manifest is None:
+            return Outlook("run", ["it was interrupted" if started is not None else "not made yet"])
+        if manifest["key"] != key:
+            return Outlook("run", self._changes(stage, manifest) or ["its record is of another stage"], **found)
+        how = "was altered since it was made" if os.path.lexists(stage.output) else "is gone"
+        return Outlook("run", [f"{stage.output.name} {how}"], **found)
+
+    @staticmethod
+    def _is_as_made(stage: Stage, manifest: Mapping[str, Any]) -> bool:
+        output = manifest["output"]
+        return os.path.lexists(stage.output) and _fingerprint_of(stage.output, output["files"]) == output["xxh3_128"]
+
+    def _records(self, stage: Stage) -> tuple[Path, Path]:
+        name = stage.manifest or stage.name
+        return self._manifests / f"{name}.json", self._manifests / f"{name}.started.json"
+
+    def _changes(self, stage: Stage, manifest: Mapping[str, Any]) -> list[str]:
+        """What differs from the run that a manifest tells of."""
+        changes = differences(manifest["parameters"], json.loads(json.dumps(dict(stage.parameters), default=str)))
+        inputs = {name: self._fingerprint(path, stage.output) for name, path in stage.inputs.items()}
+        before = manifest["inputs"]
+        for name in sorted({*before, *inputs}):
+            if before.get(name) != inputs.get(name):
+                what = "new input" if name not in before else "no longer input" if name not in inputs else "changed"
+                changes.append(f"{name} {what}" if what == "changed" else f"{what} {name}")
+        if manifest["smolfast"] != __version__:
+            changes.append(f"smolfast {manifest['smolfast']} → {__version__}")
+        return changes
+
+    def run(self, stage: Stage, watch: ProgressCallback | None = None) -> dict[str, Any]:
         """Run the stage unless it is finished and unchanged; return its summary.
+
+        Args:
+            watch: is told of progress too.
 
         Raises:
             SmolfastError: an input is missing, the output stands in the way, or the work failed for the user's reasons.
         """
         stage = replace(stage, output=check_path(stage.output))
-        for path in stage.inputs.values():
-            if not path.exists():
-                raise SmolfastError(
-                    f"{stage.name}: {path} does not exist; check the path or run the stage that makes it"
-                )
+        if (stage.manifest or stage.name).endswith(".started"):  # as the records of what is under way end
+            raise SmolfastError(
+                f"{stage.output}: a name that ends in .started is smolfast's own; choose another output"
+            )
+        _check_inputs(stage)
         check_apart(stage.output, stage.inputs.values())
-        name = stage.manifest or stage.name
-        with hold(self._manifests / f"{name}.lock", stage.output):
-            return self._run(stage, self._manifests / f"{name}.json", self._manifests / f"{name}.started.json")
+        with hold(self._manifests / f"{stage.manifest or stage.name}.lock", stage.output):
+            return self._run(stage, *self._records(stage), watch)
 
-    def _run(self, stage: Stage, manifest_path: Path, started_path: Path) -> dict[str, Any]:
+    def _run(
+        self, stage: Stage, manifest_path: Path, started_path: Path, watch: ProgressCallback | None
+    ) -> dict[str, Any]:
         try:
             recover(Path(os.path.realpath(stage.output)))
         except OSError as error:
@@ -115,7 +210,8 @@ class Runner:
         manifest, started = _read_manifest(manifest_path), _read_started(started_path)
         unchanged = manifest is not None and manifest["key"] == key
         if manifest is not None and unchanged and os.path.lexists(stage.output):
-            if _fingerprint_of(stage.output, manifest["output"]["files"]) == manifest["output"]["xxh3_128"]:
+            if self._is_as_made(stage, manifest):
+                started_path.unlink(missing_ok=True)  # of a run that was killed right at its end
                 self._console.line(f"{stage.name:<11} unchanged, skipped")
                 summary: dict[str, Any] = manifest["summary"]
                 return summary
@@ -140,7 +236,14 @@ class Runner:
 
         _reset_peak_rss()
         began = time.monotonic()
-        progress = self._console.progress(stage.name)
+        shown = self._console.progress(stage.name)
+
+        def progress(done: float, total: float, note: str) -> None:
+            shown(done, total, note)
+            if watch is not None:
+                watch(done, total, note)
+
+        begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         progress(0, 1, "")
         if stage.resumable:
             summary = dict(stage.work(stage.output, progress))
@@ -168,8 +271,17 @@ class Runner:
                 "summary": summary,
                 "parameters": dict(stage.parameters),
                 "inputs": {name: self._fingerprint(path, stage.output) for name, path in stage.inputs.items()},
-                "output": {"path": stage.output.name, "xxh3_128": made, "files": files},
+                "paths": {name: _from(path, stage.output.parent) for name, path in stage.inputs.items()},
+                "reads": list(stage.reads),
+                "output": {
+                    "path": stage.output.name,
+                    "xxh3_128": made,
+                    "files": files,
+                    "bytes": _size(stage.output, files),
+                },
                 "smolfast": __version__,
+                "begun": begun,
+                **self._notes,
             },
         )
         started_path.unlink(missing_ok=True)
@@ -224,10 +336,58 @@ class Runner:
         return self._known[path]
 
 
-def remove_made(manifests: Path, outputs: Path) -> None:
-    """Delete what the stages with manifests in a folder have made in the folder `outputs`, and these manifests."""
+def differences(before: Any, now: Any, key: str = "") -> list[str]:
+    """What differs between two trees of settings, a line each: `train.steps 100 → 200`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for name in sorted({*before, *now})
+            for line in differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+        ]
+    return [] if before == now else [f"{key} {_value(before)} → {_value(now)}"]
+
+
+def _value(value: Any) -> str:
+    text = "none" if value is None else value if isinstance(value, str) and value else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _from(path: Path, folder: Path) -> str:
+    """A path from the folder of the output on, if it lies there: the folder may be moved."""
+    try:
+        return (
+            os.path.relpath(path, folder)
+            if Path(path).absolute().is_relative_to(Path(folder).absolute())
+            else str(path)
+        )
+    except ValueError:  # another drive
+        return str(path)
+
+
+def _size(output: Path, files: Sequence[str]) -> int:
+    """Bytes of a file, or of files of a folder."""
+    with contextlib.suppress(OSError):
+        return sum((output / name).stat().st_size for name in files) if output.is_dir() else output.stat().st_size
+    return 0
+
+
+def _check_inputs(stage: Stage) -> None:
+    for path in stage.inputs.values():
+        if not path.exists():
+            raise SmolfastError(f"{stage.name}: {path} does not exist; check the path or run the stage that makes it")
+
+
+def remove_made(manifests: Path, outputs: Path, names: Collection[str] | None = None) -> None:
+    """Delete what the stages with manifests in a folder have made in the folder `outputs`, and these manifests.
+
+    Args:
+        names: of the stages; None for all.
+    """
     for path in sorted(manifests.glob("*.json")):
-        if path.name.endswith(".started.json"):
+        started = path.name.endswith(".started.json")
+        if names is not None and path.name.removesuffix(".started.json" if started else ".json") not in names:
+            continue
+        if started:
             found = _read_started(path)
             made = found and {"path": found["output"], "files": set(found["files"]), "writes": found["writes"]}
         else:
@@ -296,6 +456,8 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
             )
         output["files"] = _checked_names(output["files"])
         found = {"key": manifest["key"], "output": output, "summary": dict(manifest["summary"])}
+        found |= {name: dict(manifest.get(name) or {}) for name in ("parameters", "inputs")}
+        found |= {name: manifest.get(name) for name in ("seconds", "peak_rss_bytes", "smolfast")}
         found["output"]["xxh3_128"], found["output"]["path"]
         return found
 

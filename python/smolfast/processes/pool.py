@@ -18,11 +18,18 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
-from smolfast.processes.protocol import BEACON, FRAME
+from smolfast.processes.protocol import BEACON, FRAME, OUT_OF_MEMORY
 
 Task = TypeVar("Task")
+Asked = TypeVar("Asked", contravariant=True)
 Result = TypeVar("Result", covariant=True)
-_HOW: dict[int, str] = {signal.SIGPROF: "work limit", signal.SIGALRM: "time limit"}
+_HOW: dict[int, str] = {
+    -signal.SIGPROF: "work limit",
+    -signal.SIGALRM: "time limit",
+    OUT_OF_MEMORY: "out of memory",
+}
+_OF_THE_TASK = ("work limit", "time limit")
+"""Ends that no task before can have caused."""
 
 
 class Job(Protocol[Task, Result]):
@@ -50,6 +57,25 @@ class Job(Protocol[Task, Result]):
         Raises:
             SmolfastError: nothing is to blame there.
         """
+
+
+class Tasks(Protocol[Asked, Result]):
+    """Who does tasks: a `Pool`, or workers on other machines. A block ends them."""
+
+    deaths: int
+    """Processes that ended before their task did."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def submit(self, number: int, task: Asked, *, first: bool = False) -> None:
+        """Have a task done; `first` before those that wait."""
+
+    def next(self) -> tuple[int, Result]:
+        """Wait for any task to be done; its number and what came of it."""
 
 
 class Pool(Generic[Task, Result]):
@@ -117,6 +143,9 @@ class Pool(Generic[Task, Result]):
         worker.end()
         if task is not None:
             number, asked = task
+            if worker.may_have_been_spoilt:
+                self._start().give(number, asked)
+                return
             self._waiting.appendleft((number, worker.without_what_ended_it(asked)))
         self._give()
 
@@ -129,6 +158,7 @@ class _Worker(Generic[Task, Result]):
         self.task: tuple[int, Task] | None = None
         self.dead = False
         self._began = False
+        self._done = 0
         self._frames: list[bytes] = []
         with tempfile.TemporaryFile() as file:
             file.truncate(BEACON.size)
@@ -160,6 +190,7 @@ class _Worker(Generic[Task, Result]):
     def give(self, number: int, task: Task) -> None:
         self.task = (number, task)
         self._frames = []
+        self._beacon[:] = BEACON.pack(-1, -1, 0)  # it may end before it reads of this task
         asked, content = self._job.ask(task)
         self._write(json.dumps({**asked, "follows": len(content)}).encode() + b"\n")
         self._write(content)
@@ -180,6 +211,7 @@ class _Worker(Generic[Task, Result]):
         else:
             assert self.task is not None
             number, self.task = self.task[0], None
+            self._done += 1
             return number, self._job.result(json.loads(content), self._frames)
         return None
 
@@ -196,11 +228,19 @@ class _Worker(Generic[Task, Result]):
         where = f"can't read {self._job.path(self.task[1])}" if self.task and self._began else "a worker can't begin"
         return SmolfastError(f"{where}: {' '.join(str(said['error']).split())}; try again with --threads 1")
 
+    @property
+    def _how(self) -> str:
+        return _HOW.get(self._process.returncode, "killed")
+
+    @property
+    def may_have_been_spoilt(self) -> bool:
+        """Whether earlier tasks may have ended it: memory that a library lost, or wrote over."""
+        return self._done > 0 and self._how not in _OF_THE_TASK
+
     def without_what_ended_it(self, task: Task) -> Task:
         """The task again, without what this process ended at; raises SmolfastError where nothing is to blame."""
-        code = self._process.returncode
         outer, inner, _ = BEACON.unpack(self._beacon[:])
-        return self._job.without(task, (outer, inner) if self._began else None, _HOW.get(-code, "killed"), code)
+        return self._job.without(task, (outer, inner) if self._began else None, self._how, self._process.returncode)
 
     def end(self) -> None:
         """Kill it, whatever it does."""

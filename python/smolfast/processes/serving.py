@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
-from smolfast.processes.protocol import BEACON, FRAME
+from smolfast.processes.protocol import BEACON, FRAME, OUT_OF_MEMORY
 
 
 class Serving:
@@ -47,6 +47,10 @@ class Serving:
         signal.setitimer(signal.ITIMER_PROF, self.setup["cpu_seconds"])
         signal.setitimer(signal.ITIMER_REAL, 10 * self.setup["cpu_seconds"])
 
+    def give_up(self) -> NoReturn:
+        """End this process, since it is out of memory: that counts against the piece of work at which it is."""
+        os._exit(OUT_OF_MEMORY)
+
     def frame(self, content: Any) -> None:
         """Give some of what came of the task."""
         self._send(b"B", content)
@@ -74,6 +78,8 @@ def run(serve: Callable[[Serving], None]) -> None:
         serve(Serving(setup, source, sink))
     except BrokenPipeError:  # who asked is gone
         os._exit(0)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
     except Exception as error:
         from smolfast.errors import SmolfastError
 

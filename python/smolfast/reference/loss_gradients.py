@@ -174,13 +174,13 @@ def summed_loss(
     teacher: Teacher | None = None,
     sweep: Sweep = sweep_rows,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Losses, and the gradients of Σⱼ scale[j] Σᵢ losses[j, i], or of what a teacher makes of that sum.
+    """Losses, and the gradients of Σⱼᵢ scale · losses[j, i], or of what a teacher makes of that sum.
 
     Args:
         hidden: [h, N, H]; h is 1 (all depths share the logits) or k. fp32, fp64, or bf16 if weight is.
         weight: [V, H] in the dtype of hidden. bias: [V] or None.
         targets: int64 [k, N].
-        scale: [k], in the dtype of the losses.
+        scale: [k], or [k, N] for a scale of each loss, in the dtype of the losses.
         needs: whether gradients of hidden, and of weight and bias, are wanted.
         teacher: weighs the losses and adds its divergences: ce_weight · losses + weight · τ² · divergences. Depth j at
             position i learns from the teacher's position i + j, where its target counts.
@@ -197,7 +197,8 @@ def summed_loss(
     x = hidden.reshape(heads * positions, width)
     wanted = by_row(targets, heads)
     valid = wanted != options.ignore_index
-    grad = by_row(scale.to(compute)[:, None].expand_as(targets), heads) * valid
+    scale = scale.to(compute)
+    grad = by_row(scale if scale.ndim == 2 else scale[:, None].expand_as(targets), heads) * valid
     kept = valid.any(1).nonzero()[:, 0]
     whole = len(kept) == len(x)
     wanted = torch.where(valid, wanted, 0)

@@ -22,12 +22,12 @@ def save_page(path: str | os.PathLike[str], page: str) -> None:
         SmolfastError: another file stands there, or the page can't be written.
     """
     found = check_path(path)
-    if found.exists() and not _is_page(found):
+    if found.exists() and not is_page(found):
         raise SmolfastError(f"{path} exists, and is no page of smolfast's; choose another output, or move it")
     write_text(path, page)
 
 
-def _is_page(path: Path) -> bool:
+def is_page(path: Path) -> bool:
     """Whether a file is such a page already, and may be replaced."""
     try:
         with path.open("rb") as file:
@@ -36,15 +36,22 @@ def _is_page(path: Path) -> bool:
         return False
 
 
-def document(title: str, sections: Sequence[Section], source: str, subtitle: str = "") -> str:
-    """A whole self-contained page; `source` says what it was made from, `subtitle` when and with what."""
+def document(
+    title: str, sections: Sequence[Section], source: str, subtitle: str = "", *, pictures: bool = False
+) -> str:
+    """A whole self-contained page; `source` says what it was made from, `subtitle` when and with what.
+
+    With `pictures` it may hold some in itself, and has the style of pages of PDFs.
+    """
     # The policy lets nothing load and no script run but the one below: text from documents stays text.
     # What page.css says of narrow screens and paper stands last.
-    style = _asset("charts.css") + _asset("page.css")
+    style = _asset("charts.css") + (_asset("pdf.css") if pictures else "") + _asset("page.css")
     script = _asset("page.js")
-    sources = {"default": "none", "style": _hash(style), "script": _hash(script)}
+    sources = {"default": "'none'", "style": f"'{_hash(style)}'", "script": f"'{_hash(script)}'"}
+    if pictures:
+        sources["img"] = "data:"
     policy = (
-        "".join(f"{kind}-src '{source}'; " for kind, source in sources.items()) + "base-uri 'none'; form-action 'none'"
+        "".join(f"{kind}-src {source}; " for kind, source in sources.items()) + "base-uri 'none'; form-action 'none'"
     )
     head = tag(
         "head",

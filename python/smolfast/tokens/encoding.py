@@ -1,4 +1,4 @@
-"""Texts to ids in one array: by fastokens where that may be trusted, else by `tokenizers`. The ids are the same."""
+"""Texts to ids in one array: natively where that may be trusted, else by `tokenizers`. The ids are the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from smolfast.io.schemas.columns import byte_lengths
 from smolfast.tokens.fast_encoder import FastEncoder, OtherIdsError
 from smolfast.tokens.text_pieces import PIECE, pieces
 from smolfast.tokens.tokenizer_folder import TokenizerFolder, encode
@@ -40,14 +43,14 @@ class Encoder:
 
     Args:
         folder: the tokenizer.
-        fast: by fastokens, as far as `FastEncoder.load` allows.
+        fast: natively, as far as `FastEncoder.load` allows.
 
     Raises:
-        OtherIdsError: fastokens has other ids than `tokenizers` for strings that are known to be difficult.
+        OtherIdsError: the native encoder has other ids than `tokenizers` for strings that are known to be difficult.
     """
 
     def __init__(self, folder: TokenizerFolder, *, fast: bool = True) -> None:
-        self.folder = folder
+        self.folder, self.fast = folder, fast
         self._fast = FastEncoder.load(folder) if fast else None
 
     @property
@@ -55,11 +58,20 @@ class Encoder:
         """How much text to give at once. `tokenizers` holds a hundred bytes and more for each byte of it."""
         return 2 << 20 if self._fast is None else 8 << 20
 
+    def encode_column(self, column: pa.Array) -> Encoded:
+        """The ids of each text of a string column without nulls; as `encode`, and without a list of its texts."""
+        longest = int(pc.max(byte_lengths(column)).as_py() or 0)
+        if self._fast is not None and len(column) and longest <= 2 * PIECE:  # such texts aren't cut
+            flat = self._fast.encode(column)
+            if flat is not None:
+                return Encoded(*flat)
+        return self.encode(column.to_pylist())
+
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text; a long one in pieces, where these have together the ids of the whole.
 
         Raises:
-            OtherIdsError: fastokens has other ids than `tokenizers` for a sample of these texts.
+            OtherIdsError: the native encoder has other ids than `tokenizers` for a sample of these texts.
         """
         if not self.folder.cuttable or max(map(len, texts), default=0) <= 2 * PIECE:
             return self._encode(texts)
@@ -90,15 +102,15 @@ class Encoder:
 
 
 def with_encoder(folder: TokenizerFolder, work: Callable[[Encoder], Result]) -> tuple[Result, dict[str, Any]]:
-    """Do work with an encoder; all of it again by `tokenizers` where fastokens turns out to have other ids.
+    """Do work with an encoder; all of it again by `tokenizers` where other ids come out.
 
     Returns:
-        The work's result, and for a summary `fastokens_not_used` with the reason in that case.
+        The work's result, and for a summary `native_encoder_not_used` with the reason in that case.
     """
     try:
         return work(Encoder(folder)), {}
     except OtherIdsError as found:
-        return work(Encoder(folder, fast=False)), {"fastokens_not_used": str(found)}
+        return work(Encoder(folder, fast=False)), {"native_encoder_not_used": str(found)}
 
 
 def _joined(found: Sequence[list[int] | str]) -> Encoded:

@@ -1,28 +1,26 @@
-"""Encoding by fastokens, many times as fast as `tokenizers`, where it is known to give the same ids.
+"""Encoding natively, many times as fast as `tokenizers`, where it is known to give the same ids.
 
-fastokens (https://github.com/crusoecloud/fastokens, Apache-2.0) doesn't read every tokenizer as `tokenizers` does. So
-only tokenizers of one shape are given to it. They are byte-level BPE whose words a known pattern cuts. They have no
-normalizer, and no added token that can be found in two ways. For this shape both were compared on every code point and
-on text of many languages (`tests/check_encoding.py`). Each run compares them again, on difficult strings and on samples
-of its own text.
+That is for tokenizers of one shape. They are byte-level BPE whose words a known pattern cuts. They have no normalizer,
+and no added token that can be found in two ways. For this shape both were compared on every code point and on text of
+many languages (`tests/check_encoding.py`). Each run compares them again, on difficult strings and on samples of its own
+text.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Sequence
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from smolfast import _native
+from smolfast.errors import SmolfastError
 from smolfast.tokens.text_pieces import PIECE
-from smolfast.tokens.tokenizer_folder import TokenizerFolder, encode, is_of_the_library
+from smolfast.tokens.tokenizer_folder import SPLIT_PATTERN, TokenizerFolder, encode
 
-# The oldest that was compared. Earlier ones lack an array of ids, or special tokens as plain characters.
-_LEAST_VERSION = (0, 3, 5)
 # Of each batch so many texts, up to so many characters of each, are encoded by both. Of the first batch more.
 _SAMPLES, _FIRST_SAMPLES, _SAMPLE_CHARACTERS = 4, 16, 2048
 # Tokenizers with more added words than this are left to `tokenizers`: each pair of them has to be looked at.
@@ -46,51 +44,43 @@ DIFFICULT = (
     "\U0001d54f \U00020000 \U0003134a",
     "\x00\x01\x1b[0m\x7f\u0080\u009f\ufffd\ufffe\uffff\ue000\U000e0001\U0010ffff",
     "a" * 300 + " " * 300 + "=" * 300 + "\n" * 300 + "7" * 300 + "\u00e9" * 300,
+    # Letters and numbers of Unicode 14 to 16, which an older `tokenizers` doesn't know as such.
+    "\u0870a\U00010570 \U00010d40\U00010d4a \U0001e4d0 \U00013460x \u1c89 \ua7cb \U00016d80 \U0001ccf0 \U000105c0 "
+    "\U0002ebf0",
     "aGVsbG8gd29ybGQ/IT09Cg== 0x7fff_ffff https://x.org/a?b=c&d=%20#e user@host.org C:\\a\\b snake_case camelCase",
 )  # fmt: skip
 
 
 class OtherIdsError(Exception):
-    """fastokens gave other ids than `tokenizers`; the message says for which text."""
+    """The native encoder gave other ids than `tokenizers`; the message says for which text."""
 
 
 class FastEncoder:
-    """One tokenizer, read by fastokens."""
+    """One tokenizer, read natively."""
 
-    def __init__(self, folder: TokenizerFolder, fast: Any) -> None:
-        self._folder, self._fast = folder, fast
+    def __init__(self, folder: TokenizerFolder, native: _native.BpeEncoder) -> None:
+        self._folder, self._native = folder, native
         self._chance = random.Random(0)
         self._began = False
 
     @classmethod
     def load(cls, folder: TokenizerFolder) -> Self | None:
-        """The tokenizer as fastokens reads it; None without fastokens, or where its ids aren't known to be the same.
+        """The tokenizer as it is read natively; None where its ids aren't known to be the same.
 
         Raises:
             OtherIdsError: they differ on strings that are known to be difficult.
         """
         if not _is_of_the_known_shape(folder):
             return None
-        try:
-            import fastokens
-
-            if _version() < _LEAST_VERSION:
-                return None
-            fast = fastokens.Tokenizer.from_json_str(folder.tokenizer.to_str())
-            encoder = cls(folder, fast)
-            marks = [token.content for token in folder.tokenizer.get_added_tokens_decoder().values()][:_MOST_ADDED]
-            texts = [*DIFFICULT, *(f"{mark} a{mark}b {mark}{mark}\n{mark[:-1]} {mark[1:]}" for mark in marks)]
-            encoder._compare(texts)
-        except OtherIdsError:
-            raise
-        except BaseException as error:
-            # Not installed, built for another machine, or a tokenizer that it doesn't read: it says so in many ways.
-            if not is_of_the_library(error):
-                raise
+        native = _read(folder)
+        if native is None:
             return None
+        encoder = cls(folder, native)
+        marks = [token.content for token in folder.tokenizer.get_added_tokens_decoder().values()][:_MOST_ADDED]
+        encoder._compare([*DIFFICULT, *(f"{mark} a{mark}b {mark}{mark}\n{mark[:-1]} {mark[1:]}" for mark in marks)])
         return encoder
 
-    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]] | None:
+    def encode(self, texts: Sequence[str] | pa.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]] | None:
         """The ids of all texts, uint32 [N], and where each ends, int64 [T]; None if `tokenizers` has to do it.
 
         Raises:
@@ -98,32 +88,95 @@ class FastEncoder:
         """
         # `tokenizers` refuses some very long texts, such as ten million blanks. Who encodes mustn't change what is
         # refused.
-        if max(map(len, texts)) > 4 * PIECE:
+        if isinstance(texts, Sequence) and max(map(len, texts)) > 4 * PIECE:
             return None
         try:
-            found = self._flat(texts)
-        except BaseException as error:
-            if not is_of_the_library(error):
-                raise
+            ids, ends, left = self._native.encode(texts, threads=0)
+        except SmolfastError:  # a lone surrogate
             return None
         samples = _SAMPLES if self._began else _FIRST_SAMPLES
         self._began = True
-        # Long texts more often, and at no regular distance: turns of a conversation come in turn.
-        some = self._chance.choices(texts, [len(text) + 1 for text in texts], k=samples)
-        self._compare([text[:_SAMPLE_CHARACTERS] for text in some])
-        return found
+        # Where ids are many, so is text. At no regular distance: turns of a conversation come in turn.
+        places = np.searchsorted(ends, [self._chance.randrange(max(1, len(ids))) for _ in range(samples)], "right")
+        some = [str(texts[place]) for place in places[places < len(texts)].tolist()]
+        if some:
+            self._compare([text[:_SAMPLE_CHARACTERS] for text in some])
+        return self._with_left(texts, ids, ends, left) if len(left) else (ids, ends)
 
-    def _flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        # Without split_special_tokens a text that holds <|endoftext|> would end a document.
-        ids, offsets = self._fast.encode_batch_flat(list(texts), split_special_tokens=True)
-        return np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8")[1:].astype(np.int64)
+    def _with_left(
+        self,
+        texts: Sequence[str] | pa.Array,
+        ids: npt.NDArray[np.uint32],
+        ends: npt.NDArray[np.int64],
+        left: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]] | None:
+        """With the ids that `tokenizers` has for texts of characters that not every version of Unicode knows."""
+        theirs = encode(self._folder.tokenizer, [str(texts[place]) for place in left.tolist()])
+        if any(isinstance(found, str) for found in theirs):
+            return None
+        parts = np.split(ids, ends[:-1])
+        for place, found in zip(left.tolist(), theirs, strict=True):
+            parts[place] = np.array(found, np.uint32)
+        return np.concatenate(parts), np.cumsum([len(part) for part in parts], dtype=np.int64)
 
     def _compare(self, texts: Sequence[str]) -> None:
-        ids, ends = self._flat(texts)
+        ids, ends, left = self._native.encode(texts, threads=1)
         theirs = encode(self._folder.tokenizer, texts)
-        for text, ours, expected in zip(texts, np.split(ids, ends[:-1]), theirs, strict=True):
-            if ours.tolist() != expected:
+        not_ours = set(left.tolist())
+        for place, (text, ours, expected) in enumerate(zip(texts, np.split(ids, ends[:-1]), theirs, strict=True)):
+            if place not in not_ours and ours.tolist() != expected:
                 raise OtherIdsError(f"its ids differ from those of tokenizers for {text[:40]!a}")
+
+
+def _read(folder: TokenizerFolder) -> _native.BpeEncoder | None:
+    """None for a tokenizer that is too large, or whose model lacks a byte."""
+    content = folder.content
+    model = content["model"]
+    vocab: dict[str, int] = model["vocab"]
+    pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
+    merges = np.array([(vocab[first], vocab[second], vocab[first + second]) for first, second in pairs], np.uint32)
+    byte_of = {name: byte for byte, name in enumerate(_BYTE_NAMES)}
+    if not vocab.keys() >= byte_of.keys():  # some are added tokens alone
+        return None
+    whole = []
+    if model.get("ignore_merges"):
+        known = [(name, index) for name, index in vocab.items() if byte_of.keys() >= set(name)]
+        whole = [(bytes(byte_of[character] for character in name), index) for name, index in known]
+    added = [
+        (token["content"].encode(), token["id"])
+        for token in content.get("added_tokens") or []
+        if not token.get("special")
+    ]
+    try:
+        return _native.BpeEncoder(
+            pattern=_pattern(content),
+            bytes=np.array([vocab[name] for name in _BYTE_NAMES], np.uint32),
+            merges=merges.reshape(-1, 3),
+            whole=whole,
+            added=added,
+        )
+    except SmolfastError:
+        return None
+
+
+def _byte_names() -> list[str]:
+    """The characters that GPT-2 writes bytes as: themselves where they can be seen, the others from U+0100 on."""
+    seen = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte if byte in seen else next(others)) for byte in range(256)]
+
+
+_BYTE_NAMES = _byte_names()
+
+
+def _pattern(content: Mapping[str, Any]) -> str:
+    pre_tokenizer = content["pre_tokenizer"]
+    if pre_tokenizer["type"] == "ByteLevel":
+        return "gpt2"
+    first = pre_tokenizer["pretokenizers"][0]
+    if first["type"] == "ByteLevel":
+        return "gpt2"
+    return "llama3" if first["pattern"]["Regex"] == SPLIT_PATTERN else "qwen"
 
 
 def _is_of_the_known_shape(folder: TokenizerFolder) -> bool:
@@ -142,7 +195,3 @@ def _is_of_the_known_shape(folder: TokenizerFolder) -> bool:
 
 def _overlap(a: str, b: str) -> bool:
     return a in b or b in a or any(a.endswith(b[:n]) or b.endswith(a[:n]) for n in range(1, min(len(a), len(b))))
-
-
-def _version() -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", metadata.version("fastokens"))[:3])

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from smolfast.cluster import Engine, open_engine
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
 from smolfast.io.keep_apart import check_apart
 from smolfast.io.sources import one_line
+from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 from smolfast.tokens.document_encoder import DocumentEncoder, closed, counted
 from smolfast.tokens.encoding import Encoder, with_encoder
@@ -26,6 +28,7 @@ INDEX_FILE = "tokens.json"
 _READING = ("text_column", "errors")
 
 
+@to_stores(output="output_folder")
 def tokenize(
     documents: Mapping[str, str | os.PathLike[str]],
     tokenizer_folder: str | os.PathLike[str],
@@ -33,6 +36,7 @@ def tokenize(
     *,
     text_column: str = "text",
     errors: str = "fail",
+    engine: str | Engine = "local",
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Encode each input file of documents into a token file of that name, every document closed by `<|endoftext|>`.
@@ -40,27 +44,29 @@ def tokenize(
     Any tokenizer that `smolfast.tokens.tokenizer_folder` takes will do; in another's the end of a document may have
     another name. Writes, for each name, `NAME.tokens.npy` (little-endian uint16 [N], or uint32 when an id passes
     65,535) and `NAME.documents.npy` (int64 [D + 1]: where each document starts, and N at the end), then `tokens.json`.
-    Streams: memory doesn't grow with the text, except for eight bytes a document. fastokens encodes where it is
-    installed and has the ids of `tokenizers` (`smolfast.tokens.fast_encoder`); the files are the same without it.
+    Streams: memory doesn't grow with the text, except for eight bytes a document. Encodes natively where that
+    gives the ids of `tokenizers` (`smolfast.tokens.fast_encoder`).
 
     Args:
         documents: name → file, folder or URL of documents, such as {"train": …, "held_out": …}.
         errors: what to do with a text that isn't UTF-8 or is missing: "fail", "replace" or "skip", as `read_batches`.
             "skip" also leaves out a document that the tokenizer can't encode; otherwise that is an error.
+        engine: "local", or "ray" for a cluster, as `smolfast.cluster.open_engine` takes it; the same bytes.
 
     Returns:
         documents_in, bytes_in, documents_out, bytes_out (of the token arrays), vocab_size (the largest id + 1), and
         per name NAME_tokens and NAME_bytes_per_token. Where there are any: unused_ids (gaps between the ids),
         documents_replaced and documents_skipped; the losses of `DocumentEncoder`, as NAME_changed_documents and so on;
-        fastokens_not_used, if its ids turned out to be others.
+        native_encoder_not_used, if its ids turned out to be others.
 
     Raises:
         SmolfastError: input that can't be read, an input without documents, a bad tokenizer, a full disk.
     """
+    chosen = open_engine(engine)
     check_apart(output_folder, [*documents.values(), tokenizer_folder])
 
     def write(encoder: Encoder) -> dict[str, Any]:
-        return _write(encoder, documents, Path(output_folder), text_column, errors, progress)
+        return _write(encoder, documents, Path(output_folder), text_column, errors, chosen, progress)
 
     summary, said = with_encoder(open_tokenizer(tokenizer_folder), write)
     return {**summary, **said}
@@ -72,6 +78,7 @@ def _write(
     folder: Path,
     text_column: str,
     errors: str,
+    engine: Engine,
     progress: ProgressCallback | None,
 ) -> dict[str, Any]:
     tokenizer = encoder.folder
@@ -84,7 +91,7 @@ def _write(
         lengths: list[npt.NDArray[np.int64]] = []
         tokens = 0
         with npy_file(folder / f"{name}.tokens.npy", dtype) as append:
-            for found in reader.encode(path):
+            for found in reader.encode(path, engine):
                 lengths.append(np.diff(found.ends, prepend=0) + 1)
                 append(closed(found, tokenizer.end_of_document, dtype))
                 tokens += int(lengths[-1].sum())
@@ -229,6 +236,15 @@ class TokenFile:
         """How many documents there are."""
         return len(self.document_starts) - 1
 
+    def lengths(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tokens of each of these documents, the end token included."""
+        found: npt.NDArray[np.int64] = self.document_starts[documents + 1] - self.document_starts[documents]
+        return found
+
+    def documents_of(self, least: int) -> npt.NDArray[np.int64]:
+        """The numbers of the documents of at least so many tokens."""
+        return np.flatnonzero(np.diff(self.document_starts) >= least)
+
 
 class PackedWindows:
     """Training batches of packed windows; any step's batch from (seed, step) alone.
@@ -239,14 +255,24 @@ class PackedWindows:
     shuffled too, or a long document would fill a batch alone. What doesn't fill a batch at the end of an epoch, fewer
     than B·S + 1 tokens, is left out; it differs from epoch to epoch.
 
+    Of some documents alone the stream is theirs.
+
     Orders come from sorting SplitMix64 hashes of (seed, epoch, index), so they don't depend on numpy's version.
     """
 
-    def __init__(self, tokens: TokenFile, sequence_length: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        tokens: TokenFile,
+        sequence_length: int,
+        batch_size: int,
+        seed: int,
+        documents: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         """
         Args:
             sequence_length: S, inputs per window.
             batch_size: B, windows per step.
+            documents: numbers of the documents to read; None for all.
 
         Raises:
             SmolfastError: the file has too few tokens for one batch.
@@ -255,14 +281,11 @@ class PackedWindows:
         self.sequence_length = sequence_length
         self.batch_size = batch_size
         self.seed = seed
-        count = len(tokens.tokens)
-        self.steps_per_epoch = max(0, count - 1) // sequence_length // batch_size
+        self._documents = np.arange(tokens.documents) if documents is None else documents
+        self._windows_in_file = self._count()
+        self.steps_per_epoch = self._windows_in_file // batch_size
         if self.steps_per_epoch == 0:
-            raise SmolfastError(
-                f"too little text to train on: {tokens.path} has {count} tokens, need at least "
-                f"{sequence_length * batch_size + 1}; give more text or lower train.sequence_length "
-                f"({sequence_length}) × train.batch_size ({batch_size})"
-            )
+            raise self._too_little()
         self._epoch = -1
 
     def batch(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
@@ -311,6 +334,20 @@ class PackedWindows:
         """Which of the tokens at these places of the file are to be predicted, like `positions`; None for all."""
         return None if self.tokens.learned is None else self.tokens.learned[positions]
 
+    def _count(self) -> int:
+        """How many windows an epoch has."""
+        return max(0, self._tokens_read() - 1) // self.sequence_length
+
+    def _tokens_read(self) -> int:
+        return int(self.tokens.lengths(self._documents).sum())
+
+    def _too_little(self) -> SmolfastError:
+        length, size = self.sequence_length, self.batch_size
+        return SmolfastError(
+            f"too little text to train on: {self.tokens.path} has {self._tokens_read()} tokens, need at least "
+            f"{length * size + 1}; give more text or lower train.sequence_length ({length}) × train.batch_size ({size})"
+        )
+
     def _locate(self, epoch: int, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Positions in the file, and places of their documents in the epoch's order, both [B, S + 1]."""
         if epoch != self._epoch:
@@ -322,16 +359,16 @@ class PackedWindows:
 
     def _start_epoch(self, epoch: int) -> None:
         starts = self.tokens.document_starts
-        order = _shuffled(self.tokens.documents, self.seed, 2 * epoch)
-        lengths = np.diff(starts)[order]
+        order = self._documents[shuffled(len(self._documents), self.seed, 2 * epoch)]
+        lengths = self.tokens.lengths(order)
         # The document at each place of the stream ends here; from a position in the stream to one in the file.
         self._ends = np.cumsum(lengths)
-        self._shifts = starts[:-1][order] - (self._ends - lengths)
-        self._windows = _shuffled((len(self.tokens.tokens) - 1) // self.sequence_length, self.seed, 2 * epoch + 1)
+        self._shifts = starts[order] - (self._ends - lengths)
+        self._windows = shuffled(self._windows_in_file, self.seed, 2 * epoch + 1)
         self._epoch = epoch
 
 
-def _shuffled(count: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
+def shuffled(count: int, seed: int, stream: int) -> npt.NDArray[np.int64]:
     """A permutation of range(count): int64 [count]."""
     key = _splitmix64(np.array([seed % 2**64], np.uint64)) ^ np.uint64(stream)
     keys = np.arange(count, dtype=np.uint64)

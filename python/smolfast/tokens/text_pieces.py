@@ -11,18 +11,13 @@ PIECE = 1 << 20
 _SAFE_CUT = re.compile(r"(?<=[!-~\w])\n(?=\w)")
 
 
-def pieces(text: str, *, anywhere: bool = False) -> Iterator[str]:
-    """The parts of a text, of `PIECE` characters or somewhat more.
-
-    Args:
-        anywhere: cut after two `PIECE`s even where a word may go on. Otherwise a text with no place to cut stays whole.
-    """
+def pieces(text: str) -> Iterator[str]:
+    """The parts of a text, of `PIECE` characters or somewhat more. Where there is no place to cut it stays whole."""
     start = 0
     while len(text) - start > 2 * PIECE:
-        found = _SAFE_CUT.search(text, start + PIECE, start + 2 * PIECE if anywhere else len(text))
-        if found is None and not anywhere:
+        found = _SAFE_CUT.search(text, start + PIECE)
+        if found is None:
             break
-        end = found.end() if found else start + 2 * PIECE
-        yield text[start:end]
-        start = end
+        yield text[start : found.end()]
+        start = found.end()
     yield text[start:]

@@ -46,6 +46,7 @@ class TokenizerFolder:
 
     Attributes:
         path: the folder.
+        content: what its file holds, the special tokens that `names` has being special.
         tokenizer: without truncation, padding and dropout; special tokens in a text are plain characters.
         names: the tokens of `eos_token`, `pad_token` and so on, as far as the folder gives them.
         end_of_document: the id that closes a document.
@@ -61,6 +62,7 @@ class TokenizerFolder:
     """
 
     path: Path
+    content: Mapping[str, Any]
     tokenizer: Tokenizer
     names: Mapping[str, str]
     end_of_document: int
@@ -95,8 +97,8 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     path = Path(folder) / TOKENIZER
     if not path.is_file():
         raise SmolfastError(f"{folder} holds no {TOKENIZER}; give the folder of a tokenizer, or {_SAVE_AGAIN}")
-    content = _read(path)
-    tokenizer = _load(path, content)
+    text, content = _read(path)
+    tokenizer = _load(path, text)
     vocab: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     _check_ids(path, vocab, content)
     names = _names(Path(folder), vocab)
@@ -106,7 +108,7 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
         # Added as words, they would be found in a text, which could then end a document or begin a turn.
         for mark in marks:
             mark["special"] = True
-        tokenizer = _load(path, content)
+        tokenizer = _load(path, json.dumps(content))
     model = content["model"]
     unknown = _unknown(model, vocab)
     byte_level = model.get("type") == "BPE" and _is_byte_level(content)
@@ -115,6 +117,7 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     lines = [f"{index} {len(token)} {token}\n" for token, index in sorted(vocab.items(), key=lambda item: item[1])]
     return TokenizerFolder(
         path=Path(folder),
+        content=content,
         tokenizer=tokenizer,
         names=names,
         end_of_document=end,
@@ -176,28 +179,29 @@ def refuse_another_vocabulary(model: Path, fingerprint: str | None, what: str) -
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
     except OSError as error:
         raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
     except (ValueError, RecursionError) as error:
         raise _no_tokenizer(path, error) from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise _no_tokenizer(path, ValueError("it has no model"))
-    return content
+    return text, content
 
 
-def _load(path: Path, content: Mapping[str, Any]) -> Tokenizer:
+def _load(path: Path, text: str) -> Tokenizer:
     import tokenizers
 
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
+        tokenizer = tokenizers.Tokenizer.from_str(text)
         # What a file may ask for in training or inference; in documents it would be loss, or chance.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
-        if content["model"].get("dropout") is not None:
+        if getattr(tokenizer.model, "dropout", None) is not None:
             tokenizer.model.dropout = None
     except BaseException as error:
         if not is_of_the_library(error):

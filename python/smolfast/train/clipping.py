@@ -15,7 +15,13 @@ Clipping = Literal["global", "zclip", "adagc"]
 
 
 class Clipper(Protocol):
-    """A clipping rule with a memory."""
+    """A clipping rule with a memory.
+
+    Attributes:
+        largest_norm: the fixed bound; no part of the memory.
+    """
+
+    largest_norm: float
 
     def factors(self, norm: float, norms: Tensor) -> list[float] | float:
         """What to multiply each gradient by, or one factor for all; remembers the norms.

@@ -1,9 +1,10 @@
 """Which windows of which source each step trains on: a pure function of the settings, the seed and the step.
 
 A run is cut into stages by shares of its steps. A stage has weights of sources, and may have its own sequence length,
-rotary base and rates. Of each batch every source gets its share in whole windows; what rounding owes it is made good
-in the next batches, so that after any number of steps its count is within one window a source of exact. Since nothing
-depends on how a run got to a step, it can go on from any step on any number of ranks, each taking its own rows.
+rotary base and rates, and may draw a share of its windows from long documents alone. Of each batch every source gets
+its share in whole windows; what rounding owes it is made good in the next batches, so that after any number of steps
+its count is within one window a source of exact. Since nothing depends on how a run got to a step, it can go on from
+any step on any number of ranks, each taking its own rows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,10 @@ import numpy.typing as npt
 from smolfast.config import StageConfig, TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.tokens.files import PackedWindows, TokenFile
+from smolfast.tokens.fitted_windows import windows_of
 from smolfast.train.schedule import ramped_batch_size
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Rows:
     Attributes:
         tokens: int64 [B, S + 1]. document_ids: int32 [B, S + 1], as from `PackedWindows.batch`.
         positions: int64 [B, S + 1], where the tokens stand in their source's token file.
-        learned: bool [B, S + 1], which tokens are to be predicted; None for all.
+        learned: bool [B, S + 1], which tokens are to be predicted; None for all. What fills a window up is never.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -38,10 +43,27 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class _Share:
-    """A source's windows in a step: `count` from number `first` on."""
+class StepSize:
+    """Tokens of a step, and of each of its sequences (on average)."""
+
+    tokens: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Windows of one length of a source: of all its documents, or of those alone that are as long as a window."""
 
     source: str
+    length: int
+    long: bool = False
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A pool's windows in a step: `count` from number `first` on."""
+
+    pool: _Pool
     first: int
     count: int
 
@@ -66,13 +88,13 @@ class DataPlan:
         self.weights = [stage_weights(stage, config, list(sources), index) for index, stage in enumerate(self.stages)]
         # Alone, a source drops what doesn't fill a batch at the end of an epoch; in a mixture there is no such end.
         self._drops = config.batch_size if len(self.sources) == 1 else 1
-        self._windows: dict[tuple[str, int], PackedWindows] = {}
-        for stage, weights in zip(self.stages, self.weights, strict=True):
-            for name in weights:
-                self._source(name, self._length(stage))
+        self._windows: dict[_Pool, PackedWindows] = {}
+        self._pools = [self._pools_of(index) for index in range(len(self.stages))]
+        for pool in {pool: None for pools in self._pools for pool in pools}:
+            self._source(pool)
         self._shares: list[list[_Share]] = []
-        self._taken: dict[tuple[str, int], int] = {}
-        self._owed: dict[str, float] = {}
+        self._taken: dict[_Pool, int] = {}
+        self._owed: dict[_Pool, float] = {}
 
     def stage(self, step: int) -> int:
         """The number of the stage that a step belongs to."""
@@ -99,6 +121,11 @@ class DataPlan:
         """Inputs of a window of a step."""
         return self._length(self.stages[self.stage(step)])
 
+    def size(self, step: int) -> StepSize:
+        """How much a step is trained on."""
+        length = self.sequence_length(step)
+        return StepSize(self.batch_size(step) * length, length)
+
     def rows(self, step: int, start: int = 0, end: int | None = None) -> Rows:
         """Rows `start` to `end` of a step's batch; all of them by default."""
         if step < 0:
@@ -106,48 +133,70 @@ class DataPlan:
         while len(self._shares) <= step:
             self._shares.append(self._next_shares(len(self._shares)))
         end = self.batch_size(step) if end is None else end
-        length = self.sequence_length(step)
-        parts, learned, row = [], [], 0
+        parts, learned, row, masked = [], [], 0, False
         for share in self._shares[step]:
             low, high = max(start, row), min(end, row + share.count)
             if low < high:
-                source = self._source(share.source, length)
+                source = self._source(share.pool)
                 parts.append(source.windows(share.first + low - row, high - low))
                 mask = source.learned(parts[-1][2])
+                masked |= mask is not None
                 learned.append(np.ones(parts[-1][2].shape, bool) if mask is None else mask)
             row += share.count
         tokens, document_ids, positions = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        masked = any(source.learned is not None for source in self.sources.values())
         return Rows(tokens, document_ids, positions, np.concatenate(learned) if masked else None)
 
     def counts(self, step: int) -> dict[str, int]:
         """How many windows of a step each source gives."""
         self.rows(step, 0, 1)
-        return {share.source: share.count for share in self._shares[step]}
+        found: dict[str, int] = {}
+        for share in self._shares[step]:
+            found[share.pool.source] = found.get(share.pool.source, 0) + share.count
+        return found
 
     def _next_shares(self, step: int) -> list[_Share]:
         stage = self.stage(step)
         if step and stage != self.stage(step - 1):
             self._owed = {}
-        length = self._length(self.stages[stage])
-        counts = _apportion(self.batch_size(step), self.weights[stage], self._owed)
+        counts = _apportion(self.batch_size(step), self._pools[stage], self._owed)
         shares = []
-        for name, count in counts.items():
+        for pool, count in counts.items():
             if count:
-                first = self._taken.get((name, length), 0)
-                shares.append(_Share(name, first, count))
-                self._taken[name, length] = first + count
+                first = self._taken.get(pool, 0)
+                shares.append(_Share(pool, first, count))
+                self._taken[pool] = first + count
         return shares
 
     def _length(self, stage: StageConfig) -> int:
         return stage.sequence_length or self.config.sequence_length
 
-    def _source(self, name: str, length: int) -> PackedWindows:
-        if (name, length) not in self._windows:
+    def _pools_of(self, index: int) -> dict[_Pool, float]:
+        """What a stage draws windows from, and its weights."""
+        stage, found = self.stages[index], dict[_Pool, float]()
+        length, share = self._length(stage), stage.long_documents
+        for name, weight in self.weights[index].items():
+            if share < 1:
+                found[_Pool(name, length)] = weight * (1 - share)
+            if not share:
+                continue
+            file = self.sources[name]
+            if not len(file.documents_of(length + 1)):
+                longest = int(np.diff(file.document_starts).max())
+                raise SmolfastError(
+                    f"train.stages[{index}].long_documents: the longest document of {file.path} has {longest:,} tokens "
+                    f"and a window {length + 1:,}; set it to 0, or give longer documents"
+                )
+            found[_Pool(name, length, long=True)] = weight * share
+        return found
+
+    def _source(self, pool: _Pool) -> PackedWindows:
+        if pool not in self._windows:
             # Each further source has an order of its own, or equal files would go in step.
-            seed = self.seed + list(self.sources).index(name)
-            self._windows[name, length] = PackedWindows(self.sources[name], length, self._drops, seed)
-        return self._windows[name, length]
+            seed, file = self.seed + list(self.sources).index(pool.source), self.sources[pool.source]
+            long = file.documents_of(pool.length + 1) if pool.long else None
+            size = 1 if pool.long else self._drops
+            self._windows[pool] = windows_of(self.config.packing, file, pool.length, size, seed, long)
+        return self._windows[pool]
 
 
 def stage_weights(stage: StageConfig, config: TrainConfig, sources: Sequence[str], index: int) -> dict[str, float]:
@@ -186,7 +235,7 @@ def check_learnable(file: TokenFile) -> None:
         )
 
 
-def _apportion(seats: int, weights: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
+def _apportion(seats: int, weights: Mapping[T, float], owed: dict[T, float]) -> dict[T, int]:
     """Whole seats by weight, with what each is owed from before; largest remainders first. Updates `owed`."""
     claims = {name: owed.get(name, 0.0) + seats * weight for name, weight in weights.items()}
     given = {name: max(0, math.floor(claim)) for name, claim in claims.items()}

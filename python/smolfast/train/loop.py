@@ -47,9 +47,12 @@ from smolfast.train.run.record import MODEL_FILES
 from smolfast.train.run.saving import facts, restore, save_model, snapshot
 from smolfast.train.schedule import rate_scale
 from smolfast.train.trouble.answer import RollBack, is_taken, roll_back
+from smolfast.train.trouble.heads import each_head_apart
+from smolfast.train.trouble.monitored import end, largest_logits, note_failures, react
 from smolfast.train.watch.attention_logits import LargestLogits
 from smolfast.train.watch.events import EventLog
-from smolfast.train.watch.metrics_log import MetricsLog
+from smolfast.train.watch.features import worst_layer
+from smolfast.train.watch.metrics_log import MetricsLog, describe
 from smolfast.train.watch.speed import Speedometer, peak_flops
 from smolfast.workers import Workers
 
@@ -95,10 +98,12 @@ def train(
         progress: called with steps done, steps in all and a note.
 
     Returns:
-        parameters, steps, tokens, loss, held_out_loss (None if not evaluated), seconds, events, resumed_from_step.
+        parameters, steps, tokens, loss, held_out_loss (None if not evaluated), effective_rank and dead_units (of the
+        worst layer at the end; None if not looked at), seconds, events, resumed_from_step.
 
     Raises:
         SmolfastError: too little text, the output holds another run, the loss is no longer finite, the disk is full.
+        StopTrialError, StopRunError: one of `config.monitors` ended it; the same call ends so again.
     """
     ranks = ranks or Ranks()
     chosen = ranks.device(device)
@@ -120,11 +125,12 @@ def train(
                     teacher=teacher,
                     cache=teacher_cache,
                     student_width=model.hidden_size,
+                    student_layers=model.num_hidden_layers,
                     seed=seed,
                     device=chosen,
                 )
             )
-        return _finish(run, time_budget_seconds, progress or (lambda done, total, note: None))
+        return take_steps(run, time_budget_seconds, progress or (lambda done, total, note: None))
 
 
 def take_step(run: Run, step: int) -> dict[str, Any]:
@@ -137,32 +143,31 @@ def take_step(run: Run, step: int) -> dict[str, Any]:
     config = run.config
     _enter_stage(run, step)
     rates = _set_rates(run, step)
-    rows, length = run.plan.batch_size(run.drawn(step)), run.plan.sequence_length(run.drawn(step))
-    run.tokens += rows * length
+    size = run.plan.size(run.drawn(step))
+    run.tokens += size.tokens
     units, counts = run.units(step)
     line: dict[str, Any] = {
         "step": step + 1,
-        "loss": math.nan,
-        "head_losses": [math.nan] * len(counts),
+        **run.objective.describe(None, counts),
         **rates,
         "gradient_norm": math.nan,
-        "step_tokens": rows * length,
-        "step_flops": sum(flops_per_token(run.model_config, run.vocab_size, length).values()),
+        "step_tokens": size.tokens,
+        "step_flops": sum(flops_per_token(run.model_config, run.vocab_size, size.length).values()),
         "tokens": run.tokens,
     }
     if not any(counts):  # nothing to learn from, so no step: momentum alone would move the weights
         return line | {"skipped": True}
-    watch = LargestLogits(run.model) if config.qk_clip else contextlib.nullcontext()
+    look = run.monitors.look_at_logits(step + 1)
+    hooked = bool(config.qk_clip) or (look and not run.objective.compiled.on)
+    watch = LargestLogits(run.model) if hooked else contextlib.nullcontext()
+    aside = largest_logits(run, units) if look and not hooked else {}
     with watch:
-        head_losses, gradients = run.objective.gradients(units)
+        parts, gradients = run.objective.gradients(units)
     norms = run.ranks.norms(gradients)
     norm = float(norms.norm())
-    # A head without a target in the batch has no loss.
-    losses = [float(loss) if count else math.nan for loss, count in zip(head_losses, counts, strict=True)]
-    loss = sum(w * head for w, head, n in zip(config.mtp_weights, losses, counts, strict=True) if n)
-    line |= {"loss": loss, "head_losses": losses, "gradient_norm": norm}
-    if is_taken(run, step, loss, norm, line):
-        monitored = config.monitor_every and (step + 1) % config.monitor_every == 0
+    line |= {**run.objective.describe(parts, counts), "gradient_norm": norm}
+    if is_taken(run, step, line["loss"], norm, line):
+        monitored = config.monitor_every and ((step + 1) % config.monitor_every == 0 or step + 1 == run.steps)
         with run.objective.compiled.eager():
             before = run.objective.run(run.monitor.states) if monitored else []
         _update(run, gradients, norm, norms)
@@ -171,8 +176,13 @@ def take_step(run: Run, step: int) -> dict[str, Any]:
                 line["features"] = run.objective.run(partial(run.monitor.measure, before))
             for alarm in run.monitor.alarms(line["features"]):
                 run.events.add(step + 1, "alarm", **alarm)
-    if isinstance(watch, LargestLogits):  # of a batch that was left out, too: it showed what heads do
-        _clip_heads(run, step, watch.by_module)
+    # Of a batch that was left out, too: it showed what heads do.
+    by_module = watch.by_module if isinstance(watch, LargestLogits) else aside
+    largest = {name: run.ranks.largest(logits) for name, logits in by_module.items()}
+    if look:
+        line["attention"] = {"max_logit": [logits.tolist() for logits in largest.values()]}
+    if config.qk_clip:
+        _clip_heads(run, step, largest)
     return line
 
 
@@ -187,7 +197,8 @@ def _update(run: Run, gradients: Sequence[Tensor], norm: float, norms: Tensor) -
         torch._foreach_mul_([local(gradient) for gradient in gradients], factors)
     for parameter, gradient in zip(run.objective.parameters, gradients, strict=True):
         parameter.grad = gradient
-    run.optimizer.step()
+    with each_head_apart(run.model, run.monitors, run.config.gradient_clip):
+        run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
 
 
@@ -195,26 +206,26 @@ def _enter_stage(run: Run, step: int) -> None:
     stage = run.plan.stage(run.drawn(step))
     if stage != run.stage:
         run.stage = stage
-        run.set_theta()
+        run.set_rope()
         if run.plan.stages[stage].reset_optimizer:
             run.optimizer.state.clear()
         run.events.add(step + 1, "stage", number=stage)
 
 
 def _set_rates(run: Run, step: int) -> dict[str, float]:
-    """Give each group its algorithm's rate; return the rates as metrics."""
+    """Give each group its algorithm's rate, by the model's shape; return the algorithms' rates as metrics."""
     config = run.config
     scale = rate_scale(config, step, run.steps) * run.guard.rate * run.plan.stages[run.stage].learning_rate_scale
+    scale *= run.monitors.rate
     rates = {"muon": config.muon_learning_rate * scale, "adamw": config.adamw_learning_rate * scale}
-    for group in run.optimizer.param_groups:
-        group["lr"] = rates[group["algorithm"]]
+    for group, factor in zip(run.optimizer.param_groups, run.rate_scales, strict=True):
+        group["lr"] = rates[group["algorithm"]] * factor
     return {f"{algorithm}_learning_rate": rate for algorithm, rate in rates.items()}
 
 
 def _clip_heads(run: Run, step: int, largest: Mapping[str, Tensor]) -> None:
     """QK-clip, after the step."""
     tau = run.config.qk_clip
-    largest = {name: run.ranks.largest(logits) for name, logits in largest.items()}
     qk_clip_(run.model, largest, tau)
     for name, logits in largest.items():
         heads = (logits > tau).nonzero()[:, 0].tolist()
@@ -225,16 +236,17 @@ def _clip_heads(run: Run, step: int, largest: Mapping[str, Tensor]) -> None:
 def held_out_losses(run: Run) -> dict[str, Any]:
     """Mean next-token loss in nats over fixed held-out windows: of all sources by weight, and of each."""
     losses = run.objective.held_out_losses(run.held_out)
-    if len(losses) == 1:
-        return {"held_out_loss": next(iter(losses.values()))}
+    further = run.objective.held_out_further()
+    if len(losses) <= 1:
+        return further | ({"held_out_loss": next(iter(losses.values()))} if losses else {})
     weights = run.plan.weights[run.stage]
     known = [(weight, loss) for name, weight in weights.items() if (loss := losses[name]) is not None]
     mean = sum(weight * loss for weight, loss in known) / sum(weight for weight, _ in known) if known else None
     return {"held_out_loss": mean, "held_out_losses": losses}
 
 
-def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallback) -> dict[str, Any]:
-    """Open the run, take every step that is left, and save the model; the summary."""
+def take_steps(run: Run, time_budget_seconds: float | None, progress: ProgressCallback) -> dict[str, Any]:
+    """Open the run, take every step that is left, and save the model; the summary, as `train` returns it."""
     done = open_run(run, time_budget_seconds, take_step, held_out_losses)
     if done is not None:
         return done
@@ -268,18 +280,22 @@ def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallb
             if ranks.first:
                 background.submit(lambda: _write(run, taken))
 
-        if step == 0 and config.on_spike == "rollback":
+        def go_back(step: int, cause: str, began: int | None = None) -> int:
+            background.wait()
+            ranks.wait()
+            step = roll_back(run, step, cause, began=began)
+            metrics.cut(step)
+            speed.start()
+            return step
+
+        if step == 0 and (config.on_spike == "rollback" or run.monitors.roll_back):
             save()
         speed.start()
         while step < run.steps:
             try:
                 line = take_step(run, step)
             except RollBack as back:
-                background.wait()
-                ranks.wait()
-                step = roll_back(run, step, back.trouble)
-                metrics.cut(step)
-                speed.start()
+                step = go_back(step, back.trouble.what)
                 continue
             step += 1
             if step == run.steps or (config.evaluate_every and step % config.evaluate_every == 0):
@@ -287,7 +303,14 @@ def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallb
             line["seconds"] = round(time.perf_counter() - started, 3)
             line["speed"] = speed.step(line.pop("step_tokens"), line.pop("step_flops"), run.steps - step)
             metrics.add(line)
-            progress(step, run.steps, _describe(step, run.steps, line))
+            progress(step, run.steps, describe(step, run.steps, line))
+            answer = react(run, step, line)
+            if answer.stop is not None:
+                background.wait()
+                end(run, answer.stop)
+            if answer.back is not None:
+                step = go_back(step, *answer.back)
+                continue
             stop = ranks.any(signals.received is not None, run.device)
             if step == run.steps or step % config.checkpoint_every == 0 or stop:
                 save()
@@ -295,6 +318,8 @@ def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallb
                 background.wait()
                 ranks.wait()
                 signals.raise_again()
+        run.monitors.outside.close()
+        note_failures(run, step)
         last = ranks.tell(metrics.last)
     files = save_model(run)
     summary: dict[str, Any] = {
@@ -303,6 +328,8 @@ def _finish(run: Run, time_budget_seconds: float | None, progress: ProgressCallb
         "tokens": last["tokens"],
         "loss": last["loss"],
         "held_out_loss": last.get("held_out_loss"),
+        **worst_layer(last.get("features")),
+        **run.objective.summary(last),
         "seconds": last["seconds"],
         "events": run.events.count,
         "resumed_from_step": resumed_from,
@@ -317,8 +344,3 @@ def _write(run: Run, taken: checkpoint.Snapshot) -> None:
     keep, keep_every = run.config.keep_checkpoints, run.config.keep_checkpoint_every
     checkpoint.write_snapshot(run.output / "checkpoints", taken, keep=keep, keep_every=keep_every)
     run.record.mark_checkpointed()
-
-
-def _describe(step: int, steps: int, line: Mapping[str, Any]) -> str:
-    loss = f"loss {line['loss']:.3f}" if math.isfinite(line["loss"]) else "nothing to learn"
-    return f"step {step:,}/{steps:,}  {line['speed']['tokens_per_second']:,.0f} tokens/s  {loss}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,21 +14,21 @@ from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
 from smolfast.model.network import PackedBatch, SmolLM
 from smolfast.tokens.files import PackedWindows
-from smolfast.train.compiled import CompiledLayers
 from smolfast.train.data_plan import Rows
 from smolfast.train.distillation.teaching import Teaching
+from smolfast.train.process.compiled import CompiledLayers
 from smolfast.train.process.ranks import Ranks
 from smolfast.workers import Workers
 
 Unit = Callable[[], tuple[Tensor, Tensor]]
-"""Computes a micro-batch's part of the loss, and of the heads' losses [K]."""
+"""Computes a micro-batch's part of the loss, and of what is told of it: first the heads' losses [K]."""
 
 
 class Objective:
     """A model, or what a teacher makes of it, to be minimised.
 
     Attributes:
-        trained: what is optimised: the model, and a projection if learning from a teacher needs one.
+        trained: what is optimised: the model, and the projections that learning from a teacher needs.
         parameters: of `trained`, in shards where the ranks shard them.
         dtype: of the products. compiled: the model's layers, as the gradients go through them.
     """
@@ -44,10 +45,11 @@ class Objective:
         self.model, self.config, self.teaching = model, config, teaching
         self.device, self.workers, self.ranks = device, workers, ranks
         self.trained: nn.Module = model
-        if teaching is not None and teaching.projection is not None:
-            teaching.reset_projection()
-            self.trained = nn.ModuleDict({"model": model, "projection": teaching.projection})
+        if teaching is not None and teaching.projections:
+            teaching.reset_projections()
+            self.trained = nn.ModuleDict({"model": model, **teaching.projections})
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        model.set_recompute(config.recompute)
         self.compiled = CompiledLayers(model, False if config.qk_clip else config.compile, device)
         self._wrapped = ranks.spread(self.trained, device)
         self.parameters = list(self.trained.parameters())
@@ -77,8 +79,27 @@ class Objective:
             for index, batch in enumerate(batches)
         ], totals
 
+    def describe(self, parts: Tensor | None, counts: Sequence[int]) -> dict[str, Any]:
+        """The loss of a step and its parts, as metrics; all of them no numbers without `parts`.
+
+        Args:
+            parts: what `gradients` gave. counts: what `units` gave.
+        """
+        # A head without a target in the batch has no loss.
+        losses = [math.nan if parts is None or not count else float(parts[at]) for at, count in enumerate(counts)]
+        weights = self.config.mtp_weights
+        loss = (
+            sum(w * head for w, head, n in zip(weights, losses, counts, strict=True) if n) if any(counts) else math.nan
+        )
+        line: dict[str, Any] = {"loss": loss, "head_losses": losses}
+        if self.teaching is not None:
+            names = self.teaching.parts
+            told = [math.nan] * len(names) if parts is None else parts[len(counts) :].tolist()
+            line["distillation"] = dict(zip(names, told, strict=True))
+        return line
+
     def gradients(self, units: Sequence[Unit]) -> tuple[Tensor, list[Tensor]]:
-        """The heads' losses [K] over the step's whole batch, and the gradients of what is minimised."""
+        """What is told of the step's whole batch, summed over its units, and the gradients of what is minimised."""
         if self.ranks.world > 1:
             losses = self.ranks.backward(self._wrapped, units)
             found = []
@@ -126,6 +147,14 @@ class Objective:
             with self.compiled.eager():
                 losses[name] = sum(self.workers.map(work, batches) if self.ranks.world == 1 else map(work, batches))
         return losses
+
+    def held_out_further(self) -> dict[str, Any]:
+        """Metrics of what is held out beside text; none here."""
+        return {}
+
+    def summary(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """What the summary of a run says beside the losses, of its last step's metrics; nothing here."""
+        return {}
 
     def batches(self, tokens: Any, document_ids: Any, learned: Any = None) -> list[PackedBatch]:
         """Windows [B, S + 1] in micro-batches."""

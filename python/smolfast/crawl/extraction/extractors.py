@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from smolfast.errors import SmolfastError
 from smolfast.machine import install_command
+from smolfast.processes.functions import function_name, is_name, load_function
 
 Extractor = Callable[[str], str | None]
 """Takes a page's HTML and gives its text, or nothing."""
 
 NAMES = ("resiliparse", "trafilatura")
-_SCRIPT = "__smolfast_script__"
 
 
 def extractor_name(extract: str | Extractor) -> str:
@@ -26,19 +21,11 @@ def extractor_name(extract: str | Extractor) -> str:
     Raises:
         SmolfastError: a function that another process can't find by a name.
     """
-    if isinstance(extract, str):
-        if extract in NAMES or (":" in extract and all(extract.rsplit(":", 1))):
-            return extract
-        raise SmolfastError(f"extract = {extract!r}: give one of {', '.join(NAMES)}, or MODULE:FUNCTION")
-    module, name = getattr(extract, "__module__", None), getattr(extract, "__qualname__", "")
-    if module == "__main__":
-        module = getattr(sys.modules["__main__"], "__file__", None)
-    if not module or not name.isidentifier():
-        raise SmolfastError(
-            f"extract = {extract!r}: workers are processes of their own and find a function by its name; define it "
-            "with def at the top of a module or script"
-        )
-    return f"{module}:{name}"
+    if not isinstance(extract, str):
+        return function_name(extract, "extract")
+    if extract in NAMES or is_name(extract):
+        return extract
+    raise SmolfastError(f"extract = {extract!r}: give one of {', '.join(NAMES)}, or MODULE:FUNCTION")
 
 
 def load_extractor(name: str) -> Extractor:
@@ -51,26 +38,7 @@ def load_extractor(name: str) -> Extractor:
         return resiliparse()
     if name == "trafilatura":
         return trafilatura()
-    place, _, function = name.rpartition(":")
-    try:
-        found: Any = getattr(_module(place), function)
-    except (ImportError, AttributeError, OSError) as error:
-        raise SmolfastError(f"extract = {name!r}: {' '.join(str(error).split())}; correct the name") from error
-    if not callable(found):
-        raise SmolfastError(f"extract = {name!r}: {function} is no function; name one that takes HTML and gives text")
-    return found  # type: ignore[no-any-return]
-
-
-def _module(place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(_SCRIPT, Path(place))
-    if spec is None or spec.loader is None:
-        raise ImportError(f"can't load {place}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_SCRIPT] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_function(name, "extract", "takes HTML and gives text")
 
 
 def resiliparse() -> Callable[[Any], str]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from smolfast import __version__, _native
 from smolfast.classify import model_path
+from smolfast.cluster import Engine, open_engine
 from smolfast.crawl.extraction.extractors import Extractor, extractor_name
 from smolfast.crawl.files.finish import Finished, Finisher, batches_of, staged
 from smolfast.crawl.files.journal import Counts
@@ -34,9 +35,11 @@ from smolfast.files import check_path, fingerprint, naming, remove
 from smolfast.io.keep_apart import find_apart
 from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.sources import Sources, document_id
+from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 
 
+@to_stores(CrawlSummary)
 def crawl_files(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
@@ -59,6 +62,7 @@ def crawl_files(
     signals: bool = False,
     strict: bool = False,
     threads: int = 0,
+    engine: str | Engine = "local",
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> CrawlSummary:
@@ -94,6 +98,7 @@ def crawl_files(
         rules, language, words, bad_words, language_model, language_score, quality_model, quality_score, quality_label,
             signals, strict, overwrite: as for `smolfast.curate.curate_files`.
         threads: worker processes, and threads of the other stages; 0 for every CPU this process may use.
+        engine: "local", or "ray" for a cluster, as `smolfast.cluster.open_engine` takes it; the same bytes.
         progress: called with work done, work in all, and a note.
 
     Raises:
@@ -148,7 +153,8 @@ def crawl_files(
         "quality_label": quality_label,
         "signals": signals,
     }
-    job = _Job(ordered, options, threads, progress or (lambda done, total, note: None), judging)
+    chosen = open_engine(engine)
+    job = _Job(ordered, options, threads, chosen, progress or (lambda done, total, note: None), judging)
     with hold(folder / LOCK_FILE, folder):
         made_from = {
             "smolfast": __version__,
@@ -174,6 +180,7 @@ class _Job:
     sources: Sources
     options: Options
     threads: int
+    engine: Engine
     progress: ProgressCallback
     judging: Mapping[str, Any]
 
@@ -182,8 +189,8 @@ class _Job:
         pages = work / "pages"
         pages.mkdir(parents=True, exist_ok=True)
         setup = Setup(self.options.extract, self.options.url_lists, self.options.page_seconds)
-        workers = self.threads or _native.available_threads()
-        parts, _ = read_pages(self.sources, pages, setup, workers, self.progress)
+        workers = self.engine.places if self.engine.spread else self.threads or _native.available_threads()
+        parts, _ = read_pages(self.sources, pages, setup, workers, self.progress, self.engine)
         counts = Counts()
         for part in parts:
             counts.add(part.counts)
@@ -217,7 +224,12 @@ class _Job:
 
     def _rules(self, work: Path, reached: _Reached) -> None:
         reached.left = curate_files(
-            reached.stays, work / "rules", threads=self.threads, progress=self._in("rules"), **self.judging
+            reached.stays,
+            work / "rules",
+            threads=self.threads,
+            engine=self.engine,
+            progress=self._in("rules"),
+            **self.judging,
         ).documents_out
         reached.rules = read_manifest(work / "rules")
         reached.stays = sorted((work / "rules" / KEPT).glob("*.parquet"))
@@ -234,7 +246,9 @@ class _Job:
         for name, paths in languages.items():
             folder = work / "dedup" / name
             what = f"duplicates {name}".strip()
-            reached.left += deduplicate(paths, folder, threads=self.threads, progress=self._in(what)).documents_out
+            reached.left += deduplicate(
+                paths, folder, threads=self.threads, engine=self.engine, progress=self._in(what)
+            ).documents_out
             reached.duplicates_of.append((paths, folder / "removed.parquet"))
             kept[name] = folder / "kept.parquet"
         reached.stays = list(kept.values())

@@ -6,25 +6,23 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 
+from smolfast.cluster import Engine
 from smolfast.crawl.files.journal import Counts, Journal, Part
+from smolfast.crawl.files.ranges import CrawlFile, open_file, results_in_order
 from smolfast.crawl.reading.faults import Place
-from smolfast.crawl.reading.members import Members
 from smolfast.crawl.stretch import PAGE_SCHEMA, ROW_SCHEMA, Stretch
 from smolfast.crawl.stretches import Result, Setup
 from smolfast.io.documents import BatchWriter, utf8_bytes
 from smolfast.io.schemas.columns import select
-from smolfast.io.sources import Source, document_id, open_source
-from smolfast.processes.pool import Pool
+from smolfast.io.sources import Source
+from smolfast.processes.pool import Tasks
 from smolfast.progress import ProgressCallback, format_bytes
 
-STRETCH_BYTES = 4 << 20
-"""Of a file, as it lies on the disk: what a worker reads at a time, and reads again when a page ends it."""
 PART_BYTES = 64 << 20
 """Of text. What a kill loses is less."""
 PART_ROWS = 1 << 18
@@ -32,34 +30,13 @@ PART_ROWS = 1 << 18
 KEPT, REMOVED = "kept", "removed"
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file to read."""
-
-    source: Source
-    size: int
-    is_plain: bool
-
-    def position(self, place: Place) -> int:
-        """The offset in the file where a place is."""
-        return place.inner if self.is_plain else place.member
-
-    def is_before(self, place: Place, stop: int) -> bool:
-        """Whether reading up to `stop` isn't done at a place."""
-        return self.position(place) < stop or (not self.is_plain and place.inner > 0)
-
-
-@dataclass(frozen=True)
-class _Range:
-    """A range of a file's offsets; the members that begin in it are one worker's."""
-
-    file: int
-    start: int
-    stop: int
-
-
 def read_pages(
-    sources: Sequence[Source], folder: Path, setup: Setup, workers: int, progress: ProgressCallback
+    sources: Sequence[Source],
+    folder: Path,
+    setup: Setup,
+    workers: int,
+    progress: ProgressCallback,
+    engine: Engine,
 ) -> tuple[list[Part], dict[str, float]]:
     """Read and extract all pages into `folder`: kept/ and removed/ in parts of parquet, and a journal.
 
@@ -69,15 +46,15 @@ def read_pages(
     Returns:
         the parts, and seconds of the workers by stage (of this run).
     """
-    files = [_file(source) for source in sources]
+    files = [open_file(source) for source in sources]
     journal = Journal(folder)
     parts = journal.finished()
     seconds: dict[str, float] = defaultdict(float)
     for name in (KEPT, REMOVED):
         (folder / name).mkdir(parents=True, exist_ok=True)
     first, place = (parts[-1].source, parts[-1].place) if parts else (0, Place(0))
-    with Pool(workers, setup) as pool:
-        results = _results(files, first, place, pool, 3 * workers)
+    with engine.pool(workers, setup) as pool:
+        results = results_in_order(files, first, place, pool, 3 * workers)
         reached = _Reached(files, parts, progress)
         while True:
             part = _write_part(folder, len(parts), results, seconds, reached, pool)
@@ -87,72 +64,13 @@ def read_pages(
             parts.append(part)
 
 
-def _file(source: Source) -> _File:
-    with open_source(source.path) as file:
-        members = Members(file)
-        return _File(source, members.size, members.kind == "plain")
-
-
-def _ranges(files: Sequence[_File], first: int, place: Place) -> Iterator[_Range]:
-    for index in range(first, len(files)):
-        size = files[index].size
-        begin = files[index].position(place) // STRETCH_BYTES * STRETCH_BYTES if index == first else 0
-        for start in range(begin, size, STRETCH_BYTES):
-            yield _Range(index, start, min(start + STRETCH_BYTES, size))
-
-
-def _results(
-    files: Sequence[_File], first: int, place: Place, pool: Pool[Stretch, Result], ahead: int
-) -> Iterator[tuple[int, Place, Result]]:
-    """Results in the order of the input, each with its file and where that goes on."""
-    todo = enumerate(_ranges(files, first, place))
-    asked: dict[int, _Range] = {}
-    done: dict[int, Result] = {}
-    wanted = place
-    number = 0
-
-    def more() -> None:
-        while len(asked) < ahead and (found := next(todo, None)) is not None:
-            asked[found[0]] = found[1]
-            pool.submit(found[0], _stretch(files, found[1]))
-
-    more()
-    while asked:
-        while number not in done:
-            at, result = pool.next()
-            done[at] = result
-        range_ = asked.pop(number)
-        file = files[range_.file]
-        if range_.file != first:
-            first, wanted = range_.file, Place(0)
-        found: Result | None = done.pop(number)
-        while file.is_before(wanted, range_.stop):
-            if found is None or found.start != wanted:
-                pool.submit(-1, _stretch(files, range_, wanted), first=True)
-                while -1 not in done:
-                    at, result = pool.next()
-                    done[at] = result
-                found = done.pop(-1)
-            assert found.end is not None
-            wanted = found.end
-            yield range_.file, wanted, found
-            found = None
-        number += 1
-        more()
-
-
-def _stretch(files: Sequence[_File], range_: _Range, start: Place | None = None) -> Stretch:
-    path = files[range_.file].source.path
-    return Stretch(path, document_id(path), range_.start, range_.stop, start)
-
-
 def _write_part(
     folder: Path,
     number: int,
     results: Iterator[tuple[int, Place, Result]],
     seconds: dict[str, float],
     reached: _Reached,
-    pool: Pool[Stretch, Result],
+    pool: Tasks[Stretch, Result],
 ) -> Part | None:
     """Write results until a part is full; None if there are no more."""
     counts = Counts()
@@ -210,7 +128,7 @@ class _Writer:
 class _Reached:
     """How much of the input is done, in bytes of its files, with pages and bytes a second of this run."""
 
-    def __init__(self, files: Sequence[_File], parts: Sequence[Part], progress: ProgressCallback) -> None:
+    def __init__(self, files: Sequence[CrawlFile], parts: Sequence[Part], progress: ProgressCallback) -> None:
         self._files, self._progress = files, progress
         self.finished = Counts()
         for part in parts:

@@ -70,7 +70,7 @@ def page_of(raw: Raw) -> Page | NoPage | BadPage:
     header_charset = None
     said = headers.get("Content-Type") or ""
     if kind == "response" and record.is_http:
-        found = _http_body(raw, record)
+        found = http_body(raw, record, MOST_PAGE)
         if isinstance(found, str):
             return BadPage(*about, found)
         body, status, said, header_charset = found
@@ -93,15 +93,15 @@ def page_of(raw: Raw) -> Page | NoPage | BadPage:
 _KINDS = {"warcinfo", "request", "metadata", "revisit", "continuation"}
 
 
-def _http_body(raw: Raw, record: WarcRecord) -> tuple[bytes, int, str, str | None] | str:
-    """Body, status, content type and charset of a response; or what is wrong with it."""
+def http_body(raw: Raw, record: WarcRecord, most: int) -> tuple[bytes, int, str, str | None] | str:
+    """Body (up to `most` + 1 bytes), status, content type and charset of a response; or what is wrong with it."""
     # A header often names an encoding that the crawler has already taken off.
     for how in ("all", "content", "none"):
         if how != "all":  # the last try has read from it
             record = WarcRecord.from_bytes(raw.data)
         try:
             record.parse_http(auto_decode=how)
-            body = record.reader.read(MOST_PAGE + 1)
+            body = record.reader.read(most + 1)
         except (OSError, ValueError):
             continue
         if record.http_headers is None or record.http_headers.status_code is None:

@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from smolfast import __version__
 from smolfast.classify import model_path
+from smolfast.cluster import Engine, open_engine
 from smolfast.curate.files.folder import MANIFEST, OUTPUTS, OutputFolder
 from smolfast.curate.files.journal import Journal, Part
 from smolfast.curate.files.options import REMOVED_COLUMNS, Options, RulesFor, bad_words_of
-from smolfast.curate.files.parts import PartWriter, Piece, read_pieces, stored_schemas
+from smolfast.curate.files.parts import PartWriter, Piece, Schemas, read_pieces, stored_schemas
+from smolfast.curate.files.spread import judge_apart
 from smolfast.curate.files.summary import CurateSummary, manifest_of
 from smolfast.curate.files.tallies import Tallies
 from smolfast.curate.files.verdicts import judge_batch
@@ -33,6 +35,7 @@ from smolfast.io.schemas.columns import column_names
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_storable
 from smolfast.io.sources import check_all_read, document_id
+from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 
 
@@ -43,6 +46,7 @@ class _Job:
     sources: Sources
     options: Options
     threads: int
+    engine: Engine
     progress: ProgressCallback
     schema: pa.Schema
     """The columns of the input, as they are to be stored."""
@@ -56,6 +60,7 @@ class _Job:
         self.tallies.add(part.tallies)
 
 
+@to_stores(CurateSummary)
 def curate_files(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
@@ -77,6 +82,7 @@ def curate_files(
     errors: ErrorPolicy = "fail",
     strict: bool = False,
     threads: int = 0,
+    engine: str | Engine = "local",
     overwrite: bool = False,
     prefix: str = "",
     progress: ProgressCallback | None = None,
@@ -115,6 +121,7 @@ def curate_files(
         id_column: names a document for `explain`; FILE:ROW where there is none.
         signals: keep the measured numbers as columns, for `smolfast.curate.decide`.
         threads: 0 for every CPU this process may use.
+        engine: "local", or "ray" for a cluster, as `smolfast.cluster.open_engine` takes it; the same bytes.
         overwrite: replace an output made from other inputs or options. Files that no manifest knows of never are.
         prefix: comes before the names of the columns that are added, for input that has columns of these names.
         progress: called with bytes of input done, bytes in all, and a note.
@@ -147,7 +154,7 @@ def curate_files(
         raise SmolfastError(f"{folder} is a file; give a folder to write kept and removed documents into")
     options.check()
     schema = _schema(sources, options)
-    job = _Job(sources, options, threads, progress or (lambda done, total, note: None), schema)
+    job = _Job(sources, options, threads, open_engine(engine), progress or (lambda done, total, note: None), schema)
     with hold(folder / LOCK_FILE, folder):
         made_from = {
             "smolfast": __version__,
@@ -210,6 +217,29 @@ def _run(job: _Job, work: Path) -> dict[str, Any]:
     last = job.parts[-1] if job.parts else None
     counts: Counter[int] = Counter()
     reached = _Reached(job)
+    if job.engine.spread:
+        for part in judge_apart(job.engine, job.sources, job.schema, job.options, work, last, counts):
+            journal.add(part)
+            job.finish(part)
+            reached.tell(part.source, part.row, part.end)
+    else:
+        _judge_here(job, work, journal, schemas, last, counts, reached)
+    job.skipped = (0 if last is None else last.skipped) + counts.total()
+    if not job.parts:
+        raise _no_documents(job.sources)
+    return manifest_of(job.parts, job.tallies, job.options, job.skipped, len(job.sources))
+
+
+def _judge_here(
+    job: _Job,
+    work: Path,
+    journal: Journal,
+    schemas: Schemas,
+    last: Part | None,
+    counts: Counter[int],
+    reached: _Reached,
+) -> None:
+    """Judge and write the parts after `last` in this process."""
     pieces = read_pieces(job.sources, job.schema, job.options, last, counts)
     with contextlib.closing(pieces):
         for number, of_part in itertools.groupby(pieces, key=lambda piece: piece.part):
@@ -221,10 +251,6 @@ def _run(job: _Job, work: Path) -> dict[str, Any]:
             part = writer.finished()
             journal.add(part)
             job.finish(part)
-    job.skipped = (0 if last is None else last.skipped) + counts.total()
-    if not job.parts:
-        raise _no_documents(job.sources)
-    return manifest_of(job.parts, job.tallies, job.options, job.skipped, len(job.sources))
 
 
 class _Reached:
@@ -236,8 +262,11 @@ class _Reached:
         self._rows = [source_rows(source) for source in job.sources]
 
     def show(self, piece: Piece) -> None:
-        rows = self._rows[piece.source]
-        share = (piece.row + piece.batch.num_rows) / rows if rows else 0.0
-        done = sum(self._sizes[: piece.source]) + share * self._sizes[piece.source]
-        documents = piece.document + piece.batch.num_rows
+        rows = piece.batch.num_rows
+        self.tell(piece.source, piece.row + rows, piece.document + rows)
+
+    def tell(self, source: int, row: int, documents: int) -> None:
+        rows = self._rows[source]
+        share = row / rows if rows else 0.0
+        done = sum(self._sizes[:source]) + share * self._sizes[source]
         self._job.progress(done, float(sum(self._sizes)) or 1.0, f"{documents:,} documents judged")

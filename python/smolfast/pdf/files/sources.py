@@ -1,10 +1,11 @@
-"""The documents to read: PDF files, and rows of parquet whose column holds PDFs."""
+"""The documents to read: PDF files, rows of parquet whose column holds PDFs, and records of crawls."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,36 +14,29 @@ import xxhash
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
-from smolfast.io.sources import Sources, document_id, find_by_name
+from smolfast.io.sources import CRAWLS, Sources, document_id, find_by_name, is_crawl, is_url
+from smolfast.pdf.input import Pdf
 
 _BLOCK = 1 << 20
+_ABOUT = ("id", "url", "date")
+"""Columns of parquet that come out as they are."""
+_CUT = "content_truncated"
+"""One that says, as Common Crawl's index does, that the file is cut."""
 _ROWS = 8
 """Of a file of parquet in memory at a time: each may be of many megabytes."""
 
 
-@dataclass(frozen=True)
-class Pdf:
-    """One document."""
-
-    id: str
-    path: str
-    size: int
-    hash: str
-    """xxh3-128 of its bytes."""
-    content: bytes | None
-    """Of a row."""
-
-
 def find_pdfs(inputs: Sequence[str | os.PathLike[str]]) -> Sources:
-    """The files that `inputs` name: below a folder those that end in .pdf, else also .parquet.
+    """The files that `inputs` name: below a folder those that end in .pdf and those of a crawl, else also .parquet.
 
     Raises:
-        SmolfastError: nothing given, a missing path, a URL, nothing found.
+        SmolfastError: nothing given, a missing path, a URL of something else than a crawl, nothing found.
     """
     for given in inputs:
-        if "://" in os.fspath(given):
-            raise SmolfastError(f"{os.fspath(given)} is a URL; fetch it first, and give the file")
-    return find_by_name(inputs, "pdf", lambda path: path.lower().endswith(".pdf"), (".pdf",))
+        if is_url(path := os.fspath(given)) and not is_crawl(path):
+            raise SmolfastError(f"{path} is no address that PDFs are fetched from; give http:// or https://, or a file")
+    endings = (".pdf", *CRAWLS)
+    return find_by_name(inputs, "pdf", lambda path: path.lower().endswith(".pdf") or is_crawl(path), endings)
 
 
 def is_parquet(path: str) -> bool:
@@ -50,23 +44,37 @@ def is_parquet(path: str) -> bool:
     return path.lower().endswith(".parquet")
 
 
-def read_pdfs(sources: Sources, column: str | None) -> Iterator[Pdf]:
+def read_pdfs(sources: Sources, column: str | None, workers: int, others: Counter[str]) -> Iterator[Pdf]:
     """The documents in order.
 
+    Args:
+        workers: processes that look through crawls.
+        others: its `records` grows by the records of crawls that hold no PDF.
+
     Raises:
-        SmolfastError: a file that can't be read, or one of parquet without a column of bytes.
+        SmolfastError: a file that can't be read, one of parquet without a column of bytes, a crawl without the extra
+            that reads it.
     """
-    for source in sources:
-        try:
-            if is_parquet(source.path):
-                yield from _rows(source.path, column)
-            else:
-                size, made = _hashed(source.path)
-                yield Pdf(document_id(source.path), source.path, size, made, None)
-        except OSError as error:
-            raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
-        except pa.ArrowException as error:
-            raise SmolfastError(f"can't read {source.path}: {' '.join(str(error).split())}; leave it out") from error
+    with contextlib.ExitStack() as stack:
+        pool = None
+        for source in sources:
+            try:
+                if is_crawl(source.path):
+                    from smolfast.pdf.warc.reading import read_crawl, scanning
+
+                    pool = pool or stack.enter_context(scanning(workers))
+                    yield from read_crawl(source, pool, workers + 1, others)
+                elif is_parquet(source.path):
+                    yield from _rows(source.path, column)
+                else:
+                    size, made = _hashed(source.path)
+                    yield Pdf(document_id(source.path), source.path, size, made)
+            except OSError as error:
+                raise SmolfastError(f"can't read {source.path}: {describe_os_error(error)}") from error
+            except pa.ArrowException as error:
+                raise SmolfastError(
+                    f"can't read {source.path}: {' '.join(str(error).split())}; leave it out"
+                ) from error
 
 
 def _hashed(path: str) -> tuple[int, str]:
@@ -85,16 +93,25 @@ def _rows(path: str, column: str | None) -> Iterator[Pdf]:
         if chosen not in file.schema_arrow.names or not _is_bytes(file.schema_arrow.field(chosen).type):
             have = ", ".join(file.schema_arrow.names)
             raise SmolfastError(f"{path} has no column {chosen!r} of bytes; give one of its columns: {have}")
-        has_id = "id" in file.schema_arrow.names
+        names = file.schema_arrow.names
+        about = [name for name in (*_ABOUT, _CUT) if name in names and name != chosen]
         row = 0
-        for batch in file.iter_batches(_ROWS, columns=[chosen, *(["id"] if has_id else [])]):
-            for content, name in zip(
-                batch.column(chosen), batch.column("id") if has_id else [None] * batch.num_rows, strict=True
-            ):
+        for batch in file.iter_batches(_ROWS, columns=[chosen, *about]):
+            said = batch.select(about).to_pylist() if about else [{}] * batch.num_rows
+            for content, known in zip(batch.column(chosen), said, strict=True):
                 data = _content(content.as_py())
-                named = None if name is None or name.as_py() is None else str(name.as_py())
+                texts = {name: str(known[name]) for name in _ABOUT if known.get(name) is not None}
                 made = xxhash.xxh3_128_hexdigest(data)
-                yield Pdf(named or f"{document_id(path)}:{row}", path, len(data), made, data)
+                yield Pdf(
+                    texts.get("id") or f"{document_id(path)}:{row}",
+                    path,
+                    len(data),
+                    made,
+                    data,
+                    url=texts.get("url"),
+                    date=texts.get("date"),
+                    truncated=bool(known.get(_CUT)),
+                )
                 row += 1
 
 

@@ -23,10 +23,20 @@ class PdfSummary:
     empty_pages: int
     """Read, but without text: scans, pictures, blank pages."""
     failed_pages: int
+    ocr_pages: int
+    """Read from their picture."""
+    needs_ocr_pages: int
+    """Would have been, with an `ocr`."""
+    ocr_figures: int
+    """Pictures among a page's text in which something was read."""
     running_lines: int
     """Headers, footers and page numbers that were taken out."""
     truncated: int
     """Documents without a PDF's end that could be read all the same."""
+    fetched: int
+    """Documents that were got from the web."""
+    other_records: int
+    """Of crawls, which hold no PDF."""
     reasons: list[dict[str, Any]] = field(default_factory=list)
     """Of each `reason` the `documents` and single `pages` that went for it."""
     passed_over: int = 0
@@ -38,8 +48,8 @@ class PdfSummary:
 
 
 NUMBERS = (
-    "documents_in", "bytes_in", "documents_out", "bytes_out", "pages", "empty_pages", "failed_pages", "running_lines",
-    "truncated",
+    "documents_in", "bytes_in", "documents_out", "bytes_out", "pages", "empty_pages", "failed_pages", "ocr_pages",
+    "needs_ocr_pages", "ocr_figures", "running_lines", "truncated", "fetched",
 )  # fmt: skip
 
 
@@ -66,8 +76,9 @@ class Counts:
         """What `as_json` gave."""
         return Counts(*(Counter(found[name]) for name in ("numbers", "documents", "pages")))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, other_records: int) -> dict[str, Any]:
         """The fields of PdfSummary."""
         reasons = sorted({*self.documents, *self.pages}, key=lambda one: (-self.documents[one], -self.pages[one], one))
         rows = [{"reason": one, "documents": self.documents[one], "pages": self.pages[one]} for one in reasons]
-        return {**{name: self.numbers[name] for name in NUMBERS}, "reasons": rows}
+        numbers = {name: self.numbers[name] for name in NUMBERS}
+        return {**numbers, "other_records": other_records, "reasons": rows}

@@ -71,3 +71,28 @@ addEventListener('beforeprint', () => {
   for (const one of opened) one.open = true;
 });
 addEventListener('afterprint', () => { for (const one of opened) one.open = false; });
+for (const table of document.querySelectorAll('.sortable table')) {
+  const heads = [...table.querySelectorAll('thead th')], body = table.querySelector('tbody');
+  heads.forEach((head, column) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.className = 'sort';
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener('click', () => {
+      const down = head.getAttribute('aria-sort') === 'ascending';
+      for (const other of heads) other.removeAttribute('aria-sort');
+      head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+      const key = row => row.cells[column].textContent.replace(/,/g, '').replace('−', '-');
+      const number = text => text.trim() !== '' && Number.isFinite(Number(text));
+      // What isn't a number, such as a dash, stands last either way.
+      const compare = (a, b) => {
+        const [x, y] = [key(a), key(b)];
+        if (number(x) && number(y)) return down ? y - x : x - y;
+        if (number(x) !== number(y)) return number(x) ? -1 : 1;
+        return down ? y.localeCompare(x) : x.localeCompare(y);
+      };
+      body.append(...[...body.rows].sort(compare));
+    });
+  });
+}

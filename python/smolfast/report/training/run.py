@@ -75,7 +75,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise SmolfastError(f"{folder} {what}; give the output folder of smolfast quickstart")
-    about = _merged(_optional_json(folder / "run.json"))
+    about = _dict(_without_secrets(_merged(_optional_json(folder / "run.json"))))
     whole = (folder / "train").is_dir() or not (folder / "metrics.jsonl").is_file()
     trained = folder / "train" if whole else folder
     if not whole:
@@ -109,6 +109,18 @@ def _seconds(record: dict[str, Any]) -> float:
 
 def _merged(about: dict[str, Any]) -> dict[str, Any]:
     return {**about, **_dict(about.get("identity"))}
+
+
+def _without_secrets(value: Any) -> Any:
+    """Webhooks by their hosts alone: the rest of such a URL is a password, and pages are passed around."""
+    if isinstance(value, dict):
+        return {
+            key: "/".join([*one.split("/")[:3], "HIDDEN"])
+            if key == "webhook" and isinstance(one, str) and one
+            else _without_secrets(one)
+            for key, one in value.items()
+        }
+    return [_without_secrets(one) for one in value] if isinstance(value, list) else value
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def training(run: Run) -> Section:
                 rates,
                 y_name="learning rate",
                 from_zero=True,
+                marks=[mark for mark in events if mark.label.startswith(("monitor", "rollback"))],
             ),
             line_chart(
                 "gradient-norm",
@@ -252,7 +253,7 @@ def _group(name: str, *, tied: bool) -> str:
         ("lm_head", "output layer"),
         ("norm", "norms"),
         ("attn", "attention"),
-        ("mlp", "feed-forward (SwiGLU)"),
+        ("mlp", "feed-forward"),
     ):
         if part in name:
             return group

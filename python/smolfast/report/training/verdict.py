@@ -48,7 +48,10 @@ def verdict(run: Run) -> list[Finding]:
     """Beside the compressors first; then what makes the figure less than it seems."""
     found = [*_beside_compressors(run), *_by_heart(run), *_little_text(run)]
     alarms = sum(event.get("event") == "alarm" for event in run.events)
-    if trouble := len(run.events) - alarms:
+    monitors = sum(event.get("event") == "monitor" for event in run.events)
+    if monitors:
+        found.append(Finding(None, f"{counted(monitors, 'reaction')} of monitors: see the marks in the charts."))
+    if trouble := len(run.events) - alarms - monitors:
         found.append(
             Finding(False, f"{counted(trouble, 'event')} of trouble while training: see the marks in the charts.")
         )

@@ -13,11 +13,12 @@ from smolfast.report.section import counted, numeric, words
 from smolfast.report.training.run import Run
 
 _MOST_EVENTS = 200
+_MOST_LAYERS = 5
 
 
 def watch(run: Run) -> Markup:
     """All of it; where a run left none, that is said of events and nothing of the rest."""
-    return markup((_events(run), _sources(run), _features(run)))
+    return markup((_events(run), _logits(run), _sources(run), _features(run)))
 
 
 def marks(run: Run) -> list[Mark]:
@@ -30,9 +31,10 @@ def marks(run: Run) -> list[Mark]:
 
 
 def _happened(event: dict[str, Any]) -> str:
-    """`alarm, attention entropy, layer 1`; of most events the name alone."""
+    """`alarm, attention entropy, layer 1`, `monitor, loss, lower rate`; of most events the name alone."""
     named = [event.get("event", "event"), event.get("measure")]
-    named += [f"layer {event['layer']}"] if "layer" in event else []
+    named += [event.get("metric"), event.get("reaction")] if event.get("event") == "monitor" else []
+    named += [f"{place} {event[place]}" for place in ("layer", "head") if place in event]
     return ", ".join(words(str(part)) for part in named if part is not None)
 
 
@@ -51,8 +53,37 @@ def _events(run: Run) -> Markup:
             )
         )
     more = f" The first {_MOST_EVENTS} are shown." if len(run.events) > len(shown) else ""
-    title = f"{counted(len(run.events), 'event')}: spikes, reactions and alarms.{more}"
+    ended = next((event for event in run.events if str(event.get("reaction", "")).startswith("stop")), None)
+    last = f" A monitor ended the training at step {ended.get('step')}: {ended.get('rule')}." if ended else ""
+    title = f"{counted(len(run.events), 'event')}: spikes, reactions and alarms.{more}{last}"
     return markup((tag("p", title), table("Events", ("Step", "Event", "Details"), rows)))
+
+
+def _logits(run: Run) -> Markup:
+    """The largest attention logit of each layer, where a monitor looked at them."""
+    found: list[tuple[list[float], list[float]]] = []
+    for entry in run.metrics:
+        attention = entry.get("attention")
+        layers = attention.get("max_logit") if isinstance(attention, dict) else None
+        for layer, heads in enumerate(layers if isinstance(layers, list) else ()):
+            values = [value for one in heads if (value := numeric(one)) is not None] if isinstance(heads, list) else []
+            if layer == len(found):
+                found.append(([], []))
+            found[layer][0].append(float(entry["step"]))
+            found[layer][1].append(max(values, default=math.nan))
+    if not found:
+        return Markup()
+    order = sorted(range(len(found)), key=lambda layer: -max(filter(math.isfinite, found[layer][1]), default=0.0))
+    shown = sorted(order[:_MOST_LAYERS])
+    most = f" The {_MOST_LAYERS} layers with the largest are shown." if len(found) > _MOST_LAYERS else ""
+    return line_chart(
+        "attention-logits",
+        "Largest attention logit",
+        f"Of each layer's heads, layers counted from 0.{most}",
+        [Series(f"layer {layer}", *found[layer], colour) for colour, layer in enumerate(shown)],
+        y_name="logit",
+        marks=marks(run),
+    )
 
 
 def _sources(run: Run) -> Markup:

@@ -1,4 +1,5 @@
-"""The processes of a run: one, or those that torchrun started, with whole (DDP) or sharded (FSDP2) parameters.
+"""The processes of a run: one, or those that torchrun started, with whole (DDP) or sharded (FSDP2) parameters;
+sharded over all ranks, or within groups that are replicas of each other (hybrid sharding).
 
 Everything that the loop asks of other processes is asked here. With one process every answer is the caller's own, so
 the loop has one shape.
@@ -31,9 +32,26 @@ class Ranks:
         rank: its number, 0 for the one that writes files. world: how many there are.
     """
 
-    def __init__(self, parallel: Parallel = "ddp") -> None:
+    def __init__(self, parallel: Parallel = "ddp", *, shards: int = 0) -> None:
+        """
+        Args:
+            shards: hybrid sharding: so many neighbouring ranks share a model's parameters, and each such group has all
+                of them; 0 for one group of all ranks. A node's ranks are best: only gradients go between groups.
+
+        Raises:
+            SmolfastError: groups for whole parameters, or ranks that don't divide into them.
+        """
         self.parallel = parallel
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if shards and parallel != "fsdp":
+            raise SmolfastError(f"--shards {shards} is for sharded parameters; add --parallel fsdp")
+        if shards and self.world % shards:
+            fits = ", ".join(str(count) for count in range(1, self.world + 1) if self.world % count == 0)
+            raise SmolfastError(
+                f"--shards {shards}: {self.world} ranks don't divide into such groups; give one of {fits}"
+            )
+        self.shards = shards or self.world
+        self._shard_group: Any = None
         self._started = False
 
     def __enter__(self) -> Self:
@@ -165,7 +183,12 @@ class Ranks:
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard
 
-            mesh = init_device_mesh(device.type, (self.world,))
+            if self.shards == self.world:
+                mesh = init_device_mesh(device.type, (self.world,))
+            else:
+                groups = (self.world // self.shards, self.shards)
+                mesh = init_device_mesh(device.type, groups, mesh_dim_names=("replicas", "shards"))
+                self._shard_group = mesh.get_group("shards")
             for module in trained.modules():
                 if isinstance(module, DecoderLayer):
                     fully_shard(module, mesh=mesh)
@@ -197,7 +220,11 @@ class Ranks:
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """Each gradient's Euclidean norm [parameters], over all of its shards."""
         norms = torch.stack(torch._foreach_norm([local(gradient) for gradient in gradients]))
-        return self.sum(norms.square()).sqrt() if self.sharded else norms
+        if not self.sharded:
+            return norms
+        squares = norms.square()
+        dist.all_reduce(squares, group=self._shard_group)  # other groups hold the same shards
+        return squares.sqrt()
 
 
 def leave_process_groups() -> None:

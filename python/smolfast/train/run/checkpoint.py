@@ -32,18 +32,6 @@ from smolfast.files import atomic_path, fingerprint, naming, read_json, remove, 
 
 KEEP = 2
 LATEST = "latest"
-RUN_FILES = (
-    "run.json",
-    "metrics.jsonl",
-    "events.jsonl",
-    "tensorboard/*",
-    "checkpoints/latest",
-    "checkpoints/step-*/*.safetensors",
-    "checkpoints/step-*/state.json",
-    "model/*.safetensors",
-    "model/*.json",
-)
-"""What a training run writes in its folder, as patterns."""
 _FORMAT = 2
 _FILES = ("model.safetensors", "optimizer.safetensors")
 _log = logging.getLogger(__name__)
@@ -132,7 +120,12 @@ def save(
 
 
 def restore(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, passing_over: int = 0
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    passing_over: int = 0,
+    before: int | None = None,
 ) -> tuple[int, dict[str, Any]] | None:
     """Load the last sound checkpoint into the model and the optimiser; sharded ones take their shards.
 
@@ -140,6 +133,7 @@ def restore(
 
     Args:
         passing_over: how many sound ones to leave aside first; the oldest is taken if there aren't so many.
+        before: leave aside those of this step and later ones, too.
 
     Returns:
         the steps done and the progress saved with them, or None if there is no sound checkpoint.
@@ -150,6 +144,8 @@ def restore(
             last = _read(checkpoint)
         except SmolfastError as error:
             _log.warning("%s; going on from the checkpoint before it", error)
+            continue
+        if before is not None and _step(checkpoint) >= before:
             continue
         if passing_over == 0:
             break

@@ -11,6 +11,7 @@ from smolfast.train.run.parts import Run
 from smolfast.train.run.record import RunRecord
 from smolfast.train.run.saving import facts
 from smolfast.train.trouble.answer import RollBack
+from smolfast.train.trouble.monitored import stopped
 
 _TIMED_STEPS = 3
 _MIN_STEPS = 20
@@ -26,10 +27,16 @@ def open_run(
 
     Args:
         take_step, held_out_losses: what is timed where a time budget decides on the number of steps.
+
+    Raises:
+        StopTrialError, StopRunError: a monitor has ended this run before.
     """
-    run.record = RunRecord(run.output, run.identity)
-    summary = run.record.summary
-    run.ranks.agree("run", {**run.identity, "record": bool(run.record.values), "finished": summary is not None})
+    run.record = RunRecord(run.output, run.identity, run.defaults)
+    summary, ended = run.record.summary, run.record.values.get("stopped")
+    here = {"record": bool(run.record.values), "finished": summary is not None, "stopped": ended}
+    run.ranks.agree("run", {**run.identity, **here})
+    if ended is not None:
+        raise stopped(ended)
     if summary is not None:
         return summary
     if run.record.values:

@@ -27,10 +27,14 @@ class RunRecord:
         values: what run.json says; empty for a new run.
     """
 
-    def __init__(self, output: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, output: Path, identity: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """
         Args:
             identity: what tells this run from another.
+            defaults: by section of it. A record that an earlier version wrote has no value for a setting that came
+                later: its run went by the default.
 
         Raises:
             SmolfastError: the folder holds another run, or a run without its record.
@@ -51,7 +55,13 @@ class RunRecord:
             raise self._unreadable(str(error).partition(";")[0]) from error
         if not isinstance(found, dict):
             raise self._unreadable(f"{self.path} is no record of a run")
-        if different := first_difference(identity, found):
+        # What isn't there, or is of a damaged record, differs.
+        older = {
+            name: {**section, **found[name]}
+            for name, section in (defaults or {}).items()
+            if isinstance(found.get(name), dict)
+        }
+        if different := first_difference(identity, {**found, **older}):
             raise SmolfastError(
                 f"{output} holds a run with another {different}; choose another output or delete that folder"
             )

@@ -24,25 +24,28 @@ def snapshot(run: Run, step: int) -> checkpoint.Snapshot:
         "guard": run.guard.state(),
         "clipper": run.clipper.state(),
         "monitor": run.monitor.state(),
+        "monitors": run.monitors.state(),
     }
     return checkpoint.take_snapshot(step, run.objective.trained, run.optimizer, progress)
 
 
-def restore(run: Run, passing_over: int = 0) -> int | None:
+def restore(run: Run, passing_over: int = 0, before: int | None = None) -> int | None:
     """Load a checkpoint; its step, or None if there is none."""
     run.seconds, run.event_count = 0.0, 0
     found = checkpoint.restore(
-        run.output / "checkpoints", run.objective.trained, run.optimizer, passing_over=passing_over
+        run.output / "checkpoints", run.objective.trained, run.optimizer, passing_over=passing_over, before=before
     )
     if found is None:
         return None
     step, progress = found
     run.seconds, run.event_count = progress["seconds"], progress["events"]
     run.tokens, run.stage = progress["tokens"], progress["stage"]
-    run.set_theta()
+    run.set_rope()
     run.guard.load(progress["guard"])
     run.clipper.load(progress["clipper"])
     run.monitor.load(progress["monitor"])
+    run.monitors.load(progress["monitors"])
+    run.apply_clip()
     return step
 
 
@@ -71,5 +74,6 @@ def facts(run: Run) -> dict[str, Any]:
             for name, file in run.sources.items()
         },
         "vocabulary": run.vocabulary,
+        "end_of_document": run.end_of_document,
         "hardware": {"device": device, "ranks": run.ranks.world, **hardware()},
     }

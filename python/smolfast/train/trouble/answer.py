@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from smolfast.errors import SmolfastError
+from smolfast.errors import DivergedError, SmolfastError
 from smolfast.train.micro_batches import Unit
 from smolfast.train.run.parts import Run
 from smolfast.train.run.saving import restore
+from smolfast.train.trouble.monitors import Monitors
 from smolfast.train.trouble.nonfinite import first_nonfinite
 from smolfast.train.trouble.reaction import Guard, Trouble
 
@@ -27,7 +28,7 @@ def is_taken(run: Run, step: int, loss: float, norm: float, line: dict[str, Any]
 
     Raises:
         RollBack: the step and those before it, back to a checkpoint, are to be undone.
-        SmolfastError: there is nothing left to try.
+        DivergedError: there is nothing left to try.
     """
     settled = step >= round(run.config.warmup_fraction * run.steps)
     trouble = run.guard.look(loss, norm, settled=settled)
@@ -35,7 +36,7 @@ def is_taken(run: Run, step: int, loss: float, norm: float, line: dict[str, Any]
         return True
     where = _first_nonfinite(run, step) if trouble.what == "not finite" else None
     if trouble.reaction == "stop":
-        raise SmolfastError(
+        raise DivergedError(
             f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}"
             f"{f', first in {where}' if where else ''}; lower "
             f"train.muon_learning_rate ({run.config.muon_learning_rate}) and "
@@ -54,9 +55,15 @@ def is_taken(run: Run, step: int, loss: float, norm: float, line: dict[str, Any]
     return True
 
 
-def roll_back(run: Run, step: int, trouble: Trouble) -> int:
-    """Return to a checkpoint, and to its step, with other batches and a lower rate ahead."""
-    guard = run.guard
+def roll_back(run: Run, step: int, cause: str, *, began: int | None = None) -> int:
+    """Return to a checkpoint, and to its step, with other batches and a lower rate ahead.
+
+    Args:
+        step: the next one to take, counted from 0, if nothing had happened; or the one that went wrong.
+        began: the step, counted from 1, after which the weights were bad for the first time, if that is known.
+    """
+    guard, monitors = run.guard, run.monitors
+    run.monitors = Monitors(run.config, run.steps)
     run.guard = Guard(
         guard.policy,
         sigma=run.config.spike_sigma,
@@ -65,14 +72,15 @@ def roll_back(run: Run, step: int, trouble: Trouble) -> int:
         lower=guard.lower,
     )
     seconds = run.seconds
-    back_to = restore(run, guard.checkpoints_to_pass_over(step))
+    back_to = restore(run, guard.checkpoints_to_pass_over(step), began)
     if back_to is None:
         raise SmolfastError(f"{run.output / 'checkpoints'} has no sound checkpoint to roll back to; start over")
     guard.roll_back(run.guard.state(), step=step, back_to=back_to, further=run.config.rollback_skip)
-    run.guard, run.seconds = guard, seconds
-    run.events.add(
-        step + 1, "rollback", cause=trouble.what, back_to=back_to, batches_skipped=guard.skipped, rate=guard.rate
-    )
+    monitors.go_back(run.monitors.state(), back_to)
+    run.guard, run.monitors, run.seconds = guard, monitors, seconds
+    run.apply_clip()
+    at = step + 1 if began is None else step
+    run.events.add(at, "rollback", cause=cause, back_to=back_to, batches_skipped=guard.skipped, rate=guard.rate)
     return back_to
 
 

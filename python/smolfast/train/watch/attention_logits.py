@@ -16,7 +16,8 @@ from smolfast.model.network import Attention, Context
 class LargestLogits:
     """While it is open, every forward pass adds to `by_module`: attention module's name → largest logit, fp32 [Hq].
 
-    Queries and keys are taken from the layer's own projections; their products are computed once more.
+    Queries and keys are taken from the layer's own projections, or the norms behind them; their products are computed
+    once more.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,10 +30,10 @@ class LargestLogits:
     def __enter__(self) -> Self:
         for name, module in self._model.named_modules():
             if isinstance(module, Attention):
-                for projection in ("q_proj", "k_proj"):
+                for key, last in {"q": module.q_norm or module.q_proj, "k": module.k_norm or module.k_proj}.items():
                     self._handles.append(
-                        getattr(module, projection).register_forward_hook(
-                            lambda module, inputs, output, key=projection: setattr(self._thread, key, output.detach())
+                        last.register_forward_hook(
+                            lambda module, inputs, output, key=key: setattr(self._thread, key, output.detach())
                         )
                     )
                 self._handles.append(module.register_forward_hook(lambda *call, name=name: self._look(name, *call)))
@@ -48,8 +49,7 @@ class LargestLogits:
     def _look(self, name: str, module: Attention, inputs: tuple[Tensor, Context], output: Tensor) -> None:
         context = inputs[1]
         q_TND, k_TGD = (
-            projected.view(len(projected), -1, module.head_dim)
-            for projected in (self._thread.q_proj, self._thread.k_proj)
+            projected.view(len(projected), -1, module.head_dim) for projected in (self._thread.q, self._thread.k)
         )
         bounds, longest = context.cu_seqlens, context.max_seqlen
         assert bounds is not None

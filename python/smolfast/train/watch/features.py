@@ -4,7 +4,7 @@
   beyond the update wrecks what was there.
 - Effective rank (RankMe, arXiv 2210.02885): exp of the entropy of the singular values' shares, of a layer's outputs
   [tokens, width], not centred. 1 when all tokens look alike.
-- Dead units: share of SwiGLU units that no token moves: |value| < 1e-6 of the layer's root mean square.
+- Dead units: share of feed-forward units that no token moves: |value| < 1e-6 of the layer's root mean square.
 - Attention entropy: of each head's map, over that of looking evenly, mean over the positions that see 2 tokens or more
   and their heads, and the smallest head's. 0 when each token looks at one place, 1 when evenly at all.
 
@@ -14,13 +14,13 @@ worth a look, and no more than that is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from smolfast.model.network import Attention, Context, DecoderLayer, PackedBatch, SmolLM, SwiGLU
+from smolfast.model.network import Attention, Context, DecoderLayer, PackedBatch, SmolLM, SwiGLU, Ungated
 
 # An effective rank under this, or under this share of the largest seen in the layer, is a collapse.
 _LEAST_RANK = 1.5
@@ -76,7 +76,7 @@ class FeatureMonitor:
         hooks: list[tuple[nn.Module, Callable[..., None]]] = []
         for layer in self.model.model.layers:
             assert isinstance(layer, DecoderLayer)
-            assert isinstance(layer.mlp, SwiGLU)
+            assert isinstance(layer.mlp, SwiGLU | Ungated)
             hooks += [(layer, keep), (layer.mlp.down_proj, count_dead), (layer.self_attn, attention)]
         self._run(hooks)
         return {
@@ -127,6 +127,13 @@ class FeatureMonitor:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def worst_layer(measured: Mapping[str, Sequence[float]] | None) -> dict[str, float | None]:
+    """The least effective rank and the most dead units of a layer, for a summary; None where nothing was measured."""
+    if not measured:
+        return {"effective_rank": None, "dead_units": None}
+    return {"effective_rank": min(measured["effective_rank"]), "dead_units": max(measured["dead_units"])}
 
 
 def effective_rank(x_TH: Tensor) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -83,3 +85,9 @@ class MetricsLog:
             self._file = None
         while self._boards:
             self._boards.pop().close()
+
+
+def describe(step: int, steps: int, line: Mapping[str, Any]) -> str:
+    """A line of metrics in words, for the bar."""
+    loss = f"loss {line['loss']:.3f}" if math.isfinite(line["loss"]) else "nothing to learn"
+    return f"step {step:,}/{steps:,}  {line['speed']['tokens_per_second']:,.0f} tokens/s  {loss}"

@@ -1,0 +1,1 @@
+"""Conversations: their forms, the template that writes them, and their tokens."""
