@@ -87,19 +87,25 @@ def test_functions_take_urls_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert files("memory://out/u") != before
 
 
-@pytest.mark.parametrize("command", ["dedup", "curate"])
+@pytest.mark.parametrize("command", ["dedup", "curate", "normalize", "convert", "split"])
 @pytest.mark.parametrize("given", ["memory://in/a.jsonl", "memory://in", "memory://in/*.jsonl"])
 @pytest.mark.parametrize("output", ["memory://out/u", "here"])
 def test_a_changed_file_of_a_store_is_seen(
     command: str, given: str, output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = output if "://" in output else str(tmp_path / output)
-    put("memory://in/a.jsonl", documents(20, seed=1).replace("1", "2"))
-    assert main([command, given, "-o", output]) == 0
-    assert main([command, given, "-o", output, "--quiet"]) == 0
-    put("memory://in/a.jsonl", documents(20, seed=1).replace("1", "3"))  # as many bytes
+    output += ".jsonl" if command == "convert" else ""
+    words = [command, given, "-o", output]
+    words += ["--set", "split.held_out_fraction=0.4"] if command == "split" else []
+    put("memory://in/a.jsonl", documents(60, seed=1).replace("1", "2"))
+    assert main(words) == 0
+    assert main([*words, "--quiet"]) == 0
+    put("memory://in/a.jsonl", documents(60, seed=1).replace("1", "3"))  # as many bytes
     capsys.readouterr()
-    assert main([command, given, "-o", output]) == 2
+    try:
+        assert main(words) == 2
+    except SystemExit as ended:
+        assert ended.code == 2
     assert "other input or settings" in capsys.readouterr().err
 
 
