@@ -194,7 +194,15 @@ int64_t Features::add_up(std::string_view text) {
   // Which words came, by ten bits of their hashes.
   uint64_t seen[16] = {};
   int64_t words = 0;
+  // A word's set is asked for when it comes, its entry so many words later.
+  constexpr std::size_t kBetween = 8;
+  std::size_t placed = 0;
+  const auto place = [&](Waiting& next) {
+    if (next.word.size() <= WordCache::kLongestWord) next.place = cache_.prefetch_place(next.hash);
+  };
   const auto finish = [&] {
+    for (; placed < waiting_count_; ++placed) place(waiting_[placed]);
+    placed = 0;
     const float* sums[kAtOnce];
     std::size_t count = 0;
     look_up();
@@ -218,10 +226,11 @@ int64_t Features::add_up(std::string_view text) {
     if (word.size() <= WordCache::kLongestWord) {
       next.key = WordCache::key_of(word, readable);
       next.hash = WordCache::hash_of(next.key);
-      next.place = cache_.prefetch_place(next.hash);
+      cache_.prefetch_set(next.hash);
       seen[next.hash >> 60] |= uint64_t{1} << (next.hash >> 54 & 63);
       ++words;
     }
+    if (waiting_count_ - placed > kBetween) place(waiting_[placed++]);
     return waiting_count_ < kAtOnce || finish();
   };
   for_each_word(text, [&](std::string_view word) { return take(word, text_end); });

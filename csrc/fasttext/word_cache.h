@@ -76,6 +76,9 @@ class WordCache {
     return (hash ^ hash >> 32) * 0x9FB21C651E98DF25u;
   }
 
+  // Asks for the memory that says where a word stands.
+  void prefetch_set(uint64_t hash) const { prefetch_near(&sets_[set_of(hash)]); }
+
   // Where a word probably stands, or will: asks for that memory.
   uint32_t prefetch_place(uint64_t hash) const {
     const std::size_t set = set_of(hash);
