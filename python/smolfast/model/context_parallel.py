@@ -47,7 +47,7 @@ class ContextGroup:
         """Two stretches of each rank [2 c, …], in the order of the run [2 N c, …]."""
         half = len(mine) // 2
         whole = mine.new_empty((self.size * len(mine), *mine.shape[1:]))
-        for given, places in zip(mine.split(half), self._places(whole), strict=True):
+        for given, places in zip((mine[:half], mine[half:]), self._places(whole), strict=True):
             if self.group is None:
                 torch.cat(places)  # gloo and NCCL receive side by side
             else:
@@ -57,7 +57,8 @@ class ContextGroup:
     def scatter_sum(self, whole: Tensor) -> Tensor:
         """The sum over ranks of a whole run [2 N c, …], to each rank its two stretches [2 c, …]."""
         mine = whole.new_empty((len(whole) // self.size, *whole.shape[1:]))
-        for received, places in zip(mine.split(len(mine) // 2), self._places(whole), strict=True):
+        half = len(mine) // 2
+        for received, places in zip((mine[:half], mine[half:]), self._places(whole), strict=True):
             if self.group is None:
                 torch.cat(places)
             else:
@@ -66,7 +67,7 @@ class ContextGroup:
 
     def _places(self, whole: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Where each rank's first stretch lies in a run, and its second."""
-        stretches = list(whole.split(len(whole) // (2 * self.size)))
+        stretches = list(whole.tensor_split(2 * self.size))
         return stretches[: self.size], stretches[: self.size - 1 : -1]
 
 
@@ -130,7 +131,7 @@ class RunPart:
             rope: cosine and sine [T, D/2] for the whole run.
         """
         cos, sin = rope or (None, None)
-        result: Tensor = _Attention.apply(*in_one_dtype(q_tND, k_tGD, v_tGD), cos, sin, self)
+        result: Tensor = _Attention.apply(*in_one_dtype(q_tND, k_tGD, v_tGD), cos, sin, self)  # type: ignore[no-untyped-call]
         return result
 
     @torch.no_grad()
@@ -140,7 +141,7 @@ class RunPart:
         found = []
         for stretch in self._stretches:
             k, v = whole[stretch.keys].unbind(1)
-            found.append(self._call(stretch, q_tND, k, v, rope, return_max_logit=True)[1])
+            found.append(self._call(stretch, q_tND, k, v, rope, logits=True)[1])
         return torch.stack(found).amax(0)
 
     def _gather(self, k_tGD: Tensor, v_tGD: Tensor) -> Tensor:
@@ -152,12 +153,14 @@ class RunPart:
         return self.group.gather(mine)
 
     def _call(
-        self, stretch: _Stretch, q_tND: Tensor, k: Tensor, v: Tensor, rope: tuple[Tensor, Tensor] | None, **wanted: bool
-    ) -> tuple[Tensor, Tensor]:
+        self, stretch: _Stretch, q_tND: Tensor, k: Tensor, v: Tensor, rope: tuple[Tensor, Tensor] | None,
+        logits: bool = False,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """A stretch's output, and its log-sum-exp or largest logits."""
         tables = None if rope is None else (rope[0][stretch.keys], rope[1][stretch.keys])
         result = gqa_attention_varlen(
             q_tND[stretch.rows], k, v, stretch.cu_seqlens_q, stretch.cu_seqlens_k, stretch.longest_q, stretch.longest_k,
-            causal=True, rope=tables, **wanted,
+            causal=True, rope=tables, return_lse=not logits, return_max_logit=logits,
         )  # fmt: skip
         assert isinstance(result, tuple)
         return result[0], result[1]
@@ -175,14 +178,14 @@ class _Attention(torch.autograd.Function):
         out, statistics = torch.empty_like(q, memory_format=torch.contiguous_format), []
         for stretch in part._stretches:
             keys, values = whole[stretch.keys].unbind(1)
-            out[stretch.rows], lse = part._call(stretch, q, keys, values, rope, return_lse=True)
+            out[stretch.rows], lse = part._call(stretch, q, keys, values, rope)
             statistics.append(lse)
         ctx.part = part
         ctx.save_for_backward(q, k, v, cos, sin, out, *statistics)
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, cos, sin, out, *statistics = ctx.saved_tensors
         part: RunPart = ctx.part

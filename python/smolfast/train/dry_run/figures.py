@@ -178,12 +178,12 @@ def local_bytes(pass_: MicroBatch) -> dict[str, int]:
 def _check_batch(sequences: int, micro_batch_size: int, takers: int, context: int) -> None:
     """Raise SmolfastError where a batch doesn't divide over GPUs, or over groups of them that share micro-batches."""
     if sequences % (micro_batch_size * takers):
-        most = sequences // micro_batch_size
+        most, who = sequences // micro_batch_size, "GPUs" if context == 1 else f"groups of {context} GPUs"
         fits = [str(count * context) for count in range(most, 0, -1) if most % count == 0][:4]
         raise SmolfastError(
             f"a batch of {sequences} sequences doesn't divide into micro-batches of {micro_batch_size} on {takers} "
-            f"{'GPUs' if context == 1 else f'groups of {context} GPUs'}; make train.batch_size (and batch_ramp_start) a "
-            f"multiple of {micro_batch_size * takers}, or --gpus one of {', '.join(fits)}"
+            f"{who}; make train.batch_size (and batch_ramp_start) a multiple of {micro_batch_size * takers}, or --gpus "
+            f"one of {', '.join(fits)}"
         )
 
 

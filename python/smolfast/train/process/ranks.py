@@ -53,8 +53,8 @@ class Ranks:
             raise SmolfastError(f"--shards {shards} is for sharded parameters; add --parallel fsdp")
         if context > 1 and self.world == 1:
             raise SmolfastError(
-                f"--context-parallel {context}: this process is the only one; start it on {context} ranks with torchrun "
-                f"--nproc-per-node {context} -m smolfast train, or leave the option out"
+                f"--context-parallel {context}: this process is the only one; start it on {context} ranks with "
+                f"torchrun --nproc-per-node {context} -m smolfast train, or leave the option out"
             )
         for option, size in (("--shards", shards or 1), ("--context-parallel", context)):
             if self.world % size:
@@ -121,8 +121,8 @@ class Ranks:
         if rows % (groups * micro_batch_size):
             takers = f"{self.world} ranks" if self.context == 1 else f"{groups} groups of {self.context} ranks"
             raise SmolfastError(
-                f"a batch of {rows} sequences doesn't divide into micro-batches of {micro_batch_size} on {takers}; make "
-                f"train.batch_size (and batch_ramp_start) a multiple of {groups * micro_batch_size}"
+                f"a batch of {rows} sequences doesn't divide into micro-batches of {micro_batch_size} on {takers}; "
+                f"make train.batch_size (and batch_ramp_start) a multiple of {groups * micro_batch_size}"
             )
         return mine * rows // groups, (mine + 1) * rows // groups
 
