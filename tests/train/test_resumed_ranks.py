@@ -17,6 +17,7 @@ import pytest
 import torch.distributed as dist
 
 from smolfast.commands.main import main
+from smolfast.train.run.files import RUN_FILES
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,9 +89,9 @@ def train_each(folder: Path, world: int, trainings: list[list[str]]) -> None:
         [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", TRAININGS,
          json.dumps([(str(folder), line) for line in trainings])],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True,
-        timeout=900, check=False,
+        timeout=1500, check=False,
     )  # fmt: skip
-    assert process.returncode == 0, process.stderr[-4000:]
+    assert process.returncode == 0, process.stderr[-8000:]
 
 
 def metrics(output: Path) -> list[dict[str, Any]]:
@@ -121,6 +122,10 @@ def as_if_killed(run: Path, step: int, copy: Path) -> None:
     record = json.loads((copy / "run.json").read_text())
     del record["summary"], record["model_files"]
     (copy / "run.json").write_text(json.dumps(record))
+    records = run.parent / ".smolfast"
+    made = json.loads((records / f"{run.name}.json").read_text())
+    begun = {"stage": "train", "key": made["key"], "output": copy.name, "files": [], "writes": list(RUN_FILES)}
+    (records / f"{copy.name}.started.json").write_text(json.dumps(begun))
 
 
 def resumed_from(folder: Path, run: str, step: int, world: int, way: str) -> str:

@@ -58,7 +58,7 @@ def add_train(commands: Any) -> None:
         type=at_least(1),
         default=1,
         metavar="N",
-        help="groups of N neighbouring ranks share the tokens of each micro-batch, for sequences too long for one rank "
+        help="groups of N neighbouring ranks share the tokens of each micro-batch, for sequences too long for one "
         "(default: 1)",
     )
     _add_dry_run(parser)
@@ -184,7 +184,7 @@ def _on_ranks(arguments: argparse.Namespace, config: Config) -> Mapping[str, Any
                 inputs={**sources, **teachers, **init, **pairs},
                 parameters={
                     "model": config.model.model_dump(mode="json"),
-                    "train": config.train.model_dump(mode="json"),
+                    "train": config.train.deciding().model_dump(mode="json"),
                     **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
                     **({"align": config.align.model_dump(mode="json")} if pairs else {}),
                     "seed": config.seed,

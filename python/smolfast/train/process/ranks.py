@@ -65,6 +65,7 @@ class Ranks:
         self.shards, self.context = shards or self.world, context
         self._shard_group: Any = None
         self._context_group: Any = None
+        self._settled: nn.Module | None = None
         self._started = False
 
     def __enter__(self) -> Self:
@@ -242,6 +243,8 @@ class Ranks:
         Returns:
             the heads' losses over all ranks [K].
         """
+        if isinstance(objective, nn.parallel.DistributedDataParallel) and self._settled is not objective:
+            self._settle(objective, losses[0])
         total: Tensor | None = None
         for index, part in enumerate(losses):
             # Shards are what gradients have room for: they are scattered after each micro-batch, not after the last.
@@ -252,6 +255,20 @@ class Ranks:
             total = head_losses if total is None else total + head_losses
         assert total is not None
         return self.sum(total)
+
+    def _settle(
+        self, objective: nn.parallel.DistributedDataParallel, loss: Callable[[], tuple[Tensor, Tensor]]
+    ) -> None:
+        """Have DDP lay out its buckets for good, by a backward pass that is thrown away.
+
+        It takes the order in which the first pass gives gradients. The order of a sum over three ranks or more depends
+        on where in a bucket a number lies, so a resumed run's first step would differ from the undisturbed run's.
+        """
+        self._settled = objective
+        if self.world > 2:
+            objective(loss)[0].backward()
+            for parameter in objective.parameters():
+                parameter.grad = None
 
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """Each gradient's Euclidean norm [parameters], over all of its shards."""
