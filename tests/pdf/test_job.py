@@ -329,3 +329,13 @@ def test_a_worker_whose_parent_is_gone_ends_quietly(said: bytes) -> None:
     for module in ("smolfast.pdf.worker", "smolfast.pdf.warc.worker"):
         done = subprocess.run([sys.executable, "-m", module], input=said, check=True, capture_output=True)
         assert done.stdout == done.stderr == b""
+
+
+def test_a_folder_of_parquet_says_how_it_is_read(folder: Path, tmp_path: Path) -> None:
+    """As the hub's data sets come."""
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    table = pa.table({"pdf": [{"bytes": (folder / "a.pdf").read_bytes(), "path": "a.pdf"}]})
+    pq.write_table(table, tmp_path / "hub" / "data" / "train-00000.parquet")
+    with pytest.raises(SmolfastError, match=r"each file is named: give .*hub/data/train-00000\.parquet"):
+        extract_pdfs([tmp_path / "hub"], tmp_path / "out")
+    assert extract_pdfs([tmp_path / "hub" / "data" / "train-00000.parquet"], tmp_path / "out").documents_out == 1
