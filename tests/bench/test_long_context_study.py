@@ -91,13 +91,13 @@ def test_figures_are_those_of_a_lengthening() -> None:
     assert all(row in page for row in DRAW.needle_rows(found))
 
 
-def test_bits_fall_beyond_the_trained_length_after_lengthening() -> None:
+def test_bits_rise_beyond_the_trained_length_before_and_hardly_after() -> None:
     kept = read_json(STUDY / "positions.json")
     before, after = (
         {one["from"]: one["bits_per_byte"] for one in kept["models"][when]["positions"]} for when in ("before", "after")
     )
-    assert kept["trained"] == 64 and before[32] < before[64] and before[32] < before[128]
-    assert after[128] < after[64] < before[64] and after[128] < after[32]
+    assert kept["trained"] == 64 and before[32] + 0.2 < before[64] < before[128]
+    assert after[32] < after[16] < after[1] and after[64] < after[32] + 0.03 and after[128] < before[128] - 0.5
     picture = DRAW.positions(kept["models"], kept["trained"])
     assert picture == (DRAW.PICTURES / "long-context-positions.svg").read_text(encoding="utf-8")
     page = (STUDY.parents[2] / "docs" / "long-context.md").read_text(encoding="utf-8")

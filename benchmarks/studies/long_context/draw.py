@@ -2,9 +2,9 @@
 
     python benchmarks/studies/long_context/draw.py --needles FOLDER --positions RUN
 
-FOLDER is that of study.py beside this, RUN what `smolfast run lengthen` wrote. Their figures go into `needles.json` and
-`positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures. Without a folder, a study is drawn again
-from the figures that are here. Prints the rows of the tables in docs/long-context.md.
+FOLDER is that of study.py beside this; RUN holds `evaluate@base` and `evaluate@lengthen`, of `smolfast evaluate`. Their
+figures go into `needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures. Without
+a folder, a study is drawn again from the figures that are here. Prints the rows of the tables in docs/long-context.md.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def position_rows(found: dict[str, Any]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--needles", type=Path, metavar="FOLDER", help="folder of study.py")
-    parser.add_argument("--positions", type=Path, metavar="RUN", help="folder of a run of the recipe lengthen")
+    parser.add_argument("--positions", type=Path, metavar="RUN", help="folder of both evaluations")
     parser.add_argument("--trained", type=int, default=64, help="tokens that the positions' base was trained at")
     arguments = parser.parse_args()
     if arguments.needles is not None:
