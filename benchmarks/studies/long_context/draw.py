@@ -3,8 +3,8 @@
     python benchmarks/studies/long_context/draw.py --needles FOLDER --positions RUN
 
 FOLDER is that of study.py beside this; RUN holds `evaluate@base` and `evaluate@lengthen`, of `smolfast evaluate`. Their
-figures go into `needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures. Without
-a folder, a study is drawn again from the figures that are here. Prints the rows of the tables in docs/long-context.md.
+figures go into `needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures.
+Without a folder, a study is drawn again from the figures here. Prints the rows of the tables in docs/long-context.md.
 """
 
 from __future__ import annotations
