@@ -85,7 +85,7 @@ def positions_of(run: Path) -> dict[str, Any]:
 def positions(found: dict[str, Any], trained: int) -> str:
     """Bits per byte by position, a line for each model."""
     bins = found["before"]["positions"]
-    values = [one["bits_per_byte"] for result in found.values() for one in result["positions"]]
+    values: list[float] = [one["bits_per_byte"] for result in found.values() for one in result["positions"]]
     low, high = min(values) - 0.1, max(values) + 0.1
     step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0) if (high - low) / step <= 6)
 
