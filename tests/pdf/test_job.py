@@ -24,7 +24,7 @@ from smolfast import SmolfastError
 from smolfast.commands.main import main
 from smolfast.io.sources import find_sources
 from smolfast.pdf import extract_pdfs
-from smolfast.pdf.files import job
+from smolfast.pdf.files import ahead, job
 from smolfast.pdf.pdfium import pdfium_path
 from smolfast.pdf.reading import OPENING, read_pdf
 from smolfast.pdf.tasks import MOST_LOST, PdfJob, Task
@@ -266,3 +266,76 @@ def test_parquet_without_pdfs_is_said(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(SmolfastError, match="has no column of bytes; give PDF files, or a file of parquet"):
         extract_pdfs([tmp_path / "a.parquet"], tmp_path / "out")
+
+
+WAITING = """
+import os, time
+LOG = {log!r}
+def read(data):
+    with open(LOG, "a") as file:
+        file.write(f"{{len(data)}}\\n")
+    end = time.monotonic() + {seconds}
+    while data[8:9] == b"W" and time.monotonic() < end:
+        if len(open(LOG).read().split()) > {others}:
+            return ["all others were read"]
+        time.sleep(0.01)
+    return [f"{{len(data)}} bytes"]
+"""
+
+
+def waiting_folder(folder: Path, sizes: list[int], *, seconds: float, others: int) -> tuple[Path, str]:
+    """Files that begin with %PDF-1.4, the first of which is read until so many others were; and the reader."""
+    (folder / "in").mkdir()
+    for number, size in enumerate(sizes):
+        mark = b"W" if number == 0 else b"-"
+        (folder / "in" / f"{number:03}.pdf").write_bytes(b"%PDF-1.4" + mark + b"%03d" % number + bytes(size))
+    script = folder / "reader.py"
+    script.write_text(WAITING.format(log=str(folder / "log"), seconds=seconds, others=others))
+    return folder / "in", f"{script}:read"
+
+
+def test_others_go_on_while_a_long_document_is_read(tmp_path: Path) -> None:
+    given, reader = waiting_folder(tmp_path, list(range(40)), seconds=60, others=38)
+    extract_pdfs([given], tmp_path / "out", extractor=reader, threads=2)
+    kept = rows(tmp_path / "out" / "kept")
+    assert kept[0]["text"] == "all others were read"
+    assert [Path(row["path"]).stem for row in kept] == [f"{number:03}" for number in range(40)]
+
+
+def test_what_waits_for_a_long_document_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "HELD_BYTES", 1)
+    given, reader = waiting_folder(tmp_path, list(range(40)), seconds=3, others=38)
+    extract_pdfs([given], tmp_path / "out", extractor=reader, threads=2)
+    assert rows(tmp_path / "out" / "kept")[0]["text"] == "12 bytes"
+    assert len(rows(tmp_path / "out" / "kept")) == 40
+
+
+def test_large_documents_are_begun_before_others(tmp_path: Path) -> None:
+    given, reader = waiting_folder(tmp_path, [*range(30), 5000], seconds=0, others=0)
+    extract_pdfs([given], tmp_path / "out", extractor=reader, threads=1)
+    begun = [int(line) for line in (tmp_path / "log").read_text().split()]
+    assert begun.index(5012) == ahead.LEAST, "behind those that were handed out before it came"
+    assert [Path(row["path"]).stem for row in rows(tmp_path / "out" / "kept")] == [f"{n:03}" for n in range(31)]
+
+
+def test_a_worker_begins_without_what_its_parent_needs() -> None:
+    script = "import sys, smolfast.pdf.worker; print(sorted({'pyarrow', 'smolfast.curate'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE).stdout == b"[]\n"
+
+
+@pytest.mark.parametrize("said", [b"", b'{"memory": 1'])
+def test_a_worker_whose_parent_is_gone_ends_quietly(said: bytes) -> None:
+    """Its parent was killed while it began: nothing of that belongs on the terminal."""
+    for module in ("smolfast.pdf.worker", "smolfast.pdf.warc.worker"):
+        done = subprocess.run([sys.executable, "-m", module], input=said, check=True, capture_output=True)
+        assert done.stdout == done.stderr == b""
+
+
+def test_a_folder_of_parquet_says_how_it_is_read(folder: Path, tmp_path: Path) -> None:
+    """As the hub's data sets come."""
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    table = pa.table({"pdf": [{"bytes": (folder / "a.pdf").read_bytes(), "path": "a.pdf"}]})
+    pq.write_table(table, tmp_path / "hub" / "data" / "train-00000.parquet")
+    with pytest.raises(SmolfastError, match=r"each file is named: give .*hub/data/train-00000\.parquet"):
+        extract_pdfs([tmp_path / "hub"], tmp_path / "out")
+    assert extract_pdfs([tmp_path / "hub" / "data" / "train-00000.parquet"], tmp_path / "out").documents_out == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,3 +336,45 @@ def test_the_layout_bears_any_numbers() -> None:
                 assert block[0] in ("text", "table", "caption", "footnote") and block[4]
     with pytest.raises(SmolfastError, match="don't fit together"):
         _native.arrange(np.zeros(2, np.uint32), np.zeros((1, 6)), np.zeros(2), np.zeros(2, np.int32))
+
+
+def test_a_word_that_is_broken_twice() -> None:
+    """The second half of one word isn't the first one of another, as in a search from left to right."""
+    hyphen = chr(2)
+    for given, expected in (
+        (f"a{hyphen}b{hyphen}c", "ab-c"),
+        (f"a{hyphen}b{hyphen}c{hyphen}d", "ab-cd"),
+        (f"one{hyphen}two three{hyphen}four", "onetwo threefour"),
+        (f"{hyphen}a {hyphen}", "-a -"),
+        (f"a{hyphen}{hyphen}b", "a--b"),
+        (f"x_1{hyphen}y2.", "x_1y2."),
+    ):
+        assert text_of([[Block("text", (0, 0, 1, 1), 10, 8, given)]]).text == expected, given
+
+
+def test_a_hyphen_stays_where_the_word_stands_with_it_elsewhere() -> None:
+    hyphen = chr(2)
+    broken = Block("text", (0, 0, 1, 1), 10, 8, f"Well{hyphen}known and made{hyphen}up and re{hyphen}do.")
+    for other, expected in (
+        ("(well-known) make-up", "Well-known and madeup and redo."),
+        ("WELL-KNOWN, Wellknown, re-do-it", "Wellknown and madeup and redo."),
+        ("a.re-do", "Wellknown and madeup and re-do."),
+    ):
+        text = text_of([[broken, Block("text", (0, 5, 1, 6), 10, 8, other)]]).text
+        assert text.split("\n\n")[0] == expected, other
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how memory is kept is glibc's")
+def test_pages_are_read_in_memory_that_is_there(make: Make) -> None:
+    """Memory that goes back to the system after each page, and comes again with zeros, costs a seventh of the time."""
+    data = make("a.pdf", *(lambda pen: draw(pen, filled(range(40), 450, pen, 6), 60, 780, 6),) * 8).read_bytes()
+    script = (
+        "import resource, sys; from smolfast.pdf.pdfium import pdfium_path; from smolfast.pdf.reading import read_pdf\n"
+        "data = sys.stdin.buffer.read()\n"
+        "for _ in range(3): read_pdf(data, pdfium_path(), lost={})\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): read_pdf(data, pdfium_path(), lost={})\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 160)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], input=data, check=True, stdout=subprocess.PIPE)
+    assert float(done.stdout) < 10, "faults a page"

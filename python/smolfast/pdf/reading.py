@@ -212,7 +212,7 @@ class _Ours:
         features = Features(width, height, *parts)
         route = route_of(features)
         guessed = features.unknown / features.letters if features.letters else 0.0
-        own = Page([Block(*block) for block in blocks], (width, height), guessed=guessed)
+        own = Page(list(map(Block._make, blocks)), (width, height), guessed=guessed)
         if route.where != "ocr":
             return self._with_figures(page, own) if self._figures else own
         if self._by is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from smolfast.pdf.reading import Block
@@ -22,8 +23,8 @@ _HEADINGS = ((1.7, "# "), (1.35, "## "), (1.15, "### "))
 """By size over that of the text."""
 _LONGEST_HEADING = 200
 _HYPHEN = "\x02"
-_LINE_END = re.compile("[\n\v]")
-_BROKEN = re.compile(rf"(\w+){_HYPHEN}(\w+)")
+_DIGITS = re.compile(r"\d+")
+_FIRST_WORD = re.compile(r"\w+")
 _WORD = re.compile(r"\w+(?:-\w+)*")
 _CJK = "\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef"
 _CJK_BREAK = re.compile(f"\n(?<=[{_CJK}]\n)(?=[{_CJK}])")
@@ -135,8 +136,7 @@ def without_running_lines(pages: Sequence[list[Block]]) -> tuple[list[list[Block
     found, gone = [], 0
     for blocks, edge in zip(pages, edges, strict=True):
         kept = list(blocks)
-        for place, first, line, height in edge:
-            key = _key(line)
+        for place, first, line, height, key in edge:
             if key not in running and (key, height) not in running:
                 continue
             text = kept[place].text
@@ -148,10 +148,10 @@ def without_running_lines(pages: Sequence[list[Block]]) -> tuple[list[list[Block
     return found, gone
 
 
-def _running_lines(edges: Sequence[list[tuple[int, bool, str, int]]]) -> set[str | tuple[str, int]]:
+def _running_lines(edges: Sequence[list[tuple[int, bool, str, int, str]]]) -> set[str | tuple[str, int]]:
     """Keys of lines that go wherever they stand at an edge, and of those that go at one height."""
     least = max(RUNNING_PAGES, RUNNING_SHARE * len(edges))
-    of_pages = [{(_key(line), height) for _, _, line, height in edge} for edge in edges]
+    of_pages = [{(key, height) for _, _, _, height, key in edge} for edge in edges]
     counts = Counter(key for page in of_pages for key in {key for key, _ in page if key})
     placed = Counter(one for page in of_pages for one in page if one[0])
     again = {one for one, count in placed.items() if count > 1}
@@ -163,13 +163,16 @@ def _running_lines(edges: Sequence[list[tuple[int, bool, str, int]]]) -> set[str
     return {key for key, count in counts.items() if count >= least} | at_height
 
 
-def _edges(blocks: Sequence[Block]) -> Iterator[tuple[int, bool, str, int]]:
-    """The place of each block at an edge, whether that is the upper one, the line there, and its height in 4 points."""
+def _edges(blocks: Sequence[Block]) -> Iterator[tuple[int, bool, str, int, str]]:
+    """Of each block at an edge its place, whether that is the upper one, the line there, its height in 4 points, and
+    what that line counts by."""
     places = [place for place, block in enumerate(blocks) if block.kind not in ("table", "figure")]
     for place in sorted(places, key=lambda place: blocks[place].box[1])[:_EDGE_BLOCKS]:
-        yield place, True, _LINE_END.split(blocks[place].text)[0], round(blocks[place].box[1] / 4)
+        line = blocks[place].text.replace("\v", "\n").partition("\n")[0]
+        yield place, True, line, round(blocks[place].box[1] / 4), _key(line)
     for place in sorted(places, key=lambda place: -blocks[place].box[3])[:_EDGE_BLOCKS]:
-        yield place, False, _LINE_END.split(blocks[place].text)[-1], round(blocks[place].box[3] / 4)
+        line = blocks[place].text.replace("\v", "\n").rpartition("\n")[2]
+        yield place, False, line, round(blocks[place].box[3] / 4), _key(line)
 
 
 def _spot(block: Block) -> tuple[int, ...]:
@@ -178,15 +181,18 @@ def _spot(block: Block) -> tuple[int, ...]:
 
 
 def _key(line: str) -> str:
-    return re.sub(r"\d+", "0", "".join(line.split()))
+    return _DIGITS.sub("0", "".join(line.split()))
 
 
 def _usual_size(pages: Sequence[list[Block]]) -> float:
     """The size that most characters have, in halves of a point."""
-    sizes: Counter[float] = Counter()
+    counts: dict[float, int] = {}
     for blocks in pages:
         for block in blocks:
-            sizes[round(2 * block.size) / 2] += block.characters
+            counts[block.size] = counts.get(block.size, 0) + block.characters
+    sizes: Counter[float] = Counter()
+    for size, count in counts.items():  # many blocks, and few sizes
+        sizes[round(2 * size) / 2] += count
     return max(sizes.items(), key=lambda one: (one[1], -one[0]))[0] if sizes else 0.0
 
 
@@ -220,15 +226,44 @@ class _Joins:
     """
 
     def __init__(self, texts: Iterator[str]) -> None:
-        texts_ = list(texts)
-        self._words: set[str] = set()
-        if any(_HYPHEN in text or text.endswith("-") or _HANGUL_BREAK.search(text) for text in texts_):
-            self._words = set(map(str.lower, set(_WORD.findall("\n".join(texts_)))))
+        found = list(texts)
+        has_any = any(
+            _HYPHEN in text or text.endswith("-") or (not text.isascii() and _HANGUL_BREAK.search(text))
+            for text in found
+        )
+        self._texts = found if has_any else []
+
+    @cached_property
+    def _words(self) -> set[str]:
+        pieces = set("\n".join(self._texts).split())  # most of them come again
+        return set(map(str.lower, _WORD.findall("\n".join(pieces))))
+
+    @cached_property
+    def _compounds(self) -> set[str]:
+        """Words with a hyphen. They are few, and found in less time than all."""
+        pieces = {piece for text in self._texts if "-" in text for piece in text.split() if "-" in piece}
+        return {word.lower() for word in _WORD.findall("\n".join(pieces)) if "-" in word}
 
     def join(self, text: str) -> str:
         if _HYPHEN in text:
-            text = _BROKEN.sub(self._joined, text).replace(_HYPHEN, "-")
+            text = self._without_breaks(text)
         return text if text.isascii() else _HANGUL_BREAK.sub(self._korean, text)
+
+    def _without_breaks(self, text: str) -> str:
+        """Each broken word joined. Its second half can't be the first one of another."""
+        first, *others = text.split(_HYPHEN)
+        found = []
+        for other in others:
+            begin = _begin_of_last_word(first)
+            word = _FIRST_WORD.match(other)
+            if begin < len(first) and word:
+                end = word.end()
+                found += [first[:begin], self._joined_words(first[begin:], other[:end])]
+                first = other[end:]
+            else:
+                found += [first, "-"]
+                first = other
+        return "".join([*found, first])
 
     def before(self, text: str, words: str) -> str:
         """A text that ends with a hyphen, as it is followed by words."""
@@ -238,9 +273,6 @@ class _Joins:
         joined = self._joined_words(first[1], second[0])
         return text if "-" in joined else text[:-1]
 
-    def _joined(self, match: re.Match[str]) -> str:
-        return self._joined_words(match[1], match[2])
-
     def _korean(self, match: re.Match[str]) -> str:
         before = match.string[max(0, match.start() - _LONGEST_WORD) : match.start()]
         last = _LAST_WORD.search(before)
@@ -249,5 +281,13 @@ class _Joins:
 
     def _joined_words(self, first: str, second: str) -> str:
         whole, compound = first + second, f"{first}-{second}"
-        keeps = compound.lower() in self._words and whole.lower() not in self._words
+        keeps = compound.lower() in self._compounds and whole.lower() not in self._words
         return compound if keeps else whole
+
+
+def _begin_of_last_word(text: str) -> int:
+    """Where the letters at the end of a text begin; its length where it has none there."""
+    at = len(text)
+    while at and (text[at - 1].isalnum() or text[at - 1] == "_"):
+        at -= 1
+    return at

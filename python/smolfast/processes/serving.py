@@ -71,7 +71,10 @@ def run(serve: Callable[[Serving], None]) -> None:
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what a library prints must not get among the messages
-    setup = json.loads(source.readline())
+    line = source.readline()
+    if not line.endswith(b"\n"):  # who asked was gone before it had said all
+        return
+    setup = json.loads(line)
     sys.path[:] = setup["path"]
     try:
         _limit_memory(setup["memory"])

@@ -30,6 +30,7 @@ from smolfast.io.sources import Sources
 from smolfast.io.stores.changes import describe_inputs, stat_source
 from smolfast.io.stores.output import to_stores
 from smolfast.pdf.fetch.limits import Limits
+from smolfast.pdf.files.ahead import Ahead
 from smolfast.pdf.files.given import STORE, Given, is_address
 from smolfast.pdf.files.rows import DUPLICATE_FILE, REMOVED_SCHEMA, Gone, Rows
 from smolfast.pdf.files.sources import find_pdfs
@@ -239,13 +240,11 @@ class _Run:
     ) -> Iterator[tuple[int, Pdf, Result | Gone]]:
         """Documents in order, with what came of them."""
         seen: dict[str, str] = {}
-        waiting: dict[int, Pdf] = {}
-        done: dict[int, Result | Gone] = {}
+        ahead = Ahead(pool, self._workers, first)
         numbered = enumerate(documents)
-        ahead = 3 * self._workers
-        number, more = first, True
-        while more or waiting:
-            while more and len(waiting) < ahead:
+        more = True
+        while more or len(ahead):
+            while more and ahead.has_room:
                 found = next(numbered, None)
                 if found is None:
                     more = False
@@ -256,18 +255,11 @@ class _Run:
                     seen.setdefault(pdf.hash, pdf.id)
                 if at < first:
                     continue
-                waiting[at] = dataclasses.replace(pdf, content=None)
-                if pdf.reason or same is not None:
-                    done[at] = Gone(pdf.reason or DUPLICATE_FILE, same)
-                else:
-                    pool.submit(at, Task(pdf.file or pdf.path, pdf.content))
-            if not waiting:
-                break
-            while number not in done:
-                at, result = pool.next()
-                done[at] = result
-            yield number, waiting.pop(number), done.pop(number)
-            number += 1
+                gone = Gone(pdf.reason or DUPLICATE_FILE, same) if pdf.reason or same is not None else None
+                task = gone or Task(pdf.file or pdf.path, pdf.content)
+                ahead.add(at, dataclasses.replace(pdf, content=None), task)
+            if len(ahead):
+                yield ahead.next()
 
     def _part(
         self,

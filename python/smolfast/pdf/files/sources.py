@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -36,7 +37,16 @@ def find_pdfs(inputs: Sequence[str | os.PathLike[str]]) -> Sources:
         if is_url(path := os.fspath(given)) and not is_crawl(path):
             raise SmolfastError(f"{path} is no address that PDFs are fetched from; give http:// or https://, or a file")
     endings = (".pdf", *CRAWLS)
-    return find_by_name(inputs, "pdf", lambda path: path.lower().endswith(".pdf") or is_crawl(path), endings)
+    try:
+        return find_by_name(inputs, "pdf", lambda path: path.lower().endswith(".pdf") or is_crawl(path), endings)
+    except SmolfastError as error:
+        for folder in map(Path, inputs):
+            rows = next(folder.rglob("*.parquet"), None) if folder.is_dir() else None
+            if rows is not None and "holds no file" in str(error):
+                raise SmolfastError(
+                    f"{folder} holds no PDF files. Parquet is read where each file is named: give {rows}"
+                ) from error
+        raise
 
 
 def is_parquet(path: str) -> bool:

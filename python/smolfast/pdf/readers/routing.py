@@ -79,8 +79,11 @@ def route_of(page: Features) -> Route:
     """
     if page.letters and page.unknown > UNKNOWN_SHARE * page.letters:
         return Route("ocr", "garbled")
+    is_drawn = page.hidden_texts < HIDDEN_SHARE * page.texts
+    if page.letters >= LITTLE_LETTERS and is_drawn:
+        return Route("text", "")  # whatever pictures cover
     cover = page.cover()
-    if page.letters and page.hidden_texts >= HIDDEN_SHARE * page.texts and cover >= COVER:
+    if page.letters and not is_drawn and cover >= COVER:
         return Route("ocr", "hidden text over a scan")
     if page.letters < LITTLE_LETTERS and cover >= COVER:
         return Route("ocr", "scan")
