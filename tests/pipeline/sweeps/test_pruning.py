@@ -44,10 +44,13 @@ def test_halving_compares_at_its_rungs() -> None:
     assert ended_at("halving", Training(60, {40: 2.0}), [best]) == 40  # one look is behind all of them
 
 
-def test_of_four_one_goes_on_and_those_that_were_ended_count() -> None:
-    early = [(falling(floor, to=10), False) for floor in (1.0, 2.0, 4.0, 5.0, 6.0, 7.0)]
-    assert ended_at("halving", falling(1.5), early) == 10  # the second of seven
-    assert ended_at("halving", falling(1.5), [*early, (falling(8.0, to=10), False)]) is None  # the second of eight
+def test_of_two_and_then_of_four_one_goes_on_and_those_that_were_ended_count() -> None:
+    half = [(falling(floor, to=10), False) for floor in (1.0, 2.0, 4.0)]
+    assert ended_at("halving", falling(1.5), half) is None  # the second of four at a sixth
+    assert ended_at("halving", falling(3.0), half) == 10
+    early = [(falling(floor, to=15), False) for floor in (1.0, 2.0, 4.0, 5.0, 6.0, 7.0)]
+    assert ended_at("halving", falling(1.5), early) == 15  # the second of seven at a quarter
+    assert ended_at("halving", falling(1.5), [*early, (falling(8.0, to=15), False)]) is None  # the second of eight
 
 
 def test_the_median_is_of_trials_that_are_done() -> None:
