@@ -40,7 +40,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put what a command prints in place of `{{ smolfast … }}`; link the benchmarks' page."""
-    markdown = markdown.replace("`benchmarks/report.html`", f"[`benchmarks/report.html`]({_BENCHMARKS})")
+    markdown = markdown.replace("on one page, `report.html`", f"[on one page]({_BENCHMARKS}), `report.html`")
     return re.sub(r"^\{\{ smolfast (.*) \}\}$", lambda line: _printed(line[1].split()), markdown, flags=re.MULTILINE)
 
 

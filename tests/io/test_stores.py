@@ -17,6 +17,7 @@ from smolfast.errors import SmolfastError
 from smolfast.io.documents import find_sources, read_batches
 from smolfast.io.sources import open_source
 from smolfast.io.stores import reading, retries
+from smolfast.io.stores.changes import describe_inputs
 from smolfast.io.stores.output import describe, store_output
 
 fsspec = pytest.importorskip("fsspec")
@@ -84,6 +85,45 @@ def test_functions_take_urls_too(capsys: pytest.CaptureFixture[str]) -> None:
         deduplicate(["memory://in/a.jsonl"], "memory://out/u", ngram=3)
     assert deduplicate(["memory://in/a.jsonl"], "memory://out/u", ngram=3, overwrite=True).documents_in == 58
     assert files("memory://out/u") != before
+
+
+@pytest.mark.parametrize("command", ["dedup", "curate", "normalize", "convert", "split"])
+@pytest.mark.parametrize("given", ["memory://in/a.jsonl", "memory://in", "memory://in/*.jsonl"])
+@pytest.mark.parametrize("output", ["memory://out/u", "here"])
+def test_a_changed_file_of_a_store_is_seen(
+    command: str, given: str, output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = output if "://" in output else str(tmp_path / output)
+    output += ".jsonl" if command == "convert" else ""
+    words = [command, given, "-o", output]
+    words += ["--set", "split.held_out_fraction=0.4"] if command == "split" else []
+    put("memory://in/a.jsonl", documents(60, seed=1).replace("1", "2"))
+    assert main(words) == 0
+    assert main([*words, "--quiet"]) == 0
+    put("memory://in/a.jsonl", documents(60, seed=1).replace("1", "3"))  # as many bytes
+    capsys.readouterr()
+    try:
+        assert main(words) == 2
+    except SystemExit as ended:
+        assert ended.code == 2
+    assert "other input or settings" in capsys.readouterr().err
+
+
+def test_a_web_server_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = fsspec.filesystem("memory")
+    put("memory://in/a.jsonl", documents(5))
+    monkeypatch.setattr(type(filesystem), "info", lambda self, path: {"name": path, "type": "file", "size": None})
+    said = [{"path": "memory://in/a.jsonl", "xxh3_128": "memory://in/a.jsonl 0 0"}]
+    assert describe_inputs(["memory://in/a.jsonl"]) == said
+
+
+def test_a_store_that_is_gone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, path: str) -> None:
+        raise RuntimeError("no\nanswer")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", broken)
+    with pytest.raises(SmolfastError, match=r"can't read memory://in/a.jsonl: RuntimeError: no answer"):
+        describe_inputs(["memory://in/a.jsonl"])
 
 
 def test_a_file_of_a_store(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("pydantic")
 
 from smolfast.config import CollectConfig
 from smolfast.errors import SmolfastError
-from smolfast.io.sources import stat_source
+from smolfast.io.stores.changes import stat_source
 from smolfast.pipeline.collect import SCHEMA, collect, list_inputs, signature
 
 EVERYTHING = CollectConfig(max_bytes=1 << 40, min_document_bytes=0, max_document_bytes=1 << 40)

@@ -14,7 +14,6 @@ from smolfast.commands.options import (
     add_threads,
     as_words,
     engine_of,
-    local_inputs,
     local_sources,
     reading_of,
     run_stage,
@@ -87,7 +86,8 @@ def _predict(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return run_stage(
         arguments,
         "classify",
-        inputs={**local_inputs([source.path for source in sources]), "model": model},
+        inputs={"model": model},
+        files=[source.path for source in sources],
         parameters={"input": arguments.input, **options, **sources.summary()},
         work=lambda path, progress: label_documents(
             arguments.input,
@@ -168,7 +168,7 @@ def _train(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return run_stage(
         arguments,
         "classify_train",
-        inputs=local_inputs(sources),
+        files=sources,
         parameters={**given, **options},
         work=lambda path, progress: train_on_files(**given, output=path, **options, threads=arguments.threads),
     )

@@ -12,7 +12,6 @@ from smolfast.commands.options import (
     add_reading,
     add_threads,
     as_words,
-    local_inputs,
     local_sources,
     reading_of,
     run_stage,
@@ -64,7 +63,7 @@ def _convert(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return run_stage(
         arguments,
         "convert",
-        inputs=local_inputs([source.path for source in sources]),
+        files=[source.path for source in sources],
         parameters={"input": arguments.input, **options, "types": types, **sources.summary()},
         work=lambda path, progress: normalize_documents(
             arguments.input,

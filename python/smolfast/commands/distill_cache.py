@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smolfast.commands.options import as_words, local_inputs, run_stage
+from smolfast.commands.options import as_words, run_stage
 from smolfast.commands.parsers import at_least, command, output_path
 from smolfast.files import check_path
 
@@ -78,11 +78,11 @@ def _distill_cache(arguments: argparse.Namespace) -> Mapping[str, Any]:
     options = {name: getattr(arguments, name) for name in ("name", "samples", "temperature", "context", "seed")}
     if arguments.layers:
         options |= {"layers": list(arguments.layers), "features": arguments.features}
-    local = local_inputs([arguments.teacher]) if Path(arguments.teacher).exists() else {}
     return run_stage(
         arguments,
         "distill-cache",
-        inputs={"tokens": arguments.tokens, **local},
+        inputs={"tokens": arguments.tokens},
+        files=[arguments.teacher] if Path(arguments.teacher).exists() else [],
         parameters={"teacher": arguments.teacher, **options},
         work=lambda path, progress: write_cache(
             arguments.teacher, arguments.tokens, path, **options, progress=progress

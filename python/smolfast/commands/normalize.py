@@ -15,7 +15,6 @@ from smolfast.commands.options import (
     add_threads,
     as_words,
     engine_of,
-    local_inputs,
     local_sources,
     reading_of,
     run_stage,
@@ -138,7 +137,7 @@ def _normalize(arguments: argparse.Namespace) -> Mapping[str, Any]:
         arguments,
         "normalize",
         # Each file: a folder's fingerprint would leave out what links lead to.
-        inputs=local_inputs([source.path for source in sources]),
+        files=[source.path for source in sources],
         parameters={"input": inputs, **options, "types": types, **sources.summary()},
         work=lambda path, progress: normalize_documents(
             inputs,

@@ -16,7 +16,8 @@ from smolfast.errors import SmolfastError
 from smolfast.files import RECORDS, check_path, record_name
 from smolfast.io.json.values import TYPES
 from smolfast.io.keep_apart import find_apart
-from smolfast.io.sources import Sources
+from smolfast.io.sources import Sources, is_url
+from smolfast.io.stores.changes import describe_inputs
 from smolfast.pipeline.stages import Runner, Stage, Work
 from smolfast.progress import Console
 
@@ -169,13 +170,19 @@ def run_stage(
     arguments: argparse.Namespace,
     name: str,
     *,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Path] | None = None,
+    files: Sequence[str] = (),
     parameters: Mapping[str, Any],
     work: Work,
     resumable: bool = False,
     writes: Sequence[str] = ("*",),
 ) -> Mapping[str, Any]:
-    """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way."""
+    """One stage on files: skipped when its output stands and nothing changed, refused when it stands in the way.
+
+    Args:
+        inputs: files and folders by name.
+        files: paths and URLs of documents, which need no names.
+    """
     output = check_path(arguments.output)
     place = Path(os.path.realpath(output))
     console = Console(quiet=arguments.quiet)
@@ -184,6 +191,9 @@ def run_stage(
         console,
         on_change="redo" if arguments.overwrite else "refuse",
     )
+    inputs = {**(inputs or {}), **{path: Path(path) for path in files if not is_url(path)}}
+    if stores := [path for path in files if is_url(path)]:
+        parameters = {**parameters, "stores": {one["path"]: one["xxh3_128"] for one in describe_inputs(stores)}}
     stage = Stage(name, inputs, output, parameters, work, resumable, record_name(place), writes)
     summary = runner.run(stage)
     console.line(f"{'written to':<11} {output}")
@@ -212,8 +222,3 @@ def passed_over(arguments: argparse.Namespace, *paths: Path) -> dict[str, Any]:
     """
     sources, _ = find_apart(paths, check_path(arguments.output), strict=arguments.strict)
     return sources.summary()
-
-
-def local_inputs(paths: Sequence[str]) -> dict[str, Path]:
-    """Inputs that the stage engine can fingerprint: everything but URLs."""
-    return {path: Path(path) for path in paths if "://" not in path}

@@ -12,7 +12,6 @@ from smolfast.commands.options import (
     add_reading,
     as_words,
     load_config,
-    local_inputs,
     local_sources,
     reading_of,
     run_stage,
@@ -47,7 +46,7 @@ def _split(arguments: argparse.Namespace) -> Mapping[str, Any]:
     summary = run_stage(
         arguments,
         "split",
-        inputs=local_inputs([source.path for source in sources]),
+        files=[source.path for source in sources],
         parameters={"held_out_fraction": fraction, "seed": config.seed, **reading, **sources.summary()},
         work=lambda path, progress: split_documents(
             arguments.input, path, held_out_fraction=fraction, seed=config.seed, **reading, progress=progress

@@ -38,12 +38,13 @@ from smolfast.files import (
 )
 from smolfast.io.background import prefetch
 from smolfast.io.boundary import computing
-from smolfast.io.documents import ErrorPolicy, Source, Sources, stored_schema
+from smolfast.io.documents import ErrorPolicy, Sources, stored_schema
 from smolfast.io.keep_apart import check_apart, find_apart, leave_out
 from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_storable
 from smolfast.io.sources import check_all_read, document_id
+from smolfast.io.stores.changes import describe_inputs
 from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 
@@ -254,11 +255,12 @@ def _schema(job: Job) -> pa.Schema | None:
 
 
 def _run_or_skip(job: Job, engine: Engine, index: Index | None, update: bool, overwrite: bool) -> DedupSummary:
+    described = describe_inputs(source.path for source in job.sources)
     made_from: dict[str, Any] = {
         "smolfast": __version__,
         "parameters": job.rules.parameters(),
-        "against": [_described(source) for source in job.sources[: job.against]],
-        "inputs": [_described(source) for source in job.sources[job.against :]],
+        "against": described[: job.against],
+        "inputs": described[job.against :],
     }
     index, key, adds = _resolve_index(index, update, made_from, job.output)
     output, manifest, work = job.output, job.output / MANIFEST, job.output / WORK
@@ -470,14 +472,6 @@ def _second_pass(job: Job, clusters: Clusters, names: Names, starts: list[int]) 
         job.progress((0.65 + 0.35 * first / documents) * total, total, "writing")
     if first != documents:
         raise SmolfastError(CHANGED)
-
-
-def _described(source: Source) -> dict[str, str]:
-    return {"path": document_id(source.path), "xxh3_128": _fingerprint(source)}
-
-
-def _fingerprint(source: Source) -> str:
-    return source.path if "://" in source.path else fingerprint(source.path)
 
 
 def _empty(work: Path) -> None:

@@ -332,6 +332,7 @@ def _identity(path: Path) -> tuple[int, int]:
 def _find_remote(url: str) -> Sources:
     filesystem, path = open_remote(url)
     try:
+        filesystem.handler.fs.invalidate_cache()  # a listing of an earlier call may be old
         info = persistently(lambda: filesystem.get_file_info(path))
         if info.type == pyarrow.fs.FileType.File:
             return Sources([Source(url, _known_kind(url))])
@@ -554,23 +555,6 @@ def open_source(path: str) -> pa.NativeFile:
                 return pa.PythonFile(StoreFile(filesystem.handler.fs, inner, size), "r")
         return filesystem.open_input_file(inner)
     return pa.OSFile(os.fsencode(path), "rb")  # bytes, since names need not be UTF-8
-
-
-def stat_source(path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds of a local path or URL; 0 where the backend doesn't tell.
-
-    Raises:
-        SmolfastError: the file can't be reached.
-    """
-    try:
-        if not is_url(path):
-            status = Path(path).stat()
-            return status.st_size, status.st_mtime_ns
-        filesystem, inner = open_remote(path)
-        info = persistently(lambda: filesystem.get_file_info(inner))
-        return info.size or 0, info.mtime_ns or 0
-    except OSError as error:
-        raise SmolfastError(f"can't read {path}: {describe_os_error(error)}") from error
 
 
 def document_id(path: str) -> str:

@@ -21,7 +21,8 @@ from smolfast.io.boundary import computing
 from smolfast.io.documents import BatchWriter, Source, find_sources, read_batches
 from smolfast.io.keep_apart import check_apart, find_apart
 from smolfast.io.schemas.columns import as_names, is_string
-from smolfast.io.sources import document_id, stat_source
+from smolfast.io.sources import document_id
+from smolfast.io.stores.changes import stat_source
 
 if TYPE_CHECKING:
     from smolfast.config import CollectConfig

@@ -34,7 +34,8 @@ from smolfast.errors import SmolfastError
 from smolfast.files import check_path, fingerprint, naming, remove
 from smolfast.io.keep_apart import find_apart
 from smolfast.io.locks import LOCK_FILE, hold
-from smolfast.io.sources import Sources, document_id
+from smolfast.io.sources import Sources
+from smolfast.io.stores.changes import describe_inputs
 from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 
@@ -159,7 +160,7 @@ def crawl_files(
         made_from = {
             "smolfast": __version__,
             **options.key(),
-            "inputs": [{"path": document_id(source.path), "xxh3_128": _fingerprint(source.path)} for source in ordered],
+            "inputs": describe_inputs(source.path for source in ordered),
         }
         found = OutputFolder(folder).result(made_from, job.run, overwrite=overwrite)
         with naming(folder / MANIFEST, "choose another output or add --overwrite"):
@@ -167,10 +168,6 @@ def crawl_files(
 
 
 DEFAULT_MODEL = "lid.176"
-
-
-def _fingerprint(path: str) -> str:
-    return path if "://" in path else fingerprint(path)
 
 
 @dataclass

@@ -26,15 +26,16 @@ from smolfast.curate.files.tallies import Tallies
 from smolfast.curate.files.verdicts import judge_batch
 from smolfast.curate.words import WordsName
 from smolfast.errors import SmolfastError
-from smolfast.files import check_path, fingerprint, naming
+from smolfast.files import check_path, naming
 from smolfast.io.amounts import source_rows, source_size
-from smolfast.io.documents import ErrorPolicy, Source, Sources
+from smolfast.io.documents import ErrorPolicy, Sources
 from smolfast.io.keep_apart import find_apart
 from smolfast.io.locks import LOCK_FILE, hold
 from smolfast.io.schemas.columns import column_names
 from smolfast.io.schemas.shards import common_schema
 from smolfast.io.schemas.unite import check_storable
-from smolfast.io.sources import check_all_read, document_id
+from smolfast.io.sources import check_all_read
+from smolfast.io.stores.changes import describe_inputs
 from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 
@@ -161,7 +162,7 @@ def curate_files(
             "parameters": options.parameters(),
             "rules": options.rules_key(),
             "models": options.models_key(),
-            "inputs": [{"path": document_id(source.path), "xxh3_128": _fingerprint(source)} for source in sources],
+            "inputs": describe_inputs(source.path for source in sources),
         }
         found = OutputFolder(folder).result(made_from, lambda work: _run(job, work), overwrite=overwrite)
         with naming(folder / MANIFEST, "choose another output or add --overwrite"):
@@ -202,10 +203,6 @@ def _schema(sources: Sources, options: Options) -> pa.Schema:
 
 def _no_documents(sources: Sources) -> SmolfastError:
     return SmolfastError(f"no documents in {', '.join(source.path for source in sources[:3])}; give other input")
-
-
-def _fingerprint(source: Source) -> str:
-    return source.path if "://" in source.path else fingerprint(source.path)
 
 
 def _run(job: _Job, work: Path) -> dict[str, Any]:

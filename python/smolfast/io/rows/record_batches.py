@@ -33,7 +33,8 @@ from smolfast.io.json.values import (
 )
 from smolfast.io.rows.csv_rows import read_rows
 from smolfast.io.schemas.columns import column_names
-from smolfast.io.sources import Kind, stat_source
+from smolfast.io.sources import Kind
+from smolfast.io.stores.changes import stat_source
 
 REMEDY = "give --errors replace or --errors skip"
 

@@ -26,8 +26,9 @@ from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, finite, is_temporary, names_below, remove
 from smolfast.io.json.journal import append_entry
 from smolfast.io.locks import hold
-from smolfast.io.sources import is_url, stat_source, walk_folder
+from smolfast.io.sources import is_url, walk_folder
 from smolfast.io.stores.address import RECORD, Place, StoreUrl, check_record, normal, place
+from smolfast.io.stores.changes import stat_all, stat_source
 
 _UPLOADED = ".uploaded.jsonl"
 _SIDE_BY_SIDE = 4
@@ -154,7 +155,7 @@ def _seen(value: Any) -> Any:
     path = os.fspath(value)
     try:
         if is_url(path):
-            return stat_source(path) if not path.endswith("/") and "*" not in path else None
+            return [list(one) for one in stat_all(path)]
         if Path(path).is_dir():
             return [[name, *stat_source(name)] for name in walk_folder(path)[0]]
         return stat_source(path) if Path(path).is_file() else None

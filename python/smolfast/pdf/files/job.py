@@ -26,7 +26,8 @@ from smolfast.io.documents import BatchWriter
 from smolfast.io.json.journal import append_entry, finished_entries, is_whole
 from smolfast.io.keep_apart import find_apart
 from smolfast.io.locks import LOCK_FILE, hold
-from smolfast.io.sources import Sources, document_id, is_url, stat_source
+from smolfast.io.sources import Sources
+from smolfast.io.stores.changes import describe_inputs, stat_source
 from smolfast.io.stores.output import to_stores
 from smolfast.pdf.fetch.limits import Limits
 from smolfast.pdf.files.given import STORE, Given, is_address
@@ -169,15 +170,11 @@ def extract_pdfs(
             "parameters": parameters,
             **({} if model is None else {"models": {model.path: fingerprint(model.path)}}),
             **({"addresses": _summed(addresses)} if addresses else {}),
-            "inputs": [{"path": document_id(one.path), "xxh3_128": _fingerprint(one.path)} for one in ordered],
+            "inputs": describe_inputs(one.path for one in ordered),
         }
         found = OutputFolder(folder, MANIFEST).result(made_from, run.run, overwrite=overwrite)
         with naming(folder / MANIFEST, "choose another output or add --overwrite"):
             return PdfSummary(**found["summary"], **ordered.summary())
-
-
-def _fingerprint(path: str) -> str:
-    return path if is_url(path) else fingerprint(path)
 
 
 def _summed(addresses: Sequence[str]) -> dict[str, Any]:

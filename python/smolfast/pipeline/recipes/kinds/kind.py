@@ -15,7 +15,8 @@ from smolfast.config import Config, Section
 from smolfast.errors import SmolfastError
 from smolfast.io.documents import find_sources
 from smolfast.io.keep_apart import find_apart
-from smolfast.io.sources import Sources, stat_source
+from smolfast.io.sources import Sources
+from smolfast.io.stores.changes import stat_source
 from smolfast.pipeline.stages import Stage
 
 PathLike = str | os.PathLike[str]
