@@ -12,10 +12,12 @@ import pytest
 
 from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
+from smolfast.files import write_json
 from smolfast.pipeline.recipes import load_recipe, run
 from smolfast.pipeline.sweeps.space import parse_parameter
 from smolfast.pipeline.sweeps.sweep import Sweep, last_step, sweep
 from smolfast.pipeline.sweeps.trials import Training, Trial, read_trials
+from smolfast.report.sweep.page import write_sweep_report
 
 pytest.importorskip("optuna")
 LIBRARY = Path(sysconfig.get_path("stdlib"))
@@ -213,6 +215,25 @@ def test_the_command_and_its_page(
     assert 'class="scroll sortable"' in page and "bowl.height" in page and "All together" in page
     assert main([*words, "--param", "bowl.x=1"]) == 2
     assert "two different values or more" in capsys.readouterr().err
+
+
+def test_the_page_compares_ended_trials_where_all_of_them_were(tmp_path: Path) -> None:
+    parameters = (parse_parameter("train.adamw_learning_rate=log:0.001..0.1"), parse_parameter("train.optimizer=b,c"))
+    what = Sweep("quickstart", parameters, "evaluate.bits_per_byte")
+    write_json(tmp_path / "sweep.json", {"identity": {**vars(what), "parameters": {
+        one.name: one.as_dict() for one in parameters}}, "best": 1})  # fmt: skip
+    for number, (rate, optimizer, value, to) in enumerate(
+        [(0.001, "b", None, 10), (0.05, "c", 2.5, 60), (0.1, "b", None, 15), (0.02, "c", 2.75, 60)]
+    ):
+        curve = {step: 7.0 + number - step / 60 for step in range(5, to + 1, 5)}
+        params = {"train.adamw_learning_rate": rate, "train.optimizer": optimizer}
+        Trial(number, params, "done" if value else "pruned", value, curve).write(tmp_path)
+    write_sweep_report(tmp_path, tmp_path / "sweep.html")
+    page = (tmp_path / "sweep.html").read_text()
+    assert "held-out loss at step 10, the last that all of them reached" in page
+    assert "ended early, behind others" in page and "done, the best" in page and "pruned" not in page
+    assert ">0.001<" in page and ">0.01<" in page and ">0.1<" in page  # round numbers on a logarithmic axis
+    assert page.count('class="dot s1"') >= 4 and ">b</text>" in page and ">c</text>" in page
 
 
 def test_a_trial_whose_values_do_not_fit_together(tmp_path: Path) -> None:
