@@ -53,6 +53,14 @@ def add_train(commands: Any) -> None:
         metavar="N",
         help="with fsdp: groups of N neighbouring ranks, each with the whole model in shards (default: one group)",
     )
+    parser.add_argument(
+        "--context-parallel",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="groups of N neighbouring ranks share the tokens of each micro-batch, for sequences too long for one "
+        "(default: 1)",
+    )
     _add_dry_run(parser)
     add_coordinate_check(parser)
     parser.add_argument("--minutes", type=minutes, metavar="M", help="train for about M minutes")
@@ -135,7 +143,7 @@ def _on_ranks(arguments: argparse.Namespace, config: Config) -> Mapping[str, Any
     teachers = {name: path for name in ("teacher", "teacher_cache") if (path := getattr(arguments, name)) is not None}
     init = {} if arguments.init is None else {"init": arguments.init}
     pairs = preference_inputs(arguments)
-    with Ranks(arguments.parallel, shards=arguments.shards) as ranks:
+    with Ranks(arguments.parallel, shards=arguments.shards, context=arguments.context_parallel) as ranks:
 
         def run(path: Path, progress: ProgressCallback | None) -> Mapping[str, Any]:
             common: dict[str, Any] = {
@@ -176,7 +184,7 @@ def _on_ranks(arguments: argparse.Namespace, config: Config) -> Mapping[str, Any
                 inputs={**sources, **teachers, **init, **pairs},
                 parameters={
                     "model": config.model.model_dump(mode="json"),
-                    "train": config.train.model_dump(mode="json"),
+                    "train": config.train.deciding().model_dump(mode="json"),
                     **({"distill": config.distill.model_dump(mode="json")} if teachers else {}),
                     **({"align": config.align.model_dump(mode="json")} if pairs else {}),
                     "seed": config.seed,

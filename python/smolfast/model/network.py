@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,9 @@ from torch.utils.checkpoint import checkpoint
 
 from smolfast import ops
 from smolfast.config import ModelConfig
+from smolfast.model.context_parallel import ContextGroup, RunPart
 from smolfast.model.rope import rotary_tables, rotate
+from smolfast.ops.loss import shift, shifted_mtp_loss
 from smolfast.ops.rms_norm import RMSNorm
 from smolfast.ops.swiglu import swiglu
 
@@ -46,6 +48,8 @@ class PackedBatch:
         document_ids: int32 [T], 0, 1, 2, … through the run.
         cu_seqlens: int32 [documents + 1], where each document begins, and T.
         max_seqlen: tokens of the longest document.
+        part: what of it this rank computes (context parallelism); None for all. What a model makes of the batch is then
+            of these positions alone.
     """
 
     tokens: Tensor
@@ -54,6 +58,11 @@ class PackedBatch:
     document_ids: Tensor
     cu_seqlens: Tensor
     max_seqlen: int
+    part: RunPart | None = None
+
+    def shared_over(self, ranks: ContextGroup) -> PackedBatch:
+        """The same run, of which this rank computes its part."""
+        return replace(self, part=RunPart(self.cu_seqlens.tolist(), ranks, self.tokens.device))
 
     @classmethod
     def from_windows(
@@ -117,13 +126,15 @@ class PackedBatch:
             int(lengths.max()),
         )
 
+    def head_targets(self, heads: int) -> Tensor:
+        """What each prediction head is to predict, int64 [K, T]: head j the token j further on than the next, or
+        IGNORE_INDEX where that is of another document."""
+        targets_KT = shift(self.targets, heads, IGNORE_INDEX, self.document_ids)
+        return targets_KT if self.part is None else self.part.of(targets_KT, 1)
+
     def valid_targets(self, heads: int) -> list[int]:
-        """How many targets each prediction head has: head j's is j tokens further on, in the same document."""
-        counts = []
-        for head in range(heads):
-            ahead = self.targets[head:] != IGNORE_INDEX
-            same = self.document_ids[head:] == self.document_ids[: len(self.document_ids) - head]
-            counts.append(int((ahead & same).sum()))
+        """How many targets each prediction head has."""
+        counts: list[int] = (self.head_targets(heads) != IGNORE_INDEX).sum(1).tolist()
         return counts
 
 
@@ -149,14 +160,19 @@ class KeyValueCache:
 
 @dataclass(frozen=True)
 class Context:
-    """What every layer of one pass shares: rotary tables for each key [keys, D/2], the tokens [T], and the documents
-    or the cache."""
+    """What every layer of one pass shares: rotary tables for each key [keys, D/2], the tokens [T], the documents or the
+    cache, and the part of the tokens that is computed here (None for all)."""
 
     rope: tuple[Tensor, Tensor]
     tokens: Tensor
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     cache: KeyValueCache | None = None
+    part: RunPart | None = None
+
+    def mine(self, whole: Tensor) -> Tensor:
+        """The part that is computed here of something that all tokens have."""
+        return whole if self.part is None else self.part.of(whole)
 
 
 class Attention(nn.Module):
@@ -192,6 +208,8 @@ class Attention(nn.Module):
         if context.cache is not None:
             k_LGD, v_LGD = context.cache.append(self.layer, k_TGD, v_TGD)
             out = ops.gqa_attention(q_TND[None], k_LGD[None], v_LGD[None], causal=True, rope=rope)
+        elif context.part is not None:
+            out = context.part.attention(q_TND, k_TGD, v_TGD, rope)
         else:
             bounds, longest = context.cu_seqlens, context.max_seqlen
             assert bounds is not None
@@ -383,10 +401,9 @@ class SmolLM(nn.Module):
             kept: gets the outputs [T, H] of the layers that it has as keys, counted from 1, and for 0 the embeddings.
                 That of the last layer comes from `branch`.
         """
-        context = Context(
-            rotary_tables(self.config, batch.position_ids), batch.tokens, batch.cu_seqlens, batch.max_seqlen
-        )
-        return self._trunk(batch.tokens, context, kept), context
+        rope = rotary_tables(self.config, batch.position_ids)
+        context = Context(rope, batch.tokens, batch.cu_seqlens, batch.max_seqlen, part=batch.part)
+        return self._trunk(context.mine(batch.tokens), context, kept), context
 
     def branch(
         self, x_TH: Tensor, context: Context, heads: int | None = None, kept: dict[int, Tensor | None] | None = None
@@ -407,7 +424,7 @@ class SmolLM(nn.Module):
         for ahead, head in enumerate(self.mtp_heads[: heads - 1], 1):
             if isinstance(head, SequentialHead):
                 # The tokens that come round at the end stand where no target counts, and none before sees them.
-                embedded = self.model.embed_tokens(context.tokens.roll(-ahead))
+                embedded = self.model.embed_tokens(context.mine(context.tokens.roll(-ahead)))
                 states.append(head(states[-1], embedded, context))
             else:
                 states.append(head(x_TH, context))
@@ -429,12 +446,11 @@ class SmolLM(nn.Module):
         """
         items = batch.valid_targets(len(head_weights)) if num_items is None else num_items
         divisors = torch.tensor(items, device=batch.targets.device)
-        result = ops.mtp_loss(
+        result = shifted_mtp_loss(
             self._states_to_predict_from(batch, len(head_weights)),
             self.unembedding,
-            batch.targets,
+            batch.head_targets(len(head_weights)),
             head_weights=head_weights,
-            document_ids=batch.document_ids,
             num_items=divisors,
             z_loss=z_loss,
             return_metrics=True,
@@ -445,12 +461,11 @@ class SmolLM(nn.Module):
 
     def token_losses(self, batch: PackedBatch, heads: int) -> Tensor:
         """Each head's loss at each position in nats [K, T], 0 where it has no target."""
-        losses_KT = ops.mtp_loss(
+        losses_KT = shifted_mtp_loss(
             self._states_to_predict_from(batch, heads),
             self.unembedding,
-            batch.targets,
+            batch.head_targets(heads),
             head_weights=(1.0,) * heads,
-            document_ids=batch.document_ids,
             reduction="none",
         )
         assert isinstance(losses_KT, Tensor)

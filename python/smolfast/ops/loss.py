@@ -73,9 +73,42 @@ def mtp_loss(
     depths = len(head_weights)
     shared = hidden.ndim == targets.ndim + 1
     check_loss(hidden, weight, targets, bias, depths, shared, softcap, label_smoothing, reduction)
+    return shifted_mtp_loss(
+        hidden,
+        weight,
+        shift(targets, depths, ignore_index, document_ids),
+        head_weights=head_weights,
+        bias=bias,
+        ignore_index=ignore_index,
+        z_loss=z_loss,
+        softcap=softcap,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        num_items=num_items,
+        return_metrics=return_metrics,
+    )
+
+
+def shifted_mtp_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    shifted: Tensor,
+    *,
+    head_weights: Sequence[float],
+    bias: Tensor | None = None,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    num_items: float | Tensor | Sequence[float] | None = None,
+    return_metrics: bool = False,
+) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+    """`mtp_loss` of the targets that `shift` makes, [k, ..., N], or of some of their positions: which token a depth
+    predicts may stand where this call has none."""
+    depths, shared = len(head_weights), hidden.ndim == shifted.ndim
     hidden, weight, bias = autocast(hidden, weight, bias)
-    positions = targets.numel()
-    shifted = shift(targets, depths, ignore_index, document_ids)
+    positions = shifted[0].numel()
     flat_targets = shifted.reshape(depths, positions)
     rows = hidden.reshape(1 if shared else depths, positions, hidden.shape[-1])
     itemsize = 8 if hidden.dtype == torch.float64 else 4

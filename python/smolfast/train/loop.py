@@ -38,7 +38,7 @@ from smolfast.model.flops import flops_per_token
 from smolfast.optim import qk_clip_
 from smolfast.train.distillation.teaching import Teaching
 from smolfast.train.process.allocator import keep_freed_memory
-from smolfast.train.process.ranks import Ranks, local
+from smolfast.train.process.ranks import Ranks, check_context, local
 from smolfast.train.process.signals import DeferredSignals
 from smolfast.train.run import checkpoint
 from smolfast.train.run.opening import open_run
@@ -106,6 +106,7 @@ def train(
         StopTrialError, StopRunError: one of `config.monitors` ended it; the same call ends so again.
     """
     ranks = ranks or Ranks()
+    check_context(ranks.context, config, "--teacher" if teacher else "--teacher-cache" if teacher_cache else "")
     chosen = ranks.device(device)
     if ranks.world > 1 and threads == 0:
         threads = 1  # torchrun starts a process for each share of the CPUs

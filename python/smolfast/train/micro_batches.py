@@ -50,7 +50,9 @@ class Objective:
             self.trained = nn.ModuleDict({"model": model, **teaching.projections})
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         model.set_recompute(config.recompute)
-        self.compiled = CompiledLayers(model, False if config.qk_clip else config.compile, device)
+        # Between ranks that share tokens, layers exchange keys and values, which no graph of the compiler holds.
+        eager = bool(config.qk_clip) or ranks.context > 1
+        self.compiled = CompiledLayers(model, False if eager else config.compile, device)
         self._wrapped = ranks.spread(self.trained, device)
         self.parameters = list(self.trained.parameters())
 
@@ -69,7 +71,7 @@ class Objective:
     def units(self, rows: Rows) -> tuple[list[Unit], list[int]]:
         """The micro-batches of this rank's rows of a step, and the whole batch's counts of targets, by which they are
         divided: one for each head."""
-        batches = self.batches(rows.tokens, rows.document_ids, rows.learned)
+        batches = self.ranks.parts(self.batches(rows.tokens, rows.document_ids, rows.learned))
         counts = torch.tensor([batch.valid_targets(len(self.config.mtp_weights)) for batch in batches]).sum(0)
         totals: list[int] = self.ranks.sum(counts.to(self.device)).tolist()
         num_items = [max(1, count) for count in totals]
@@ -144,8 +146,10 @@ class Objective:
                 with self.precision():
                     return float(self.run(lambda: self.model.loss(batch, (1.0,), [items])[0]))
 
+            batches = self.ranks.parts(batches)
             with self.compiled.eager():
-                losses[name] = sum(self.workers.map(work, batches) if self.ranks.world == 1 else map(work, batches))
+                loss = sum(self.workers.map(work, batches) if self.ranks.world == 1 else map(work, batches))
+            losses[name] = self.ranks.sum_of_parts(loss, self.device)
         return losses
 
     def held_out_further(self) -> dict[str, Any]:

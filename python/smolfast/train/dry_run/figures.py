@@ -30,24 +30,35 @@ from smolfast.train.dry_run.memory import (
     loss_bytes,
     workspace_bytes,
 )
+from smolfast.train.process.ranks import check_context
 from smolfast.train.schedule import ramped_batch_size
 
 
 def run(arguments: argparse.Namespace, config: Config) -> Mapping[str, Any] | None:
     """Print the figures, or return them where JSON is asked for."""
-    figures = estimate(config, gpus=arguments.gpus, gpu=arguments.gpu, mfu=arguments.mfu, shards=arguments.shards)
+    figures = estimate(
+        config,
+        gpus=arguments.gpus,
+        gpu=arguments.gpu,
+        mfu=arguments.mfu,
+        shards=arguments.shards,
+        context=arguments.context_parallel,
+    )
     if arguments.json:
         return figures
     print(describe(figures))
     return None
 
 
-def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0.3, shards: int = 0) -> dict[str, Any]:
+def estimate(
+    config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0.3, shards: int = 0, context: int = 1
+) -> dict[str, Any]:
     """Parameters, memory, operations and time of a run.
 
     Args:
         mfu: model FLOPs utilisation: the share of `gpus` times the peak that the operations counted here reach.
         shards: GPUs of a group that shares a model, for hybrid sharding; 0 for none.
+        context: GPUs of a group that shares the tokens of each micro-batch, for context parallelism.
 
     Returns:
         parameters and mtp_parameters; flops_per_token by part; tokens, flops, seconds, tokens_per_second_per_gpu;
@@ -60,13 +71,15 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
         raise SmolfastError(f"--gpus {gpus}: give at least 1")
     if not 0 < mfu <= 1:
         raise SmolfastError(f"--mfu {mfu}: give a share above 0 and at most 1, for example 0.3")
-    if shards and gpus % shards:
-        raise SmolfastError(f"--shards {shards}: {gpus} GPUs don't divide into such groups; make --gpus a multiple")
+    for option, size in (("--shards", shards or 1), ("--context-parallel", context)):
+        if gpus % size:
+            raise SmolfastError(f"{option} {size}: {gpus} GPUs don't divide into such groups; make --gpus a multiple")
     train, vocab_size = config.train, config.tokenizer.vocab_size
+    check_context(context, train)
     for index, stage in enumerate(train.stages):
         stage_weights(stage, train, list({**train.mixture, **stage.weights}) or ["text"], index)
     for sequences in {train.batch_size, train.batch_ramp_start or train.batch_size}:
-        _check_batch(sequences, train.micro_batch_size, gpus)
+        _check_batch(sequences, train.micro_batch_size, gpus // context, context)
     parts_of_run = windows_by_length(train)
     with torch.device("meta"):
         model = SmolLM(config.model, vocab_size)
@@ -81,9 +94,9 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
     seconds = training_seconds(flops, gpus=gpus, peak=GPUS[gpu].peak, mfu=mfu)
     longest = max(length for length, _ in parts_of_run)
     local = local_bytes(
-        MicroBatch(config.model, vocab_size, longest, train.micro_batch_size, train.precision, train.recompute)
+        MicroBatch(config.model, vocab_size, longest, train.micro_batch_size, train.precision, train.recompute, context)
     )
-    micro_batches = train.batch_size // train.micro_batch_size // gpus
+    micro_batches = train.batch_size // train.micro_batch_size // (gpus // context)
     states = {
         "weights": FP32 * parameters,
         "gradients": FP32 * parameters,
@@ -119,6 +132,7 @@ def estimate(config: Config, *, gpus: int = 1, gpu: str = "h100", mfu: float = 0
         "gpu": gpu,
         "gpu_memory": GPUS[gpu].memory,
         "mfu": mfu,
+        "context": context,
         "micro_batches_per_rank": micro_batches,
         "tokens_per_second_per_gpu": tokens / seconds / gpus,
         "seconds": seconds,
@@ -161,14 +175,15 @@ def local_bytes(pass_: MicroBatch) -> dict[str, int]:
     }
 
 
-def _check_batch(sequences: int, micro_batch_size: int, gpus: int) -> None:
-    if sequences % (micro_batch_size * gpus):
-        most = sequences // micro_batch_size
-        fits = [str(count) for count in range(most, 0, -1) if most % count == 0][:4]
+def _check_batch(sequences: int, micro_batch_size: int, takers: int, context: int) -> None:
+    """Raise SmolfastError where a batch doesn't divide over GPUs, or over groups of them that share micro-batches."""
+    if sequences % (micro_batch_size * takers):
+        most, who = sequences // micro_batch_size, "GPUs" if context == 1 else f"groups of {context} GPUs"
+        fits = [str(count * context) for count in range(most, 0, -1) if most % count == 0][:4]
         raise SmolfastError(
-            f"a batch of {sequences} sequences doesn't divide into micro-batches of {micro_batch_size} on {gpus} GPUs; "
-            f"make train.batch_size (and batch_ramp_start) a multiple of {micro_batch_size * gpus}, or --gpus one of "
-            f"{', '.join(fits)}"
+            f"a batch of {sequences} sequences doesn't divide into micro-batches of {micro_batch_size} on {takers} "
+            f"{who}; make train.batch_size (and batch_ramp_start) a multiple of {micro_batch_size * takers}, or --gpus "
+            f"one of {', '.join(fits)}"
         )
 
 
@@ -211,6 +226,8 @@ def describe(figures: Mapping[str, Any]) -> str:
         f"{figures['mfu']:.1%} MFU of the bf16 peak: {figures['tokens_per_second_per_gpu']:,.0f} tokens/s a GPU",
     ]
     parts = list(dict.fromkeys(part for sizes in memory.values() for part in sizes))
+    if figures["context"] > 1:
+        lines.append(f"context            {figures['context']} ranks share the tokens of each micro-batch")
     lines += ["", f"{'memory per rank':<19}" + "".join(f"{kind:>12}" for kind in memory)]
     for part in [*(part for part in parts if part != "total"), "total"]:
         sizes = (f"{sizes[part] / 2**30:>8.2f} GiB" if part in sizes else f"{'':>12}" for sizes in memory.values())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from smolfast.config import ModelConfig
+from smolfast.model.context_parallel import ContextGroup, RunPart
 from smolfast.model.network import PackedBatch, Recompute, SmolLM
 from smolfast.train.dry_run.live_bytes import LiveBytes, storage_of
 
@@ -23,7 +24,8 @@ _LOGITS_WORKSPACE = 256 << 20
 class MicroBatch:
     """What a pass goes through: the model, so many windows, and how.
 
-    Windows hold one token more than they have inputs; the last is computed too.
+    Windows hold one token more than they have inputs; the last is computed too. Of `context` ranks that share them this
+    is the last, which has no fewer than another.
     """
 
     config: ModelConfig
@@ -32,10 +34,24 @@ class MicroBatch:
     windows: int
     precision: Literal["fp32", "bf16"] = "fp32"
     recompute: Recompute = "none"
+    context: int = 1
 
     @property
     def tokens(self) -> int:
         """Positions that are computed."""
+        part = self.part
+        return self._all_tokens if part is None else part.tokens
+
+    @property
+    def part(self) -> RunPart | None:
+        """What a rank computes of windows that several share."""
+        if self.context == 1:
+            return None
+        bounds = range(0, self._all_tokens + 1, self.sequence_length + 1)
+        return RunPart(bounds, ContextGroup(self.context - 1, self.context), torch.device("cpu"))
+
+    @property
+    def _all_tokens(self) -> int:
         return self.windows * (self.sequence_length + 1)
 
     @contextmanager
@@ -46,7 +62,7 @@ class MicroBatch:
         with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             model = SmolLM(self.config.model_copy(), self.vocab_size)
             model.set_recompute(self.recompute)
-            tokens, length = torch.zeros(self.tokens, dtype=torch.int64), self.sequence_length + 1
+            tokens, length = torch.zeros(self._all_tokens, dtype=torch.int64), self.sequence_length + 1
             yield (
                 model,
                 PackedBatch(
@@ -56,6 +72,7 @@ class MicroBatch:
                     document_ids=tokens.int(),
                     cu_seqlens=torch.zeros(self.windows + 1, dtype=torch.int32),
                     max_seqlen=length,
+                    part=self.part,
                 ),
             )
 

@@ -25,7 +25,7 @@ from smolfast.train.preferences.objective import PreferenceObjective, Preference
 from smolfast.train.preferences.pairs import PairPlan, Pairs
 from smolfast.train.preferences.reference import Reference, write_reference
 from smolfast.train.process.allocator import keep_freed_memory
-from smolfast.train.process.ranks import Ranks
+from smolfast.train.process.ranks import Ranks, check_context
 from smolfast.train.run.parts import HELD_OUT_WINDOWS, Run
 from smolfast.train.run.record import RUN_FILE
 from smolfast.workers import Workers
@@ -78,6 +78,7 @@ def align(
     """
     settings = settings or AlignConfig()
     ranks = ranks or Ranks()
+    check_context(ranks.context, config, "--preferences")
     chosen = ranks.device(device)
     if ranks.world > 1 and threads == 0:
         threads = 1

@@ -1,5 +1,6 @@
 """The processes of a run: one, or those that torchrun started, with whole (DDP) or sharded (FSDP2) parameters;
-sharded over all ranks, or within groups that are replicas of each other (hybrid sharding).
+sharded over all ranks, or within groups that are replicas of each other (hybrid sharding). Each can have micro-batches
+of its own, or share them with its neighbours (context parallelism).
 
 Everything that the loop asks of other processes is asked here. With one process every answer is the caller's own, so
 the loop has one shape.
@@ -18,8 +19,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from smolfast.config import TrainConfig
 from smolfast.errors import SmolfastError
-from smolfast.model.network import DecoderLayer
+from smolfast.model.context_parallel import ContextGroup
+from smolfast.model.network import DecoderLayer, PackedBatch
 
 Parallel = Literal["ddp", "fsdp"]
 T = TypeVar("T")
@@ -30,13 +33,16 @@ class Ranks:
 
     Attributes:
         rank: its number, 0 for the one that writes files. world: how many there are.
+        context: how many share each micro-batch.
     """
 
-    def __init__(self, parallel: Parallel = "ddp", *, shards: int = 0) -> None:
+    def __init__(self, parallel: Parallel = "ddp", *, shards: int = 0, context: int = 1) -> None:
         """
         Args:
             shards: hybrid sharding: so many neighbouring ranks share a model's parameters, and each such group has all
                 of them; 0 for one group of all ranks. A node's ranks are best: only gradients go between groups.
+            context: context parallelism: so many neighbouring ranks share the tokens of each micro-batch, for sequences
+                that are too long for one.
 
         Raises:
             SmolfastError: groups for whole parameters, or ranks that don't divide into them.
@@ -45,13 +51,21 @@ class Ranks:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         if shards and parallel != "fsdp":
             raise SmolfastError(f"--shards {shards} is for sharded parameters; add --parallel fsdp")
-        if shards and self.world % shards:
-            fits = ", ".join(str(count) for count in range(1, self.world + 1) if self.world % count == 0)
+        if context > 1 and self.world == 1:
             raise SmolfastError(
-                f"--shards {shards}: {self.world} ranks don't divide into such groups; give one of {fits}"
+                f"--context-parallel {context}: this process is the only one; start it on {context} ranks with "
+                f"torchrun --nproc-per-node {context} -m smolfast train, or leave the option out"
             )
-        self.shards = shards or self.world
+        for option, size in (("--shards", shards or 1), ("--context-parallel", context)):
+            if self.world % size:
+                fits = ", ".join(str(count) for count in range(1, self.world + 1) if self.world % count == 0)
+                raise SmolfastError(
+                    f"{option} {size}: {self.world} ranks don't divide into such groups; give one of {fits}"
+                )
+        self.shards, self.context = shards or self.world, context
         self._shard_group: Any = None
+        self._context_group: Any = None
+        self._settled: nn.Module | None = None
         self._started = False
 
     def __enter__(self) -> Self:
@@ -62,6 +76,13 @@ class Ranks:
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
             self._started = True
+        if self.context > 1:
+            from torch.distributed.device_mesh import init_device_mesh
+
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            groups = (self.world // self.context, self.context)
+            mesh = init_device_mesh(device, groups, mesh_dim_names=("data", "context"))
+            self._context_group = mesh.get_group("context")
         return self
 
     def __exit__(
@@ -92,18 +113,34 @@ class Ranks:
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
     def share(self, rows: int, micro_batch_size: int) -> tuple[int, int]:
-        """This rank's first row of a step's batch, and its last + 1.
+        """This rank's first row of a step's batch, and its last + 1; those of a context group have the same.
 
         Raises:
             SmolfastError: the batch doesn't divide into equal numbers of micro-batches.
         """
-        if rows % (self.world * micro_batch_size):
+        groups, mine = self.world // self.context, self.rank // self.context
+        if rows % (groups * micro_batch_size):
+            takers = f"{self.world} ranks" if self.context == 1 else f"{groups} groups of {self.context} ranks"
             raise SmolfastError(
-                f"a batch of {rows} sequences doesn't divide into micro-batches of {micro_batch_size} on "
-                f"{self.world} ranks; make train.batch_size (and batch_ramp_start) a multiple of "
-                f"{self.world * micro_batch_size}"
+                f"a batch of {rows} sequences doesn't divide into micro-batches of {micro_batch_size} on {takers}; "
+                f"make train.batch_size (and batch_ramp_start) a multiple of {groups * micro_batch_size}"
             )
-        return self.rank * rows // self.world, (self.rank + 1) * rows // self.world
+        return mine * rows // groups, (mine + 1) * rows // groups
+
+    def parts(self, batches: Sequence[PackedBatch]) -> list[PackedBatch]:
+        """What this rank computes of micro-batches: all, or its part of their tokens."""
+        if self.context == 1:
+            return list(batches)
+        group = ContextGroup(self.rank % self.context, self.context, self._context_group)
+        return [batch.shared_over(group) for batch in batches]
+
+    def sum_of_parts(self, mine: float, device: torch.device) -> float:
+        """The sum over the ranks that share micro-batches."""
+        if self.context == 1:
+            return mine
+        total = torch.tensor(mine, dtype=torch.float64, device=device)
+        dist.all_reduce(total, group=self._context_group)
+        return float(total)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, in place."""
@@ -206,6 +243,8 @@ class Ranks:
         Returns:
             the heads' losses over all ranks [K].
         """
+        if isinstance(objective, nn.parallel.DistributedDataParallel) and self._settled is not objective:
+            self._settle(objective, losses[0])
         total: Tensor | None = None
         for index, part in enumerate(losses):
             # Shards are what gradients have room for: they are scattered after each micro-batch, not after the last.
@@ -217,6 +256,20 @@ class Ranks:
         assert total is not None
         return self.sum(total)
 
+    def _settle(
+        self, objective: nn.parallel.DistributedDataParallel, loss: Callable[[], tuple[Tensor, Tensor]]
+    ) -> None:
+        """Have DDP lay out its buckets for good, by a backward pass that is thrown away.
+
+        It takes the order in which the first pass gives gradients. The order of a sum over three ranks or more depends
+        on where in a bucket a number lies, so a resumed run's first step would differ from the undisturbed run's.
+        """
+        self._settled = objective
+        if self.world > 2:
+            objective(loss)[0].backward()
+            for parameter in objective.parameters():
+                parameter.grad = None
+
     def norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """Each gradient's Euclidean norm [parameters], over all of its shards."""
         norms = torch.stack(torch._foreach_norm([local(gradient) for gradient in gradients]))
@@ -225,6 +278,29 @@ class Ranks:
         squares = norms.square()
         dist.all_reduce(squares, group=self._shard_group)  # other groups hold the same shards
         return squares.sqrt()
+
+
+def check_context(context: int, config: TrainConfig, beside: str = "") -> None:
+    """Raise SmolfastError where settings don't go with so many ranks that share tokens.
+
+    Args:
+        beside: what else is asked for that looks at whole windows, by its option's name; nothing where it is "".
+    """
+    if context == 1:
+        return
+    said = f"--context-parallel {context}"
+    if beside:
+        raise SmolfastError(f"{said} doesn't go with {beside}, which needs whole windows on each rank; leave one out")
+    if config.compile is True:
+        raise SmolfastError(
+            f"{said}: train.compile = true can't hold what layers exchange between ranks; set it to auto or false"
+        )
+    lengths = [config.sequence_length, *(stage.sequence_length for stage in config.stages if stage.sequence_length)]
+    if min(lengths) < 2 * context:
+        raise SmolfastError(
+            f"{said}: each rank computes two stretches, and sequences of {min(lengths)} tokens have fewer than "
+            f"{2 * context}; raise train.sequence_length, or share them over at most {min(lengths) // 2} ranks"
+        )
 
 
 def leave_process_groups() -> None:

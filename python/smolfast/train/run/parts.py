@@ -30,6 +30,8 @@ from smolfast.workers import Workers
 
 # Held-out windows of the quick loss: about the cost of one step.
 HELD_OUT_WINDOWS = 32
+# Tokens of a window that the monitor of features looks at: its attention maps grow by the square.
+_LOOKED_AT = 2048
 
 
 class Run:
@@ -155,8 +157,9 @@ class Run:
             lower=config.rollback_rate,
         )
         self.monitors = Monitors(config, steps)
-        probe = self.objective.batches(*self.looked_at().batch(0))[0]
-        self.monitor = FeatureMonitor(self.model, probe, self.looked_at().sequence_length + 1)
+        tokens, document_ids = (window[:, : _LOOKED_AT + 1] for window in self.looked_at().batch(0))
+        probe = self.objective.batches(tokens, document_ids)[0]
+        self.monitor = FeatureMonitor(self.model, probe, tokens.shape[1])
         self.events = EventLog(self.output / "events.jsonl", writes=False)
 
     def plan_of(self, steps: int) -> DataPlan:

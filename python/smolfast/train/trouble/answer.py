@@ -86,8 +86,8 @@ def roll_back(run: Run, step: int, cause: str, *, began: int | None = None) -> i
 
 def _first_nonfinite(run: Run, step: int) -> str | None:
     """The module in which a step's numbers broke, on the first rank that finds one."""
-    if run.ranks.sharded:
-        return None  # needs whole parameters
+    if run.ranks.sharded or run.ranks.context > 1:
+        return None  # needs whole parameters, and passes that other ranks have no part in
     found = (first_nonfinite(run.objective.trained, partial(_first, unit)) for unit in run.units(step)[0])
     with run.objective.compiled.eager():
         mine = next((name for name in found if name is not None), None)

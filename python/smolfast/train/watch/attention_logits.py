@@ -51,13 +51,15 @@ class LargestLogits:
         q_TND, k_TGD = (
             projected.view(len(projected), -1, module.head_dim) for projected in (self._thread.q, self._thread.k)
         )
-        bounds, longest = context.cu_seqlens, context.max_seqlen
-        assert bounds is not None
-        found = ops.gqa_attention_varlen(
-            q_TND, k_TGD, k_TGD, bounds, bounds, longest, longest, causal=True,
-            rope=context.rope if module.use_rope else None, return_max_logit=True,
-        )  # fmt: skip
-        largest = found[-1]
+        rope = context.rope if module.use_rope else None
+        if context.part is not None:
+            largest = context.part.largest_logits(q_TND, k_TGD, rope)
+        else:
+            bounds, longest = context.cu_seqlens, context.max_seqlen
+            assert bounds is not None
+            largest = ops.gqa_attention_varlen(
+                q_TND, k_TGD, k_TGD, bounds, bounds, longest, longest, causal=True, rope=rope, return_max_logit=True
+            )[-1]
         with self._lock:
             before = self.by_module.get(name)
             self.by_module[name] = largest if before is None else torch.maximum(before, largest)

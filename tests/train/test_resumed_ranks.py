@@ -1,0 +1,204 @@
+"""50 steps on 2 and 4 gloo processes, however they share the work, and runs that go on from any checkpoint on others.
+
+What is shared: the batch (ddp), the parameters too (fsdp; hybrid: within groups), a micro-batch's tokens (context).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from smolfast.commands.main import main
+from smolfast.train.run.files import RUN_FILES
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo here"),
+]
+
+# Windows of a document or two, and their beginnings and ends: the text's are of 100 tokens.
+SETTINGS = """
+[model]
+hidden_size = 32
+intermediate_size = 48
+num_hidden_layers = 3
+num_attention_heads = 4
+num_key_value_heads = 2
+head_dim = 8
+no_rope_layer_interval = 2
+max_position_embeddings = 128
+mtp_kind = "sequential"
+[train]
+sequence_length = 90
+batch_size = 8
+micro_batch_size = 2
+checkpoint_every = 14
+keep_checkpoints = 10
+evaluate_every = 25
+monitor_every = 25
+qk_clip = 30.0
+clip = "zclip"
+z_loss = 1e-4
+steps = 50
+"""
+STEPS, SAVED = 50, (14, 28, 42)
+TRAININGS = Path(__file__).parents[1] / "distributed" / "train_ranks.py"
+FSDP, CONTEXT = ["--parallel", "fsdp"], "--context-parallel"
+WAYS: dict[int, dict[str, list[str]]] = {
+    2: {"ddp": [], "fsdp": FSDP, "context": [CONTEXT, "2"]},
+    4: {
+        "ddp": [],
+        "fsdp": FSDP,
+        "hybrid": [*FSDP, "--shards", "2"],
+        "context": [CONTEXT, "4"],
+        # Pairs share tokens, all share parameters; and other pairs share parameters than share a batch.
+        "context-fsdp": [*FSDP, CONTEXT, "2", "--set", "train.recompute=full"],
+        "context-hybrid": [*FSDP, "--shards", "2", CONTEXT, "4", "--set", "train.recompute=selective"],
+    },
+}
+# From which run after how many steps, and on how many ranks in which way.
+OTHERS = [
+    ("2-context", 14, 1, ""),
+    ("2-context", 28, 4, "context"),
+    ("2-context", 42, 4, "context-fsdp"),
+    ("4-context", 28, 2, "context"),
+    ("4-context-fsdp", 42, 2, "fsdp"),
+    ("4-hybrid", 42, 2, "context"),
+    ("2-ddp", 42, 4, "hybrid"),
+    ("2-fsdp", 42, 4, "ddp"),
+    ("4-ddp", 42, 2, "fsdp"),
+    ("4-fsdp", 42, 1, ""),
+]
+
+
+def arguments(output: str, options: list[str]) -> list[str]:
+    return ["train", "tokens", "-o", output, "--config", "config.toml", "--json", "--quiet", *options]
+
+
+def train_each(folder: Path, world: int, trainings: list[list[str]]) -> None:
+    """One training after the other in the same `world` processes."""
+    process = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", TRAININGS,
+         json.dumps([(str(folder), line) for line in trainings])],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True,
+        timeout=1500, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-8000:]
+
+
+def metrics(output: Path) -> list[dict[str, Any]]:
+    """Lines of a run, without what a clock says."""
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("seconds", "speed")} for line in lines]
+
+
+def assert_close(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert len(found) == len(expected) == STEPS
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours["tokens"] == theirs["tokens"]
+        for name in ("loss", "held_out_loss"):
+            if name in theirs:
+                assert ours[name] == pytest.approx(theirs[name], abs=1e-5, rel=0), (ours["step"], name)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-4)
+
+
+def as_if_killed(run: Path, step: int, copy: Path) -> None:
+    """A copy of a finished run as it was some steps after the checkpoint of `step`, and before the next."""
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("model"))
+    for checkpoint in (copy / "checkpoints").glob("step-*"):
+        if int(checkpoint.name.removeprefix("step-")) > step:
+            shutil.rmtree(checkpoint)
+    lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copy / "metrics.jsonl").write_text("".join(lines[: step + 5]))
+    record = json.loads((copy / "run.json").read_text())
+    del record["summary"], record["model_files"]
+    (copy / "run.json").write_text(json.dumps(record))
+    records = run.parent / ".smolfast"
+    made = json.loads((records / f"{run.name}.json").read_text())
+    begun = {"stage": "train", "key": made["key"], "output": copy.name, "files": [], "writes": list(RUN_FILES)}
+    (records / f"{copy.name}.started.json").write_text(json.dumps(begun))
+
+
+def resumed_from(folder: Path, run: str, step: int, world: int, way: str) -> str:
+    """A folder to go on in: what a run had after a step, for so many ranks."""
+    name = f"{run}-{step}-on-{world}-{way}"
+    as_if_killed(folder / run, step, folder / name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, write_tokens: Any) -> Path:
+    """One process's run, and all ways to share it, undisturbed."""
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    write_tokens(folder / "tokens")
+    (folder / "config.toml").write_text(SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(arguments("1", [])) == 0
+    for world, ways in WAYS.items():
+        train_each(folder, world, [arguments(f"{world}-{way}", options) for way, options in ways.items()])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def resumed(folder: Path) -> Path:
+    """Every run gone on with in its own way, from one of its checkpoints, and in others'."""
+    alone = resumed_from(folder, "1", SAVED[1], 1, "")
+    for world, ways in WAYS.items():
+        trainings = []
+        for number, (way, options) in enumerate(ways.items()):
+            run = f"{world}-{way}"
+            trainings.append(arguments(resumed_from(folder, run, SAVED[number % 3], world, way), options))
+        for run, step, goes_on, way in OTHERS:
+            if goes_on == world:
+                trainings.append(arguments(resumed_from(folder, run, step, world, way), ways[way]))
+        train_each(folder, world, trainings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for run, step, goes_on, way in OTHERS:
+            if goes_on == 1:
+                assert main(arguments(resumed_from(folder, run, step, 1, way), [])) == 0
+        assert main(arguments(alone, [])) == 0
+    return folder
+
+
+@pytest.mark.parametrize("run", [f"{world}-{way}" for world, ways in WAYS.items() for way in ways])
+def test_losses_are_one_process_s(run: str, folder: Path) -> None:
+    assert_close(metrics(folder / run), metrics(folder / "1"))
+
+
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [("1", SAVED[1])]
+    + [(f"{world}-{way}", SAVED[at % 3]) for world, ways in WAYS.items() for at, way in enumerate(ways)],
+)
+def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(run: str, step: int, resumed: Path) -> None:
+    world, _, way = run.partition("-")
+    again = resumed / f"{run}-{step}-on-{world}-{way}"
+    assert metrics(again) == metrics(resumed / run)
+    for name in ("model.safetensors", "mtp_heads.safetensors"):
+        assert (again / "model" / name).read_bytes() == (resumed / run / "model" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("run", "step", "world", "way"), OTHERS)
+def test_other_ranks_go_on(run: str, step: int, world: int, way: str, resumed: Path) -> None:
+    found = metrics(resumed / f"{run}-{step}-on-{world}-{way}")
+    before = metrics(resumed / run)
+    assert found[:step] == before[:step]
+    assert_close(found, before)
+
+
+def test_there_and_back(resumed: Path) -> None:
+    """Two ranks, then four, then the two again."""
+    name = resumed_from(resumed, "2-context-28-on-4-context", 42, 2, "context")
+    train_each(resumed, 2, [arguments(name, WAYS[2]["context"])])
+    assert_close(metrics(resumed / name), metrics(resumed / "1"))
