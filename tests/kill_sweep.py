@@ -102,10 +102,10 @@ def artefacts(out: Path) -> dict[str, bytes]:
 def progress(out: Path) -> int:
     """What a sweep has written so far: its files, and the steps that its trainings told."""
     found = 0
-    for path in out.rglob("*"):
-        found += 1
-        if path.name == "metrics.jsonl":
-            with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError):  # renamed meanwhile: it is counted the next time
+        for path in out.rglob("*"):
+            found += 1
+            if path.name == "metrics.jsonl":
                 found += path.read_bytes().count(b"\n")
     return found
 
