@@ -22,15 +22,16 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
 
 
 class Verdicts:
-    """Counts the kills, and those after which a file differs."""
+    """Counts the kills, and the runs in which a file differs afterwards."""
 
     def __init__(self, expected: dict[str, bytes]) -> None:
         self.expected = expected
         self.kills = self.failures = 0
 
-    def add(self, where: str, found: dict[str, bytes]) -> None:
+    def add(self, where: str, found: dict[str, bytes], kills: int = 1) -> None:
+        """Compare what a run made that was killed so often."""
         differing = differences(self.expected, found)
-        self.kills += 1
+        self.kills += kills
         self.failures += bool(differing)
         verdict = f"DIFFERENT: {', '.join(differing)}" if differing else "identical"
         print(f"kill {self.kills}: {where}: {verdict}", flush=True)

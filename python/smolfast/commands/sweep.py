@@ -34,16 +34,16 @@ def add_sweep(commands: Any) -> None:
     )
     parser.add_argument(
         "--pruner",
-        choices=("median", "halving", "none"),
-        default="median",
-        help="what ends a trial whose held-out losses are behind others' (default: median)",
+        choices=("halving", "median", "none"),
+        default="halving",
+        help="what ends a trial whose held-out losses are behind others' (default: halving)",
     )
     parser.add_argument(
         "--startup",
         type=at_least(1),
         default=5,
         metavar="N",
-        help="trials before the sampler learns and the pruner compares (default: 5)",
+        help="trials before the sampler learns, and before the median is taken (default: 5)",
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of the choices (default: 0)")
     add_experiment_options(parser, at_once="trials")

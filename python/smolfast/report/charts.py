@@ -65,7 +65,7 @@ class Series:
     """A named curve; values that aren't finite break it.
 
     Attributes:
-        style: "line", "dashed", "points", or "faint" for a thin curve with neither legend nor read-out.
+        style: "line", "dashed", "points"; or "thin" and, lighter, "faint" for a curve with neither legend nor read-out.
     """
 
     name: str
@@ -153,10 +153,12 @@ def line_chart(
     log: bool = False,
     from_zero: bool = False,
     marks: Sequence[Mark] = (),
+    places: Sequence[tuple[float, str]] | None = None,
 ) -> Markup:
     """Curves over a shared x axis, marks, a legend, a read-out and the numbers as a folded table.
 
-    The read-out follows the pointer, a finger and the arrow keys. More than two dozen marks are drawn without names.
+    `places` are words on the x axis in place of round numbers. The read-out follows the pointer, a finger and the arrow
+    keys. More than two dozen marks are drawn without names.
     """
     shown = [s for s in series if any(_usable(x, y, log) for x, y in zip(s.x, s.y, strict=True))]
     points = [(x, y) for s in shown for x, y in zip(s.x, s.y, strict=True) if _usable(x, y, log)]
@@ -164,7 +166,12 @@ def line_chart(
         return tag("p", f"{title}: no finite values to draw.", class_="missing")
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     y_low, y_high = min(y for _, y in points), max(y for _, y in points)
-    x_ticks = [tick for tick in nice_ticks(x_low, x_high, 6) if x_low <= tick <= x_high]
+    worded = places is not None
+    if places is None:
+        places = [(tick, _tick(tick)) for tick in nice_ticks(x_low, x_high, 6)]
+    else:
+        x_low, x_high = min([x_low, *(x for x, _ in places)]), max([x_high, *(x for x, _ in places)])
+    places = [(x, text) for x, text in places if x_low <= x <= x_high]
     if log:
         y_ticks = log_ticks(y_low, y_high)
         y_low, y_high = min(y_ticks[0], y_low), max(y_ticks[-1], y_high)
@@ -184,10 +191,11 @@ def line_chart(
 
     grid = [tag("line", x1=0, x2="100%", y1=_percent(down(t)), y2=_percent(down(t)), class_="grid") for t in y_ticks]
     labels = [tag("text", _tick(t), x=0, dx=-8, y=_percent(down(t)), dy="0.32em", text_anchor="end") for t in y_ticks]
-    for tick in x_ticks:
-        at = _percent(across(tick))
+    for x, text in places:
+        at = _percent(across(x))
         grid.append(tag("line", x1=at, x2=at, y1="100%", y2="100%", class_="tick", transform="translate(0 5)"))
-        labels.append(tag("text", _tick(tick), x=at, y="100%", dy=20, text_anchor="middle"))
+        anchor = _anchor(across(x)) if worded else "middle"
+        labels.append(tag("text", text, x=at, y="100%", dy=20, text_anchor=anchor))
     curves: list[Markup] = []
     dots: list[Markup] = []
     for one in shown:
@@ -228,7 +236,7 @@ def line_chart(
         height="100%",
     )
 
-    named = [s for s in shown if s.style != "faint"]
+    named = [s for s in shown if s.style not in ("thin", "faint")]
     legend = tag("ul", (tag("li", _swatch(s), s.name) for s in named), class_="legend")
     facts: dict[str, object] = {"low": x_low, "high": x_high, "x": x_name, "series": [_readout(s) for s in named]}
     if marks:

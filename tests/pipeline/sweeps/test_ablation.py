@@ -25,6 +25,8 @@ needs = "shared"
 python = "planted:score"
 effect = 0.0
 number = 0
+repeat = 0
+other = 0
 
 [stages.after]
 needs = "score"
@@ -37,10 +39,10 @@ def shared(inputs, output):
     with open("calls.txt", "a") as file:
         file.write("shared ")
 
-def score(inputs, output, effect, number):
+def score(inputs, output, effect, number, repeat, other):
     if effect == "bad":
         raise ValueError("no such effect")
-    noise = random.Random(f"{number} {effect}").gauss(0, 0.01)
+    noise = random.Random(f"{number} {effect} {repeat} {other}").gauss(0, 0.01)
     return {"loss": 3.0 + 0.3 * number + effect + noise, "width": None if effect > 0.1 else 5.0 - effect}
 """
 
@@ -96,6 +98,27 @@ def test_planted_effects(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (planted / "calls.txt").read_text() == "shared "
     page = (planted / "out" / "ablation.html").read_text()
     assert "no difference shown" in page and "failed" in page and "winners.toml" in page
+
+
+@pytest.mark.slow
+def test_intervals_of_a_hundred_ablations_hold_the_truth(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole ablations, with noise of their own each: a planted effect of -0.02, and a change that does nothing."""
+    recipe = str(planted / "planted.toml")
+    (planted / "helps.toml").write_text("score.effect = -0.02")
+    (planted / "nothing.toml").write_text("score.other = 1")
+    changes = read_changes([planted / "helps.toml", planted / "nothing.toml"], recipe)
+    held = {"helps": 0, "nothing": 0}
+    shown = dict(held)
+    for repeat in range(100):
+        what = Ablation(recipe, changes, "score.loss", seeds=3, settings=(f"score.repeat={repeat}",))
+        with_seeds(what, monkeypatch)
+        ablate(what, planted / f"out-{repeat}")
+        for row in json.loads((planted / f"out-{repeat}" / "ablation.json").read_text())["changes"]:
+            truth = -0.02 if row["change"] == "helps" else 0.0
+            held[row["change"]] += row["low"] <= truth <= row["high"]
+            shown[row["change"]] += row["verdict"] != "no difference shown"
+    assert held["helps"] >= 90 and held["nothing"] >= 90
+    assert shown["nothing"] == 100 - held["nothing"] and shown["helps"] > shown["nothing"]
 
 
 def test_further_numbers_are_compared_and_decide_nothing(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

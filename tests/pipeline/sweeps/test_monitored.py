@@ -59,7 +59,7 @@ def sieve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def what(folder: Path, reaction: str) -> Sweep:
     (folder / "sieve.toml").write_text(RECIPE.replace("REACTION", reaction))
     values = (parse_parameter("filter.x=50,1,40"),)
-    return Sweep(str(folder / "sieve.toml"), values, objective="score.value", sampler="grid")
+    return Sweep(str(folder / "sieve.toml"), values, objective="score.value", sampler="grid", pruner="none")
 
 
 def test_a_trial_that_is_stopped_is_a_result(sieve: Path) -> None:
@@ -92,7 +92,18 @@ def test_ctrl_c_is_said_and_the_sweep_goes_on_as_if_nothing_had_been(
 ) -> None:
     monkeypatch.chdir(sieve)
     what(sieve, "note")
-    words = ["sweep", "sieve.toml", "--param", "filter.x=50,1,40", "--sampler", "grid", "--objective", "score.value"]
+    words = [
+        "sweep",
+        "sieve.toml",
+        "--param",
+        "filter.x=50,1,40",
+        "--sampler",
+        "grid",
+        "--pruner",
+        "none",
+        "--objective",
+        "score.value",
+    ]
     (sieve / "sieve.py").write_text(CODE + PRESSED)
     assert main([*words, "-o", "out"]) == 130
     assert "interrupted" in capsys.readouterr().err

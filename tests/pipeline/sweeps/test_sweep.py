@@ -12,10 +12,12 @@ import pytest
 
 from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
+from smolfast.files import write_json
 from smolfast.pipeline.recipes import load_recipe, run
 from smolfast.pipeline.sweeps.space import parse_parameter
 from smolfast.pipeline.sweeps.sweep import Sweep, last_step, sweep
-from smolfast.pipeline.sweeps.trials import Trial, read_trials
+from smolfast.pipeline.sweeps.trials import Training, Trial, read_trials
+from smolfast.report.sweep.page import write_sweep_report
 
 pytest.importorskip("optuna")
 LIBRARY = Path(sysconfig.get_path("stdlib"))
@@ -119,11 +121,12 @@ def test_side_by_side_gives_the_same_as_alone(bowl: Path) -> None:
 
 
 def test_failures_are_results_unless_nothing_works(bowl: Path) -> None:
-    found = sweep(made(bowl, "bowl.x=1..20:4", sampler="grid"), bowl / "out")
+    found = sweep(made(bowl, "bowl.x=1..20:4", sampler="grid", pruner="none"), bowl / "out")
     assert (found["done"], found["failed"]) == (2, 2)
     assert "ValueError: over the edge" in read_trials(bowl / "out")[3].error
-    with pytest.raises(SmolfastError, match=r"none of the first 2 trials came to an end; .*over the edge"):
-        sweep(made(bowl, "bowl.x=10..20:4", sampler="grid", startup=2), bowl / "none")
+    for trials, startup in ((20, 2), (2, 5)):
+        with pytest.raises(SmolfastError, match=r"none of the first 2 trials came to an end; .*over the edge"):
+            sweep(made(bowl, "bowl.x=10..20:4", sampler="grid", startup=startup), bowl / f"none{trials}", trials=trials)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +150,10 @@ def test_folders_of_others(bowl: Path) -> None:
     with pytest.raises(SmolfastError, match=r"holds another sweep \(parameters.bowl.x.high 5.0 → 6.0\)"):
         sweep(made(bowl, "bowl.x=-5..6", "bowl.kind_of=round,flat"), bowl / "out", trials=2)
     assert sweep(made(bowl, "bowl.x=-5..6"), bowl / "out", trials=1, overwrite=True)["trials"] == 1
+    sweep(made(bowl, "bowl.kind_of=round,flat"), bowl / "other", trials=1)
+    (bowl / "other" / "study.db").write_bytes((bowl / "out" / "study.db").read_bytes())
+    with pytest.raises(SmolfastError, match=r"study.db is of another sweep: its trials have bowl.x; move"):
+        sweep(made(bowl, "bowl.kind_of=round,flat"), bowl / "other", trials=1)
     (bowl / "mine").mkdir()
     (bowl / "mine" / "thesis.txt").touch()
     with pytest.raises(SmolfastError, match="is not empty and holds no sweep"):
@@ -175,13 +182,20 @@ SMALL = (
 )
 
 
-def test_trainings_that_fall_behind_end_early_and_diverged_ones_are_results(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pruner", ["halving", "median"])
+def test_trainings_that_fall_behind_end_early_and_diverged_ones_are_results(tmp_path: Path, pruner: str) -> None:
     parameters = (parse_parameter("train.adamw_learning_rate=0.03,0.01,0.0001,1e-5,1e25"),)
-    what = Sweep("quickstart", parameters, "evaluate.bits_per_byte", sampler="grid", settings=SMALL, startup=2)
+    what = Sweep(
+        "quickstart", parameters, "evaluate.bits_per_byte", sampler="grid", pruner=pruner, settings=SMALL, startup=2
+    )
     found = sweep(what, tmp_path / "out", trials=9)
     trials = read_trials(tmp_path / "out")
-    assert [one.state for one in trials] == ["done", "done", "pruned", "pruned", "diverged"]
-    assert trials[2].steps < 24 and max(trials[2].curve) < 24 and trials[0].steps == 24
+    states = {trial.params["train.adamw_learning_rate"]: trial.state for trial in trials}
+    assert states[1e25] == "diverged" and "done" in (states[0.03], states[0.01])
+    ended = [trial for trial in trials if trial.state == "pruned"]
+    assert ended and {trial.params["train.adamw_learning_rate"] for trial in ended} <= {1e-5, 0.0001, 0.01}
+    assert all(one.steps < 24 and max(one.curve) < 24 and one.trainings["train"].steps == 24 for one in ended)
+    assert all(one.steps == 24 for one in trials if one.state == "done")
     assert found["training_steps"] == sum(one.steps for one in trials) < 24 * 4
     assert len(list((tmp_path / "out" / "run").glob("tokens-*"))) == 1
     assert not list((tmp_path / "out" / "run").glob("export-*"))
@@ -203,6 +217,25 @@ def test_the_command_and_its_page(
     assert "two different values or more" in capsys.readouterr().err
 
 
+def test_the_page_compares_ended_trials_where_all_of_them_were(tmp_path: Path) -> None:
+    parameters = (parse_parameter("train.adamw_learning_rate=log:0.001..0.1"), parse_parameter("train.optimizer=b,c"))
+    what = Sweep("quickstart", parameters, "evaluate.bits_per_byte")
+    write_json(tmp_path / "sweep.json", {"identity": {**vars(what), "parameters": {
+        one.name: one.as_dict() for one in parameters}}, "best": 1})  # fmt: skip
+    for number, (rate, optimizer, value, to) in enumerate(
+        [(0.001, "b", None, 10), (0.05, "c", 2.5, 60), (0.1, "b", None, 15), (0.02, "c", 2.75, 60)]
+    ):
+        curve = {step: 7.0 + number - step / 60 for step in range(5, to + 1, 5)}
+        params = {"train.adamw_learning_rate": rate, "train.optimizer": optimizer}
+        Trial(number, params, "done" if value else "pruned", value, curve).write(tmp_path)
+    write_sweep_report(tmp_path, tmp_path / "sweep.html")
+    page = (tmp_path / "sweep.html").read_text()
+    assert "held-out loss at step 10, the last that all of them reached" in page
+    assert "ended early, behind others" in page and "done, the best" in page and "pruned" not in page
+    assert ">0.001<" in page and ">0.01<" in page and ">0.1<" in page  # round numbers on a logarithmic axis
+    assert page.count('class="dot s1"') >= 4 and ">b</text>" in page and ">c</text>" in page
+
+
 def test_a_trial_whose_values_do_not_fit_together(tmp_path: Path) -> None:
     parameters = (parse_parameter("model.num_attention_heads=3,4"), parse_parameter("model.num_key_value_heads=1,2"))
     what = Sweep("quickstart", parameters, "evaluate.bits_per_byte", sampler="grid", settings=SMALL, pruner="none")
@@ -212,7 +245,8 @@ def test_a_trial_whose_values_do_not_fit_together(tmp_path: Path) -> None:
 
 
 def test_records(tmp_path: Path) -> None:
-    trial = Trial(0, {"a": 1.5, "b": "x"}, "done", 0.25, curve={4: 2.0}, stages={"a": "a-1"})
+    trainings = {"train": Training(8, {4: 2.0})}
+    trial = Trial(0, {"a": 1.5, "b": "x"}, "done", 0.25, {4: 2.0}, trainings, stages={"a": "a-1"})
     trial.write(tmp_path)
     assert read_trials(tmp_path) == [trial] and trial.settings == ["a=1.5", 'b="x"']
     (tmp_path / "trials" / "0001.json").write_text('{"number": 1}')

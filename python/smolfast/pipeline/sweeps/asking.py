@@ -1,4 +1,4 @@
-"""Which values come next: optuna's samplers and pruners, fed with the trials that the sweep's folder holds.
+"""Which values come next: optuna's samplers, fed with the trials that the sweep's folder holds.
 
 The study is made anew for each question, and its sampler is seeded by the trial's number. So the answer depends on the
 finished trials alone, and a sweep that was killed goes on as if it had not been.
@@ -7,6 +7,7 @@ finished trials alone, and a sweep that was killed goes on as if it had not been
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,23 +18,23 @@ from smolfast.pipeline.sweeps.space import Parameter, grid
 from smolfast.pipeline.sweeps.trials import LIKE_THE_WORST, Trial
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
-PRUNERS = ("median", "halving", "none")
 WORST = 1e30
-"""What stands for an infinite objective, where a sampler reckons with it."""
+"""What stands for an infinite objective or loss, where optuna reckons with it."""
 
 
 class Asking:
     """Questions to optuna.
 
     Args:
-        startup: trials before the sampler learns from them and the pruner compares with them.
+        startup: trials before the sampler learns from them.
+        mixed: a grid's values come in an order by chance: from bad ones to good ones none could be ended early.
 
     Raises:
         SmolfastError: optuna isn't installed, or a grid of ranges that say not how many values.
     """
 
     def __init__(
-        self, parameters: Sequence[Parameter], *, sampler: str, pruner: str, seed: int, maximize: bool, startup: int
+        self, parameters: Sequence[Parameter], *, sampler: str, seed: int, maximize: bool, startup: int, mixed: bool
     ) -> None:
         try:
             import optuna
@@ -42,11 +43,13 @@ class Asking:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._optuna = optuna
-        self._parameters = parameters
+        self.parameters = parameters
         self._distributions = {one.name: one.distribution() for one in parameters}
-        self._sampler, self._pruner, self._seed, self._startup = sampler, pruner, seed, startup
+        self._sampler, self._seed, self._startup = sampler, seed, startup
         self._direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
         self.grid = list(grid(parameters)) if sampler == "grid" else []
+        if mixed:
+            random.Random(seed).shuffle(self.grid)
 
     def ask(self, trial: Trial | int, before: Sequence[Trial]) -> Any:
         """The next trial, by its number; or one that was begun, with the values that it had.
@@ -65,7 +68,10 @@ class Asking:
     def study(self, trials: Sequence[Trial], *, seed: int = 0, **options: Any) -> Any:
         """A study of these trials."""
         study = self._optuna.create_study(
-            direction=self._direction, sampler=self._make_sampler(seed), pruner=self._make_pruner(), **options
+            direction=self._direction,
+            sampler=self._make_sampler(seed),
+            pruner=self._optuna.pruners.NopPruner(),  # `pruning` asks one
+            **options,
         )
         study.add_trials([self.frozen(trial) for trial in trials])
         return study
@@ -78,21 +84,23 @@ class Asking:
         value = trial.value
         if kind == state.COMPLETE and (value is None or not math.isfinite(value)):
             value = WORST if self._direction == "minimize" else -WORST
+        sign = 1.0 if self._direction == "minimize" else -1.0  # a loss is small where it is good
+        curve = {step: sign * loss for step, loss in trial.curve.items()}
         if kind == state.PRUNED:
-            value = trial.curve[max(trial.curve)] if trial.curve else None
+            value = curve[max(curve)] if curve else None
         return self._optuna.trial.create_trial(
             state=kind,
             params=dict(trial.params),
             distributions=self._distributions,
             value=None if kind == state.FAIL else value,
-            intermediate_values=dict(trial.curve),
+            intermediate_values=curve,
             system_attrs=dict(trial.attributes),
         )
 
     def importance(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Share of each parameter in how good the best trials are (PED-ANOVA); nothing where that can't be said."""
         complete = [trial for trial in trials if trial.state in ("done", *LIKE_THE_WORST)]
-        if len(complete) < 4 or len(self._parameters) < 2:
+        if len(complete) < 4 or len(self.parameters) < 2:
             return {}
         evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
         try:
@@ -109,11 +117,3 @@ class Asking:
         if self._sampler == "cmaes":
             return samplers.CmaEsSampler(seed=seed, n_startup_trials=self._startup)
         return samplers.RandomSampler(seed=seed)
-
-    def _make_pruner(self) -> Any:
-        pruners = self._optuna.pruners
-        if self._pruner == "median":
-            return pruners.MedianPruner(n_startup_trials=self._startup)
-        if self._pruner == "halving":
-            return pruners.SuccessiveHalvingPruner(min_resource="auto")
-        return pruners.NopPruner()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from smolfast.errors import SmolfastError
 from smolfast.pipeline.sweeps.asking import Asking
 from smolfast.pipeline.sweeps.trials import Trial
 
@@ -16,6 +17,9 @@ def mirror(folder: Path, asking: Asking, trials: Sequence[Trial]) -> None:
     """Have the file hold these trials as far as they are finished, and no others.
 
     The records are the truth. What a killed process left there, such as trials that seem to run for ever, goes.
+
+    Raises:
+        SmolfastError: the file has trials of another sweep.
     """
     finished = []
     for trial in trials:
@@ -23,11 +27,15 @@ def mirror(folder: Path, asking: Asking, trials: Sequence[Trial]) -> None:
             break
         finished.append(trial)
     path = folder / FILE
-    if path.exists() and not _is_beginning(path, asking, finished):
+    there = _held(path, asking) if path.exists() else []
+    names = {one.name for one in asking.parameters}
+    if others := {name for one in there or () for name in one.params} - names:
+        raise SmolfastError(f"{path} is of another sweep: its trials have {', '.join(sorted(others))}; move it away")
+    if there is None or not _is_beginning(there, [asking.frozen(trial) for trial in finished]):
         path.unlink()
+        there = []
     study = _open(path, asking)
-    there = len(study.trials)
-    study.add_trials([asking.frozen(trial) for trial in finished[there:]])
+    study.add_trials([asking.frozen(trial) for trial in finished[len(there) :]])
     study._storage.remove_session()
 
 
@@ -35,15 +43,20 @@ def _open(path: Path, asking: Asking) -> Any:
     return asking.study((), study_name="sweep", storage=f"sqlite:///{path}", load_if_exists=True)
 
 
-def _is_beginning(path: Path, asking: Asking, trials: Sequence[Trial]) -> bool:
-    """Whether the file holds the first of these trials, and no others."""
+def _held(path: Path, asking: Asking) -> list[Any] | None:
+    """The trials in the file; None where it is torn by a kill, or of another version."""
     try:
         study = _open(path, asking)
-        there = study.trials
+        there = list(study.trials)
         study._storage.remove_session()
-    except Exception:  # torn by a kill, or of another version: it is made anew
-        return False
+    except Exception:
+        return None
+    return there
+
+
+def _is_beginning(there: Sequence[Any], trials: Sequence[Any]) -> bool:
+    """Whether these are the first of the trials, and no others."""
     return len(there) <= len(trials) and all(
         one.params == other.params and one.state == other.state and one.value == other.value
-        for one, other in zip(there, map(asking.frozen, trials), strict=False)
+        for one, other in zip(there, trials, strict=False)
     )

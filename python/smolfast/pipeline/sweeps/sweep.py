@@ -19,11 +19,13 @@ from smolfast.pipeline.recipes.execute import StopStageError, said_by
 from smolfast.pipeline.recipes.reading import nearest
 from smolfast.pipeline.stages import differences
 from smolfast.pipeline.sweeps.asking import Asking
+from smolfast.pipeline.sweeps.mirror import FILE as DATABASE
 from smolfast.pipeline.sweeps.mirror import mirror
+from smolfast.pipeline.sweeps.pruning import Pruning
 from smolfast.pipeline.sweeps.results import write_profile
 from smolfast.pipeline.sweeps.sharing import needed_for, shared
 from smolfast.pipeline.sweeps.space import Parameter
-from smolfast.pipeline.sweeps.trials import ENDED, FOLDER, Trial, read_trials, setting
+from smolfast.pipeline.sweeps.trials import ENDED, FOLDER, Training, Trial, read_trials, setting
 from smolfast.progress import Console
 
 FILE = "sweep.json"
@@ -38,7 +40,8 @@ class Sweep:
     Attributes:
         objective: STAGE.NUMBER that is to be small (or large, with `maximize`).
         settings, profile: of the recipe, for all trials.
-        startup: trials before the sampler learns and the pruner compares.
+        pruner: "halving", "median" or "none".
+        startup: trials before the sampler learns; with the pruner "median" also those before it compares.
         at_once: trials that are asked for together; each learns from those of the batches before it.
     """
 
@@ -46,7 +49,7 @@ class Sweep:
     parameters: tuple[Parameter, ...]
     objective: str
     sampler: str = "tpe"
-    pruner: str = "median"
+    pruner: str = "halving"
     maximize: bool = False
     seed: int = 0
     startup: int = 5
@@ -89,8 +92,8 @@ def sweep(
         importance.
 
     Raises:
-        SmolfastError: a parameter or objective that the recipe doesn't have, a folder of another sweep, or no trial of
-            the first ones that came to an end.
+        SmolfastError: a parameter or objective that the recipe doesn't have, a folder or `study.db` of another sweep,
+            or no trial of the first ones that came to an end.
         StopRunError: a monitor ended the sweep; the same call goes on with the trials behind that one.
     """
     console = console or Console(quiet=True)
@@ -100,10 +103,10 @@ def sweep(
     asking = Asking(
         what.parameters,
         sampler=what.sampler,
-        pruner=what.pruner,
         seed=what.seed,
         maximize=what.maximize,
         startup=what.startup,
+        mixed=what.pruner != "none",
     )
     if asking.grid:
         trials = min(trials, len(asking.grid))
@@ -144,7 +147,7 @@ def _go(
         batch.run([found[n] if n < len(found) else n for n in numbers], jobs, threads)
         found = read_trials(folder)
         mirror(folder, asking, found)
-        _give_up(found, what.startup)
+        _give_up(found, min(what.startup, trials))
     return found
 
 
@@ -203,8 +206,8 @@ def _claim(what: Sweep, folder: Path, *, overwrite: bool) -> None:
                 f"{folder} holds another sweep ({different[0]}); choose another output, or add --overwrite"
             )
         if different:
-            for record in (folder / FOLDER).glob("*.json"):
-                record.unlink()
+            for record in ((folder / DATABASE), *(folder / FOLDER).glob("*.json")):
+                record.unlink(missing_ok=True)
     elif folder.is_dir() and any(name.name != ".sweep.lock" for name in folder.iterdir()):
         raise SmolfastError(f"{folder} is not empty and holds no sweep; choose another output")
     write_json(path, {"identity": identity})
@@ -217,11 +220,11 @@ class _Batch:
         self._what, self._asking, self._folder, self._before = what, asking, folder, before
         self._console = console
         self._stage, _, self._number = what.objective.rpartition(".")
-        self._curves: dict[str, dict[int, float]] = {}
+        self._prunings: dict[str, Pruning] = {}
+        self._seen: dict[str, int] = {}
         self._read: dict[str, int] = {}
-        self._users: dict[str, list[int]] = {}
-        self._asked: dict[int, Any] = {}
-        self._pruned: dict[int, int] = {}
+        self._declared: dict[str, str] = {}
+        self._pruned: dict[str, int] = {}
 
     def run(self, asked: Sequence[Trial | int], jobs: int, threads: int) -> None:
         began = time.monotonic()
@@ -234,7 +237,6 @@ class _Batch:
             number = one if isinstance(one, int) else one.number
             said = question.study.trials[-1]
             trial = Trial(number, dict(question.params), attributes=dict(said.system_attrs))
-            self._asked[number] = question
             try:
                 graphs[number] = needed_for(self._what.graph(trial.settings), self._stage)
             except SmolfastError as error:  # values that are good one by one and don't fit together
@@ -249,7 +251,7 @@ class _Batch:
             trials[number].write(self._folder)
             for node in graphs[number].nodes.values():
                 if node.kind_name == "train":
-                    self._users.setdefault(known[node.name], []).append(number)
+                    self._declared[known[node.name]] = node.name
         outcome = run(
             union,
             self._folder / RUN,
@@ -273,23 +275,24 @@ class _Batch:
             raise stop
 
     def _watch(self, name: str, done: float, total: float, note: str) -> None:
-        """Compare a training with those before, as its held-out losses come; end it where all say so."""
-        if name not in self._users or done <= 0:  # before it begins, the log may be that of a run that was cut off
+        """Compare a training with those before, as its held-out losses come; end it where it is behind."""
+        if name not in self._declared or done <= 0:  # before it begins, the log may be that of a run that was cut off
             return
         for step, loss in self._new_losses(name):
-            if step >= total:
+            if step >= total or step <= self._seen.get(name, 0):
                 continue
-            curve = self._curves.setdefault(name, {})
-            if step in curve:
-                continue
-            curve[step] = loss
-            for number in self._users[name]:
-                question = self._asked[number]
-                question.report(-loss if self._what.maximize else loss, step)
-                if number not in self._pruned and question.should_prune():
-                    self._pruned[number] = step
-            if all(number in self._pruned for number in self._users[name]):
-                raise StopStageError(f"behind the trials before it at step {step}")
+            self._seen[name] = step
+            if name not in self._prunings:
+                self._prunings[name] = self._pruning(self._declared[name], round(total))
+            if name not in self._pruned and self._prunings[name].behind(step, loss):
+                self._pruned[name] = step
+        if name in self._pruned:
+            raise StopStageError(f"behind the trials before it at step {self._pruned[name]}")
+
+    def _pruning(self, stage: str, steps: int) -> Pruning:
+        known = [one for one in self._before if stage in one.trainings and one.trainings[stage].curve]
+        others = [(one.trainings[stage], one.state == "done") for one in known]
+        return Pruning(self._what.pruner, others, steps=steps, startup=self._what.startup)
 
     def _new_losses(self, name: str) -> Iterator[tuple[int, float]]:
         path = self._folder / RUN / name / "metrics.jsonl"
@@ -313,13 +316,14 @@ class _Batch:
 
     def _end(self, trial: Trial, union: Graph, outcome: Outcome, seconds: float) -> Trial:
         stage, number = self._stage, self._number
-        trainings = [name for name in trial.stages.values() if name in self._users]
-        curve: dict[int, float] = {}
-        for name in trainings:
-            curve |= losses(self._folder / RUN / name)
-        steps = sum(last_step(self._folder / RUN / name) for name in trainings)
-        events = [event for name in trainings for event in _events(self._folder / RUN / name)]
-        trial = replace(trial, curve=curve, steps=steps, seconds=round(seconds, 3), events=events)
+        names = [name for name in trial.stages.values() if name in self._declared]
+        trainings = {
+            self._declared[name]: Training(union.nodes[name].table["steps"], self._curve(name)) for name in names
+        }
+        steps = sum(last_step(self._folder / RUN / name) for name in names)
+        events = [event for name in names for event in self._events(name)]
+        curve = next((one.curve for one in reversed(trainings.values()) if one.curve), {})
+        trial = replace(trial, curve=curve, trainings=trainings, steps=steps, seconds=round(seconds, 3), events=events)
         summary = outcome.summaries.get(trial.stages[stage])
         if summary is not None:
             value = summary.get(number)
@@ -332,16 +336,23 @@ class _Batch:
         errors = {name: outcome.failed[name] for name in trial.stages.values() if name in outcome.failed}
         name, error = next(iter(errors.items()))
         if isinstance(error, StopStageError):
-            at = self._pruned[trial.number]
-            self._say(trial, f"behind at step {at}, ended")
-            # How much farther it came is the clock's.
-            events = [event for event in events if event["step"] <= at]
-            curve = {step: loss for step, loss in curve.items() if step <= at}
-            return replace(trial, state="pruned", curve=curve, events=events)
+            self._say(trial, f"behind at step {self._pruned[name]}, ended")
+            return replace(trial, state="pruned")
         stopped = isinstance(error, StopTrialError | StopRunError)
         state = "stopped" if stopped else "diverged" if isinstance(error, DivergedError) else "failed"
         self._say(trial, f"{state}: {said_by(error)}")
         return replace(trial, state=state, error=f"{name}: {said_by(error)}"[:500])
+
+    def _curve(self, name: str) -> dict[int, float]:
+        """Held-out losses of a training; of one that was ended as far as it was looked at, for more is the clock's."""
+        found = losses(self._folder / RUN / name)
+        return {step: loss for step, loss in found.items() if self._looked_at(name, step)}
+
+    def _events(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in _events(self._folder / RUN / name) if self._looked_at(name, event["step"])]
+
+    def _looked_at(self, name: str, step: int) -> bool:
+        return name not in self._pruned or step <= self._pruned[name]
 
     def _say(self, trial: Trial, what: str) -> None:
         values = ", ".join(f"{name} {value}" for name, value in trial.params.items())

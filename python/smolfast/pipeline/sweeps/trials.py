@@ -18,6 +18,14 @@ LIKE_THE_WORST = ("diverged", "stopped")
 
 
 @dataclass(frozen=True)
+class Training:
+    """A training of a trial: the steps that it was to take, and held-out losses by step as far as it was looked at."""
+
+    steps: int
+    curve: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Trial:
     """One choice of settings.
 
@@ -26,7 +34,8 @@ class Trial:
             no longer finite, which is a result. "stopped": a monitor ended it, which is one too. "failed": anything
             else. Of the last three `error` says why.
         value: the objective; None without one.
-        curve: held-out loss by step, as far as it was looked at. events: what its trainings noted, as far.
+        trainings: by the name of the stage. events: what they noted, as far as they were looked at.
+        curve: held-out loss by step of the last training that told any.
         stages: the name of each stage in the folder. steps: training steps that it took by itself.
         attributes: what the sampler wants to remember of it.
     """
@@ -36,6 +45,7 @@ class Trial:
     state: str = "running"
     value: float | None = None
     curve: Mapping[int, float] = field(default_factory=dict)
+    trainings: Mapping[str, Training] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     steps: int = 0
     seconds: float = 0.0
@@ -68,6 +78,12 @@ def read_trials(folder: Path) -> list[Trial]:
     while (path := folder / FOLDER / f"{len(found):04}.json").is_file():
         with naming(path, "delete it and run again"):
             said = read_json(path)
-            said["curve"] = {int(step): float(loss) for step, loss in said["curve"].items()}
+            said["curve"] = _curve(said["curve"])
+            trainings = said.get("trainings", {}).items()
+            said["trainings"] = {name: Training(int(one["steps"]), _curve(one["curve"])) for name, one in trainings}
             found.append(Trial(**{**said, "events": tuple(said.get("events", ()))}))
     return found
+
+
+def _curve(said: Mapping[str, float]) -> dict[int, float]:
+    return {int(step): float(loss) for step, loss in said.items()}

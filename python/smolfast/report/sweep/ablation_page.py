@@ -113,7 +113,9 @@ def _drawn(said: Mapping[str, Any]) -> Markup:
             class_="bar-head",
         )
         rows.append(tag("div", head, drawing, class_="bar-row"))
-    caption = tag("figcaption", f"Intervals, from {_signed(low)} to {_signed(high)}; the upright line is 0.")
+    side = "right" if said["identity"]["maximize"] else "left"
+    text = f"Intervals, from {_signed(low)} to {_signed(high)}. The upright line is 0; {side} of it is better."
+    caption = tag("figcaption", text)
     return tag("figure", caption, tag("div", rows, class_="bar-rows"))
 
 
@@ -138,4 +140,4 @@ def _settings(said: Mapping[str, Any]) -> Section:
 
 
 def _signed(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:+.4g}"
+    return "unknown" if value is None else f"{value:+.4g}" if value else "0"

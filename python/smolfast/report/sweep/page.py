@@ -10,13 +10,22 @@ from typing import Any
 
 from smolfast.errors import SmolfastError
 from smolfast.files import naming, read_json
-from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart
+from smolfast.report.charts import BarRow, Lane, Series, bar_chart, line_chart, log_ticks
 from smolfast.report.document import document, save_page
 from smolfast.report.markup import Markup, command, markup, table, tag
 from smolfast.report.names import HELD_OUT, LOSS_UNIT
 from smolfast.report.section import Section, counted
 
 Trial = Mapping[str, Any]
+_WORDS = {
+    "done": "done",
+    "pruned": "ended early, behind others",
+    "diverged": "diverged",
+    "stopped": "stopped by a monitor",
+    "failed": "failed",
+    "running": "not ended",
+}
+"""What the states of trials are called."""
 
 
 def write_sweep_report(folder: str | os.PathLike[str], output_html: str | os.PathLike[str]) -> dict[str, Any]:
@@ -51,16 +60,8 @@ def write_sweep_report(folder: str | os.PathLike[str], output_html: str | os.Pat
 
 
 def _best(folder: Path, said: Mapping[str, Any], trials: Sequence[Trial]) -> Section:
-    words = {
-        "done": "done",
-        "pruned": "ended early, behind others",
-        "diverged": "diverged",
-        "stopped": "stopped by a monitor",
-        "failed": "failed",
-        "running": "not ended",
-    }
     counts = [
-        f"{sum(t['state'] == s for t in trials)} {words[s]}" for s in words if any(t["state"] == s for t in trials)
+        f"{sum(t['state'] == s for t in trials)} {_WORDS[s]}" for s in _WORDS if any(t["state"] == s for t in trials)
     ]
     steps = sum(trial["steps"] for trial in trials)
     body = [
@@ -94,7 +95,7 @@ def _curves(said: Mapping[str, Any], trials: Sequence[Trial]) -> Section:
                 [step for step, _ in points],
                 [loss for _, loss in points],
                 0 if is_best else 4,
-                "line" if is_best else "faint",
+                "line" if is_best else "thin",
             )
         )
     marks: dict[str, list[tuple[float, float]]] = {
@@ -134,19 +135,55 @@ def _parameters(said: Mapping[str, Any], trials: Sequence[Trial]) -> Section:
         text = "The share of each parameter in what sets the best trials apart (PED-ANOVA)."
         body.append(tag("figure", tag("figcaption", text), bar_chart("importance", "Importance", text, rows)))
     done = [trial for trial in trials if trial["state"] == "done" and trial["value"] is not None]
+    shown, what, text = _compared(said, trials, done)
     for index, (name, parameter) in enumerate(parameters.items()):
-        if not done:
-            break
-        x = [_place(parameter, trial["params"][name]) for trial in done]
-        what = f"log₁₀ of {name}" if str(parameter["kind"]).startswith("log") else name
-        if parameter["kind"] == "choice":
-            what = f"{name} ({', '.join(f'{i} = {_value(v)}' for i, v in enumerate(parameter['choices']))})"
-        dots = Series("trials that are done", x, [trial["value"] for trial in done], 0, "points")
-        text = "One dot a trial."
-        body.append(line_chart(f"slice-{index}", name, text, [dots], x_name=what, y_name=said["identity"]["objective"]))
+        dots = [
+            Series(words, [_place(parameter, t["params"][name]) for t, _ in known], [y for _, y in known], k, "points")
+            for k, (words, known) in enumerate(shown.items())
+            if known
+        ]
+        if dots:
+            places = _places(parameter, [x for one in dots for x in one.x])
+            body.append(line_chart(f"slice-{index}", name, text, dots, x_name=name, y_name=what, places=places))
     if len(done) > 1 and len(parameters) > 1:
         body.append(_parallel(said, done))
     return Section("parameters", "What each parameter did", markup(body))
+
+
+def _compared(
+    said: Mapping[str, Any], trials: Sequence[Trial], done: Sequence[Trial]
+) -> tuple[dict[str, list[tuple[Trial, float]]], str, str]:
+    """Trials with a number that all of them have, what it is called, and the text above it.
+
+    The objective; or, where some were ended early and have none, the held-out loss at the last step that all reached.
+    """
+    ended = [trial for trial in trials if trial["state"] == "pruned" and trial["curve"]]
+    common = set.intersection(*({int(step) for step in trial["curve"]} for trial in (*done, *ended))) if done else set()
+    if not ended or not common:
+        return (
+            {"trials that are done": [(t, t["value"]) for t in done]},
+            said["identity"]["objective"],
+            "One dot a trial.",
+        )
+    step = max(common)
+    known = {
+        words: [(trial, trial["curve"][str(step)]) for trial in some]
+        for words, some in (("went on to the end", done), ("ended early", ended))
+    }
+    text = f"One dot a trial: its held-out loss at step {step}, the last that all of them reached."
+    return known, f"held-out loss at step {step}", text
+
+
+def _places(parameter: Mapping[str, Any], shown: Sequence[float]) -> list[tuple[float, str]] | None:
+    """Words on a parameter's axis: its choices, or round numbers of a logarithmic one."""
+    if parameter["kind"] == "choice":
+        return [(float(place), _value(value)) for place, value in enumerate(parameter["choices"])]
+    if not str(parameter["kind"]).startswith("log"):
+        return None
+    low, high = 10.0 ** min(shown), 10.0 ** max(shown)
+    ticks = [tick for tick in log_ticks(low, high) if low * 0.999 <= tick <= high * 1.001] or sorted({low, high})
+    tens = [tick for tick in ticks if abs(math.log10(tick) - round(math.log10(tick))) < 1e-9]
+    return [(math.log10(tick), f"{tick:.3g}") for tick in (tens if len(tens) > 2 else ticks)]
 
 
 def _parallel(said: Mapping[str, Any], done: Sequence[Trial]) -> Markup:
@@ -164,13 +201,19 @@ def _parallel(said: Mapping[str, Any], done: Sequence[Trial]) -> Markup:
             axes,
             [column[index] for column in scaled],
             0 if trial["number"] == best else 4,
-            "line" if trial["number"] == best else "faint",
+            "line" if trial["number"] == best else "thin",
         )
         for index, trial in sorted(enumerate(done), key=lambda pair: pair[1]["number"] == best)
     ]
     text = "A line for each trial, from axis to axis: " + ", ".join(f"{i} is {name}" for i, name in enumerate(names, 1))
     return line_chart(
-        "parallel", "All together", f"{text}.", series, x_name="axis", y_name="from the least (0) to the most (1)"
+        "parallel",
+        "All together",
+        f"{text}. Of trials that are done.",
+        series,
+        x_name="axis",
+        y_name="from the least (0) to the most (1)",
+        places=[(axis, f"{axis:g}") for axis in axes],
     )
 
 
@@ -180,7 +223,7 @@ def _trials(said: Mapping[str, Any], trials: Sequence[Trial]) -> Section:
     rows = [
         (
             trial["number"],
-            "not ended" if trial["state"] == "running" else trial["state"],
+            "done, the best" if trial["number"] == said.get("best") else _WORDS[trial["state"]].partition(",")[0],
             "–" if trial["value"] is None else f"{trial['value']:.6g}",
             *(_value(trial["params"].get(name)) for name in parameters),
             f"{trial['steps']:,}",
