@@ -50,8 +50,18 @@ OF_DOCUMENTS = {
     "tokens/tokenizer",
     "tokens/document_encoder",
 }
-# Advised only where the option was given, or by `dedup` alone.
-GIVEN = {"--column-type", "--strict", "--prefix", "--index", "--lines", "--engine", "--address", "--layers"}
+# Advised only where the option was given, or by `dedup` alone; or an option of torchrun.
+GIVEN = {
+    "--nproc-per-node",
+    "--column-type",
+    "--strict",
+    "--prefix",
+    "--index",
+    "--lines",
+    "--engine",
+    "--address",
+    "--layers",
+}
 # Commands named in full in the message ("run `smolfast train --dry-run`") or options of other programs.
 OTHERS = {"train/dry_run", "cluster/ray_engine"}
 # Imported for something else than what raises these errors.

@@ -100,15 +100,16 @@ def metrics(output: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name not in ("seconds", "speed")} for line in lines]
 
 
-def assert_close(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    assert len(found) == len(expected) == STEPS
+def assert_close(output: Path, undisturbed: Path) -> None:
+    found, expected = metrics(output), metrics(undisturbed)
+    assert len(found) == len(expected) == STEPS, output.name
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.keys() == theirs.keys()
         assert ours["tokens"] == theirs["tokens"]
         for name in ("loss", "held_out_loss"):
             if name in theirs:
-                assert ours[name] == pytest.approx(theirs[name], abs=1e-5, rel=0), (ours["step"], name)
-        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-4)
+                assert ours[name] == pytest.approx(theirs[name], abs=1e-5, rel=0), (output.name, ours["step"], name)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-4), (output.name, ours["step"])
 
 
 def as_if_killed(run: Path, step: int, copy: Path) -> None:
@@ -135,70 +136,53 @@ def resumed_from(folder: Path, run: str, step: int, world: int, way: str) -> str
     return name
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, write_tokens: Any) -> Path:
-    """One process's run, and all ways to share it, undisturbed."""
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    write_tokens(folder / "tokens")
-    (folder / "config.toml").write_text(SETTINGS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(arguments("1", [])) == 0
+def undisturbed(folder: Path) -> None:
+    """One process's run, `1`, and all ways to share it."""
+    assert main(arguments("1", [])) == 0
     for world, ways in WAYS.items():
         train_each(folder, world, [arguments(f"{world}-{way}", options) for way, options in ways.items()])
-    return folder
 
 
-@pytest.fixture(scope="module")
-def resumed(folder: Path) -> Path:
-    """Every run gone on with in its own way, from one of its checkpoints, and in others'."""
-    alone = resumed_from(folder, "1", SAVED[1], 1, "")
+def gone_on_with(folder: Path) -> list[tuple[str, int, str]]:
+    """Every run gone on with in its own way, from one of its checkpoints, and in others'. Gives run, step and folder of
+    the first kind."""
+    own = [("1", SAVED[1], resumed_from(folder, "1", SAVED[1], 1, ""))]
     for world, ways in WAYS.items():
         trainings = []
         for number, (way, options) in enumerate(ways.items()):
-            run = f"{world}-{way}"
-            trainings.append(arguments(resumed_from(folder, run, SAVED[number % 3], world, way), options))
+            run, step = f"{world}-{way}", SAVED[number % 3]
+            own.append((run, step, resumed_from(folder, run, step, world, way)))
+            trainings.append(arguments(own[-1][2], options))
         for run, step, goes_on, way in OTHERS:
             if goes_on == world:
                 trainings.append(arguments(resumed_from(folder, run, step, world, way), ways[way]))
         train_each(folder, world, trainings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for run, step, goes_on, way in OTHERS:
-            if goes_on == 1:
-                assert main(arguments(resumed_from(folder, run, step, 1, way), [])) == 0
-        assert main(arguments(alone, [])) == 0
-    return folder
+    for run, step, goes_on, way in OTHERS:
+        if goes_on == 1:
+            assert main(arguments(resumed_from(folder, run, step, 1, way), [])) == 0
+    assert main(arguments(own[0][2], [])) == 0
+    return own
 
 
-@pytest.mark.parametrize("run", [f"{world}-{way}" for world, ways in WAYS.items() for way in ways])
-def test_losses_are_one_process_s(run: str, folder: Path) -> None:
-    assert_close(metrics(folder / run), metrics(folder / "1"))
-
-
-@pytest.mark.parametrize(
-    ("run", "step"),
-    [("1", SAVED[1])]
-    + [(f"{world}-{way}", SAVED[at % 3]) for world, ways in WAYS.items() for at, way in enumerate(ways)],
-)
-def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(run: str, step: int, resumed: Path) -> None:
-    world, _, way = run.partition("-")
-    again = resumed / f"{run}-{step}-on-{world}-{way}"
-    assert metrics(again) == metrics(resumed / run)
-    for name in ("model.safetensors", "mtp_heads.safetensors"):
-        assert (again / "model" / name).read_bytes() == (resumed / run / "model" / name).read_bytes()
-
-
-@pytest.mark.parametrize(("run", "step", "world", "way"), OTHERS)
-def test_other_ranks_go_on(run: str, step: int, world: int, way: str, resumed: Path) -> None:
-    found = metrics(resumed / f"{run}-{step}-on-{world}-{way}")
-    before = metrics(resumed / run)
-    assert found[:step] == before[:step]
-    assert_close(found, before)
-
-
-def test_there_and_back(resumed: Path) -> None:
-    """Two ranks, then four, then the two again."""
-    name = resumed_from(resumed, "2-context-28-on-4-context", 42, 2, "context")
-    train_each(resumed, 2, [arguments(name, WAYS[2]["context"])])
-    assert_close(metrics(resumed / name), metrics(resumed / "1"))
+# One test: trainings take minutes, and tests that share them would be spread over processes, each with its own.
+def test_losses_and_runs_that_go_on(tmp_path: Path, write_tokens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path
+    write_tokens(folder / "tokens")
+    (folder / "config.toml").write_text(SETTINGS)
+    monkeypatch.chdir(folder)
+    undisturbed(folder)
+    for run in (f"{world}-{way}" for world, ways in WAYS.items() for way in ways):
+        assert_close(folder / run, folder / "1")
+    for run, step, again in gone_on_with(folder):  # in the same way: to the bit
+        assert metrics(folder / again) == metrics(folder / run), (run, step)
+        for name in ("model.safetensors", "mtp_heads.safetensors"):
+            made = [(folder / output / "model" / name).read_bytes() for output in (again, run)]
+            assert made[0] == made[1], (run, step, name)
+    for run, step, world, way in OTHERS:
+        again = folder / f"{run}-{step}-on-{world}-{way}"
+        assert metrics(again)[:step] == metrics(folder / run)[:step], again.name
+        assert_close(again, folder / run)
+    # Two ranks, then four, then the two again.
+    back = resumed_from(folder, "2-context-28-on-4-context", 42, 2, "context")
+    train_each(folder, 2, [arguments(back, WAYS[2]["context"])])
+    assert_close(folder / back, folder / "1")

@@ -118,12 +118,16 @@ def _function(stage: str, module: str, function: str) -> Any:
     for name in _own_modules(module):
         sys.modules.pop(name, None)
     sys.path[:] = [here, *(path for path in sys.path if path != here)]
+    # Bytecode is known by its source's size and second. Of a file changed twice in a second, it would be the old one.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         return getattr(importlib.import_module(module), function)
     except ImportError as error:
         raise SmolfastError(f"{stage}: can't import {module} from {here}: {error}") from error
     except AttributeError:
         raise SmolfastError(f"{stage}: the module {module} has no {function}") from None
+    finally:
+        sys.dont_write_bytecode = writes
 
 
 PYTHON = Kind(
