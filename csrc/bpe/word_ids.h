@@ -40,8 +40,8 @@ class WordIds {
       prefetch_to_write(&lines_[key.hash & (kLines - 1)]);
     } else {
       key.hash = hash_bytes(word, seed_);
-      prefetch(&slots_[key.hash & (slots_.size() - 1)]);
     }
+    prefetch(&slots_[key.hash & (slots_.size() - 1)]);  // where a short word of many ids stands too
     return key;
   }
 
