@@ -142,3 +142,14 @@ def test_more_trials_later_are_the_same_as_all_at_once(tmp_path: Path) -> None:
     later = sweep(made(), tmp_path / "later", trials=7, threads=1)
     assert [one.params for one in known(tmp_path / "whole")] == [one.params for one in known(tmp_path / "later")]
     assert later["best_value"] <= whole["best_value"]
+
+
+@pytest.mark.slow
+def test_trials_that_pause_side_by_side_are_the_same(tmp_path: Path) -> None:
+    """Those in processes of their own go on for a moment when they are told to pause, which must not count."""
+    alone = sweep(made(at_once=2), tmp_path / "alone", trials=8, threads=1)
+    beside = sweep(made(at_once=2), tmp_path / "beside", trials=8, threads=1, jobs=2)
+    assert beside["best_value"] == alone["best_value"]
+    assert [replace(one, steps=0) for one in known(tmp_path / "beside")] == [
+        replace(one, steps=0) for one in known(tmp_path / "alone")
+    ]

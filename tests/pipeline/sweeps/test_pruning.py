@@ -95,15 +95,19 @@ def test_the_guide_says_what_the_study_gave() -> None:
     root = Path(__file__).parents[3]
     said = json.loads((root / "benchmarks" / "studies" / "sweeps" / "pruning.json").read_text())
     guide = (root / "docs" / "experiments.md").read_text()
-    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for row in said["replayed"]:
-        groups.setdefault((row["use"], row["pruner"]), []).append(row)
-    for (use, pruner), rows in groups.items():
-        both, steps = ([row[name] for row in rows] for name in ("both", "steps"))
-        behind = max(row["most_behind"] for row in rows)
-        numbers = f"{sum(both) / len(both):.0%} | {min(both):.0%} | {sum(steps) / len(steps):.0%} | {behind:.1%}"
-        assert f"| {use} | {pruner} | {numbers} |" in guide
+    assert {(one["case"], one["sampler"]) for one in said["swept"]} == {
+        (case, sampler) for case in ("perl", "nodejs", "changelogs") for sampler in ("tpe", "grid")
+    }
+    for reading in ("replayed", "asked"):
+        groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+        for row in said[reading]:
+            groups.setdefault((row["use"], row["pruner"]), []).append(row)
+        for (use, pruner), rows in groups.items():
+            both, steps = ([row[name] for row in rows] for name in ("both", "steps"))
+            behind = max(row["most_behind"] for row in rows)
+            numbers = f"{sum(both) / len(both):.0%} | {min(both):.0%} | {sum(steps) / len(steps):.0%} | {behind:.1%}"
+            assert f"| {use} | {pruner} | {numbers} |" in guide
     for one in said["swept"]:
         numbers = f"{one['grid']:.3f} | {one['best']:.3f} | {one['behind']:+.2%} | {one['steps']:.0%}"
-        assert f"| {one['case']} | {numbers} |" in guide
+        assert f"| {one['case']} | {one['sampler']} | {numbers} |" in guide
         assert one["tokenized"] == 1 and one["trained"] == 12
