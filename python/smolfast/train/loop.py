@@ -304,13 +304,7 @@ def take_steps(run: Run, time_budget_seconds: float | None, progress: ProgressCa
             line["seconds"] = round(time.perf_counter() - started, 3)
             line["speed"] = speed.step(line.pop("step_tokens"), line.pop("step_flops"), run.steps - step)
             metrics.add(line)
-            told: Exception | None = None
-            try:
-                progress(step, run.steps, describe(step, run.steps, line))
-            except Exception as error:  # whoever watches ends the run, which goes on from here when it is called again
-                if ranks.world > 1:
-                    raise
-                told = error
+            signals.tell(progress, step, run.steps, describe(step, run.steps, line))
             answer = react(run, step, line)
             if answer.stop is not None:
                 background.wait()
@@ -318,16 +312,13 @@ def take_steps(run: Run, time_budget_seconds: float | None, progress: ProgressCa
             if answer.back is not None:
                 step = go_back(step, *answer.back)
                 continue
-            stop = ranks.any(signals.received is not None, run.device)
-            if step == run.steps or step % config.checkpoint_every == 0 or stop or told is not None:
+            stop = ranks.any(signals.asked, run.device)
+            if step == run.steps or step % config.checkpoint_every == 0 or stop:
                 save()
             if stop:
                 background.wait()
                 ranks.wait()
                 signals.raise_again()
-            if told is not None:
-                background.wait()
-                raise told
         run.monitors.outside.close()
         note_failures(run, step)
         last = ranks.tell(metrics.last)
