@@ -141,6 +141,19 @@ def test_an_abrupt_end_changes_nothing(step: int, corpus: SimpleNamespace, unint
     assert_same_run(tmp_path, uninterrupted)
 
 
+def test_an_end_by_who_watches_leaves_a_checkpoint(
+    corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path
+) -> None:
+    def progress(done: float, total: float, note: str) -> None:
+        if done == 7:
+            raise ValueError(note)
+
+    with pytest.raises(ValueError, match="step 7"):
+        run(corpus, tmp_path, threads=2, progress=progress)
+    assert run(corpus, tmp_path, threads=2)["resumed_from_step"] == 7
+    assert_same_run(tmp_path, uninterrupted)
+
+
 def test_kill_changes_nothing(corpus: SimpleNamespace, uninterrupted: Path, tmp_path: Path) -> None:
     """kill -9, twice, at moments that nothing in the loop knows of."""
     program = (

@@ -34,9 +34,10 @@ def add_sweep(commands: Any) -> None:
     )
     parser.add_argument(
         "--pruner",
-        choices=("halving", "median", "none"),
+        choices=("halving", "asha", "median", "none"),
         default="halving",
-        help="what ends a trial whose held-out losses are behind others' (default: halving)",
+        help="which trials go on, by their held-out losses: halving pauses all of them and goes on with the best, asha "
+        "and median compare each with those before it (default: halving)",
     )
     parser.add_argument(
         "--startup",

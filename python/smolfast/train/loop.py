@@ -95,7 +95,7 @@ def train(
         teacher_cache: what `smolfast.train.distillation.cache` wrote for these tokens: the teacher's distributions.
         init: a model folder to go on from, of this shape (see `initial_weights`); None for random weights.
         ranks: the processes that train together, entered; None for this one alone.
-        progress: called with steps done, steps in all and a note.
+        progress: called with steps done, steps in all and a note; an exception ends the run as a signal does.
 
     Returns:
         parameters, steps, tokens, loss, held_out_loss (None if not evaluated), effective_rank and dead_units (of the
@@ -304,7 +304,7 @@ def take_steps(run: Run, time_budget_seconds: float | None, progress: ProgressCa
             line["seconds"] = round(time.perf_counter() - started, 3)
             line["speed"] = speed.step(line.pop("step_tokens"), line.pop("step_flops"), run.steps - step)
             metrics.add(line)
-            progress(step, run.steps, describe(step, run.steps, line))
+            signals.tell(progress, step, run.steps, describe(step, run.steps, line))
             answer = react(run, step, line)
             if answer.stop is not None:
                 background.wait()
@@ -312,7 +312,7 @@ def take_steps(run: Run, time_budget_seconds: float | None, progress: ProgressCa
             if answer.back is not None:
                 step = go_back(step, *answer.back)
                 continue
-            stop = ranks.any(signals.received is not None, run.device)
+            stop = ranks.any(signals.asked, run.device)
             if step == run.steps or step % config.checkpoint_every == 0 or stop:
                 save()
             if stop:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from small_sweeps import SMALL
 from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
 from smolfast.files import write_json
@@ -20,7 +20,6 @@ from smolfast.pipeline.sweeps.trials import Training, Trial, read_trials
 from smolfast.report.sweep.page import write_sweep_report
 
 pytest.importorskip("optuna")
-LIBRARY = Path(sysconfig.get_path("stdlib"))
 BOWL = """
 name = "bowl"
 [stages.shared]
@@ -135,6 +134,8 @@ def test_failures_are_results_unless_nothing_works(bowl: Path) -> None:
         ({"objective": "bowl"}, "there is no stage 'bowl'; did you mean 'bowl'?|give STAGE.NUMBER"),
         ({"objective": "bwl.height"}, "there is no stage 'bwl'; did you mean 'bowl'"),
         ({"parameters": ()}, "a sweep needs a parameter"),
+        ({"pruner": "halvin"}, "there is no pruner 'halvin'; did you mean 'halving'"),
+        ({"sampler": "tp"}, "there is no sampler 'tp'; did you mean 'tpe'"),
         ({"parameters": (parse_parameter("bwol.x=1..2"),)}, "--param bwol.x: --set bwol.x=1.0: 'bwol' is no stage"),
         ({"parameters": (parse_parameter("bowl.x=1..2"),) * 2}, "--param bowl.x is given twice"),
     ],
@@ -165,24 +166,7 @@ def test_an_objective_that_turns_out_to_be_none(bowl: Path) -> None:
         sweep(made(bowl, objective="bowl.breadth"), bowl / "out", trials=1)
 
 
-SMALL = (
-    f"collect.input={LIBRARY / 'json'}",
-    "collect.max_bytes=60_000",
-    "tokenizer.vocab_size=300",
-    "split.held_out_fraction=0.3",
-    "model.hidden_size=32",
-    "model.intermediate_size=64",
-    "model.head_dim=8",
-    "model.num_hidden_layers=2",
-    "train.steps=24",
-    "train.batch_size=4",
-    "train.micro_batch_size=4",
-    "train.evaluate_every=4",
-    "evaluate.max_bytes=4000",
-)
-
-
-@pytest.mark.parametrize("pruner", ["halving", "median"])
+@pytest.mark.parametrize("pruner", ["halving", "asha", "median"])
 def test_trainings_that_fall_behind_end_early_and_diverged_ones_are_results(tmp_path: Path, pruner: str) -> None:
     parameters = (parse_parameter("train.adamw_learning_rate=0.03,0.01,0.0001,1e-5,1e25"),)
     what = Sweep(

@@ -61,3 +61,17 @@ def test_other_threads_leave_the_handlers_alone(handler: Any) -> None:
     thread.start()
     thread.join()
     assert seen == [handler]
+
+
+def test_what_a_watcher_raises_waits_as_well() -> None:
+    def watch(step: int) -> None:
+        if step == 2:
+            raise ValueError(f"enough at {step}")
+
+    with DeferredSignals() as signals:
+        signals.tell(watch, 1)
+        assert not signals.asked
+        signals.tell(watch, 2)
+        assert signals.asked and signals.received is None
+        with pytest.raises(ValueError, match="enough at 2"):
+            signals.raise_again()

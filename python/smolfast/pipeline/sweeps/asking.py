@@ -115,5 +115,5 @@ class Asking:
         if self._sampler == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=self._startup, multivariate=True)
         if self._sampler == "cmaes":
-            return samplers.CmaEsSampler(seed=seed, n_startup_trials=self._startup)
+            return samplers.CmaEsSampler(seed=seed, n_startup_trials=self._startup, consider_pruned_trials=True)
         return samplers.RandomSampler(seed=seed)

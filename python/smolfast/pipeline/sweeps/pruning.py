@@ -1,7 +1,8 @@
-"""Whether a training is behind those of other trials: optuna's pruners, fed with held-out losses by share of the steps.
+"""Whether a training is behind those before it: optuna's pruners, fed with held-out losses by share of the steps.
 
-Trials are compared at the same points of the schedule, so those of other lengths compare as well. What decides are the
-records of trials that have ended. So a sweep that was killed ends the same trials at the same steps.
+`halving` is the pruner that waits for all trials instead. Trials are compared at the same points of the schedule, so
+those of other lengths compare as well. What decides are the records of trials that have ended. So a sweep that was
+killed ends the same trials at the same steps.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 from smolfast.pipeline.sweeps.asking import WORST
 from smolfast.pipeline.sweeps.trials import Training
 
-PRUNERS = ("halving", "median", "none")
+PRUNERS = ("halving", "asha", "median", "none")
 RUNGS = ((1 / 6, 2), (1 / 4, 4), (1 / 2, 4))
-"""Where halving compares: shares of the steps, and of how many trials that came there one goes on (η of Li et al. 2018,
+"""Where "asha" compares: shares of the steps, and of how many trials that came there one goes on (η of Li et al. 2018,
 arXiv 1810.05934); of fewer than that, the best. At a sixth high rates still look worse than they come out, so half of
 the trials go on; from a quarter on the order hardly changes. `benchmarks/studies/sweeps` has what was tried."""
 WARMUP = 1 / 4
@@ -26,7 +27,7 @@ class Pruning:
     """One training and those that it is compared with.
 
     Args:
-        pruner: one of `PRUNERS`.
+        pruner: "asha", "median" or "none".
         others: the same training of trials that have ended, and whether the trial is done.
         steps: that this training is to take.
         startup: trials that are done before the median is taken.
@@ -37,7 +38,7 @@ class Pruning:
 
         self._steps, self._told = steps, 0
         pruners = optuna.pruners
-        if pruner == "halving":
+        if pruner == "asha":
             # Optuna's rungs have one η and grow by it. Ours don't, so each is a pruner of its own with a single rung.
             known = [(self._scaled(training), False) for training, _ in others]
             self._rungs = [

@@ -18,10 +18,11 @@ from smolfast.pipeline.recipes import Graph, Outcome, load_recipe, run
 from smolfast.pipeline.recipes.execute import StopStageError, said_by
 from smolfast.pipeline.recipes.reading import nearest
 from smolfast.pipeline.stages import differences
-from smolfast.pipeline.sweeps.asking import Asking
+from smolfast.pipeline.sweeps import halving
+from smolfast.pipeline.sweeps.asking import SAMPLERS, Asking
 from smolfast.pipeline.sweeps.mirror import FILE as DATABASE
 from smolfast.pipeline.sweeps.mirror import mirror
-from smolfast.pipeline.sweeps.pruning import Pruning
+from smolfast.pipeline.sweeps.pruning import PRUNERS, Pruning
 from smolfast.pipeline.sweeps.results import write_profile
 from smolfast.pipeline.sweeps.sharing import needed_for, shared
 from smolfast.pipeline.sweeps.space import Parameter
@@ -40,7 +41,7 @@ class Sweep:
     Attributes:
         objective: STAGE.NUMBER that is to be small (or large, with `maximize`).
         settings, profile: of the recipe, for all trials.
-        pruner: "halving", "median" or "none".
+        pruner: "halving", "asha", "median" or "none".
         startup: trials before the sampler learns; with the pruner "median" also those before it compares.
         at_once: trials that are asked for together; each learns from those of the batches before it.
     """
@@ -82,10 +83,10 @@ def sweep(
     """Run trials until there are so many; write their records, `study.db`, `best.toml` and `sweep.html`.
 
     A stage that trials have in common runs once. A trial whose held-out losses are behind those of others ends early
-    (`pruned`); one whose loss is no longer a number is a result (`diverged`), and so is one that a monitor ended
-    (`stopped`). A sweep that was killed goes on with the same trials, and ends with the same best one. Stopped by
-    Ctrl-C or a monitor, it says so in `sweep.json` and on the page until it goes on. More trials may be asked for
-    later.
+    (`pruned`); with the pruner "halving" every trial pauses, and the best ones go on when all are there. One whose loss
+    is no longer a number is a result (`diverged`), and so is one that a monitor ended (`stopped`). A sweep that was
+    killed goes on with the same trials, and ends with the same best one. Stopped by Ctrl-C or a monitor, it says so in
+    `sweep.json` and on the page until it goes on. More trials may be asked for later.
 
     Returns:
         trials, done, pruned, diverged, stopped, failed, training_steps, best_trial, best_value, best (its settings),
@@ -148,6 +149,13 @@ def _go(
         found = read_trials(folder)
         mirror(folder, asking, found)
         _give_up(found, min(what.startup, trials))
+    while what.pruner == "halving":
+        paused = halving.to_go_on([trial for trial in found if trial.state != "running"])
+        if not paused:
+            break
+        _Batch(what, asking, folder, found, console).go_on(paused[: max(1, jobs)], jobs, threads)
+        found = read_trials(folder)
+        mirror(folder, asking, found)
     return found
 
 
@@ -179,6 +187,9 @@ def check(what: Sweep) -> None:
             except SmolfastError as error:
                 raise SmolfastError(f"--param {one.name}: {error}") from error
     check_objective(graph, what.objective)
+    for kind, chosen, known in (("sampler", what.sampler, SAMPLERS), ("pruner", what.pruner, PRUNERS)):
+        if chosen not in known:
+            raise SmolfastError(f"there is no {kind} {chosen!r}{nearest(chosen, known, 'there are')}")
 
 
 def check_objective(graph: Graph, objective: str, option: str = "--objective") -> None:
@@ -221,19 +232,23 @@ class _Batch:
         self._console = console
         self._stage, _, self._number = what.objective.rpartition(".")
         self._prunings: dict[str, Pruning] = {}
+        self._passed: dict[str, int] = {}
+        self._totals: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._declared: dict[str, str] = {}
-        self._pruned: dict[str, int] = {}
+        self._pruned: dict[str, tuple[int, float]] = {}
 
     def run(self, asked: Sequence[Trial | int], jobs: int, threads: int) -> None:
-        began = time.monotonic()
+        """Begin trials, or those again that were begun and have no result."""
         trials: dict[int, Trial] = {}
         graphs: dict[int, Graph] = {}
+        halved = self._what.pruner == "halving"
+        before = [halving.as_learned(trial) if halved else trial for trial in self._before]
         for one in asked:
             if isinstance(one, Trial) and one.state != "running":
                 continue
-            question = self._asking.ask(one, self._before)
+            question = self._asking.ask(one, before)
             number = one if isinstance(one, int) else one.number
             said = question.study.trials[-1]
             trial = Trial(number, dict(question.params), attributes=dict(said.system_attrs))
@@ -243,15 +258,26 @@ class _Batch:
                 replace(trial, state="failed", error=str(error)).write(self._folder)
                 continue
             trials[number] = trial
-        if not trials:
-            return
-        union, names = shared(list(graphs.values()))
+        if trials:
+            self._train(trials, graphs, jobs, threads)
+
+    def go_on(self, paused: Sequence[Trial], jobs: int, threads: int) -> None:
+        """Train trials on that paused. Until they are at the next rung, or at the end, their records stay."""
+        graphs = {one.number: needed_for(self._what.graph(one.settings), self._stage) for one in paused}
+        self._train({one.number: one for one in paused}, graphs, jobs, threads)
+
+    def _train(self, trials: dict[int, Trial], graphs: Mapping[int, Graph], jobs: int, threads: int) -> None:
+        began = time.monotonic()
+        union, names = shared([graphs[number] for number in trials])
         for (number, trial), known in zip(trials.items(), names, strict=True):
             trials[number] = replace(trial, stages=known)
-            trials[number].write(self._folder)
-            for node in graphs[number].nodes.values():
-                if node.kind_name == "train":
-                    self._declared[known[node.name]] = node.name
+            if trial.state == "running":
+                trials[number].write(self._folder)
+            trainings = [node.name for node in graphs[number].nodes.values() if node.kind_name == "train"]
+            self._declared |= {known[name]: name for name in trainings}
+            if trainings and self._what.pruner == "halving":
+                last = known[trainings[-1]]
+                self._passed[last] = max(len(halving.rungs(trial)), self._passed.get(last, 0))
         outcome = run(
             union,
             self._folder / RUN,
@@ -278,16 +304,23 @@ class _Batch:
         """Compare a training with those before, as its held-out losses come; end it where it is behind."""
         if name not in self._declared or done <= 0:  # before it begins, the log may be that of a run that was cut off
             return
+        self._totals[name] = round(total)  # with a time budget, what the training has settled on
         for step, loss in self._new_losses(name):
             if step >= total or step <= self._seen.get(name, 0):
                 continue
             self._seen[name] = step
-            if name not in self._prunings:
-                self._prunings[name] = self._pruning(self._declared[name], round(total))
-            if name not in self._pruned and self._prunings[name].behind(step, loss):
-                self._pruned[name] = step
+            if name not in self._pruned and self._ends(name, step, round(total), loss):
+                self._pruned[name] = step, loss
         if name in self._pruned:
-            raise StopStageError(f"behind the trials before it at step {self._pruned[name]}")
+            raise StopStageError(f"ended at step {self._pruned[name][0]}, to be compared with other trials")
+
+    def _ends(self, name: str, step: int, total: int, loss: float) -> bool:
+        """Whether a training ends with this held-out loss, for good or to wait for the others."""
+        if self._what.pruner == "halving":
+            return name in self._passed and step >= halving.pause_at(self._passed[name], total)
+        if name not in self._prunings:
+            self._prunings[name] = self._pruning(self._declared[name], total)
+        return self._prunings[name].behind(step, loss)
 
     def _pruning(self, stage: str, steps: int) -> Pruning:
         known = [one for one in self._before if stage in one.trainings and one.trainings[stage].curve]
@@ -318,12 +351,14 @@ class _Batch:
         stage, number = self._stage, self._number
         names = [name for name in trial.stages.values() if name in self._declared]
         trainings = {
-            self._declared[name]: Training(union.nodes[name].table["steps"], self._curve(name)) for name in names
+            self._declared[name]: Training(self._totals.get(name, union.nodes[name].table["steps"]), self._curve(name))
+            for name in names
         }
         steps = sum(last_step(self._folder / RUN / name) for name in names)
         events = [event for name in names for event in self._events(name)]
         curve = next((one.curve for one in reversed(trainings.values()) if one.curve), {})
-        trial = replace(trial, curve=curve, trainings=trainings, steps=steps, seconds=round(seconds, 3), events=events)
+        seconds = round(trial.seconds + seconds, 3)
+        trial = replace(trial, curve=curve, trainings=trainings, steps=steps, seconds=seconds, events=events)
         summary = outcome.summaries.get(trial.stages[stage])
         if summary is not None:
             value = summary.get(number)
@@ -336,7 +371,9 @@ class _Batch:
         errors = {name: outcome.failed[name] for name in trial.stages.values() if name in outcome.failed}
         name, error = next(iter(errors.items()))
         if isinstance(error, StopStageError):
-            self._say(trial, f"behind at step {self._pruned[name]}, ended")
+            at, loss = self._pruned[name]
+            how = "paused" if self._what.pruner == "halving" else "behind, ended"
+            self._say(trial, f"{how} at step {at} with a held-out loss of {loss:.6g}")
             return replace(trial, state="pruned")
         stopped = isinstance(error, StopTrialError | StopRunError)
         state = "stopped" if stopped else "diverged" if isinstance(error, DivergedError) else "failed"
@@ -346,13 +383,15 @@ class _Batch:
     def _curve(self, name: str) -> dict[int, float]:
         """Held-out losses of a training; of one that was ended as far as it was looked at, for more is the clock's."""
         found = losses(self._folder / RUN / name)
-        return {step: loss for step, loss in found.items() if self._looked_at(name, step)}
+        # A rollback at that very step has taken its loss out of the log.
+        found |= [self._pruned[name]] if name in self._pruned else []
+        return {step: loss for step, loss in sorted(found.items()) if self._looked_at(name, step)}
 
     def _events(self, name: str) -> list[dict[str, Any]]:
         return [event for event in _events(self._folder / RUN / name) if self._looked_at(name, event["step"])]
 
     def _looked_at(self, name: str, step: int) -> bool:
-        return name not in self._pruned or step <= self._pruned[name]
+        return name not in self._pruned or step <= self._pruned[name][0]
 
     def _say(self, trial: Trial, what: str) -> None:
         values = ", ".join(f"{name} {value}" for name, value in trial.params.items())
@@ -424,7 +463,10 @@ def _finish(
         title = f"# The best of a sweep: trial {best.number}, {what.objective} {best.value!r}."
         settings = [*what.settings, *best.settings]
         write_profile(folder / "best.toml", title, what.recipe, what.profile, settings, "best")
-    importance = asking.importance(found)
+    halved = what.pruner == "halving"
+    importance = asking.importance(
+        [halving.as_ended(trial, maximize=what.maximize) if halved else trial for trial in found]
+    )
     said = {"identity": what.identity(), "importance": importance, "best": None if best is None else best.number}
     write_json(folder / FILE, said | ({} if stopped is None else {"stopped": dict(stopped)}))
     write_sweep_report(folder, folder / "sweep.html")

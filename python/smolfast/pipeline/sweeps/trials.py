@@ -30,9 +30,9 @@ class Trial:
     """One choice of settings.
 
     Attributes:
-        state: "running" until it has a result. "pruned": ended early for it was behind others. "diverged": its loss was
-            no longer finite, which is a result. "stopped": a monitor ended it, which is one too. "failed": anything
-            else. Of the last three `error` says why.
+        state: "running" until it has a result. "pruned": ended early for it was behind others, or waiting for them.
+            "diverged": its loss was no longer finite, which is a result. "stopped": a monitor ended it, which is one
+            too. "failed": anything else. Of the last three `error` says why.
         value: the objective; None without one.
         trainings: by the name of the stage. events: what they noted, as far as they were looked at.
         curve: held-out loss by step of the last training that told any.

@@ -70,6 +70,8 @@ def _best(folder: Path, said: Mapping[str, Any], trials: Sequence[Trial]) -> Sec
     if stopped := said.get("stopped"):
         ended = sum(trial["state"] != "running" for trial in trials)
         text = f"Stopped by {stopped['by']} when {ended} of {stopped['trials']} trials had ended."
+        if ended >= stopped["trials"]:
+            text = f"Stopped by {stopped['by']} while the best trials trained on."
         body.append(tag("p", tag("strong", text), " The same command goes on.", class_="missing"))
     if said.get("best") is not None:
         best = trials[said["best"]]
@@ -133,6 +135,8 @@ def _parameters(said: Mapping[str, Any], trials: Sequence[Trial]) -> Section:
     if importance := said.get("importance"):
         rows = [BarRow(name, f"{share:.0%}", (Lane(share, 0),)) for name, share in importance.items()]
         text = "The share of each parameter in what sets the best trials apart (PED-ANOVA)."
+        if said["identity"]["pruner"] == "halving" and any(trial["state"] == "pruned" for trial in trials):
+            text += " By their held-out losses where all of them paused."
         body.append(tag("figure", tag("figcaption", text), bar_chart("importance", "Importance", text, rows)))
     done = [trial for trial in trials if trial["state"] == "done" and trial["value"] is not None]
     shown, what, text = _compared(said, trials, done)

@@ -1,9 +1,10 @@
-"""SIGTERM and Ctrl-C, held back until a good moment."""
+"""SIGTERM, Ctrl-C, and what whoever watches raises, held back until a good moment."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,7 @@ class DeferredSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.told: Exception | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> DeferredSignals:
@@ -28,11 +30,25 @@ class DeferredSignals:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
+    @property
+    def asked(self) -> bool:
+        """Whether someone wants an end."""
+        return self.received is not None or self.told is not None
+
+    def tell(self, watch: Callable[..., None], *said: object) -> None:
+        """Call whoever watches; hold back an exception of theirs as well."""
+        try:
+            watch(*said)
+        except Exception as error:
+            self.told = error
+
     def raise_again(self) -> None:
-        """Hand the signal to its earlier handler."""
+        """Hand the signal to its earlier handler; raise what the watcher raised."""
         self._restore()
-        assert self.received is not None
-        signal.raise_signal(self.received)
+        if self.received is not None:
+            signal.raise_signal(self.received)
+        assert self.told is not None
+        raise self.told
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:  # asked twice: don't wait for the step
