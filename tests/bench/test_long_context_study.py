@@ -86,7 +86,9 @@ def test_figures_are_those_of_a_lengthening() -> None:
         assert result["lengths"] == [256, 512, 1024] and set(result["tasks"]) == {"needle"}
         assert result["samples"] == 40
     shares = {when: [sum(row) / len(row) for row in one["tasks"]["needle"]["right"]] for when, one in found.items()}
-    assert min(shares["after"]) >= 0.95 > 0.5 > shares["before"][1] > shares["before"][2] and shares["before"][0] >= 0.95
+    assert (
+        min(shares["after"]) >= 0.95 > 0.5 > shares["before"][1] > shares["before"][2] and shares["before"][0] >= 0.95
+    )
     picture = DRAW.needles(found)
     assert picture.count("<rect") == 2 * 3 * len(found["before"]["depths"])
     assert picture == (DRAW.PICTURES / "long-context-needles.svg").read_text(encoding="utf-8")

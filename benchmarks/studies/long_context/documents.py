@@ -42,7 +42,7 @@ FORBIDDEN = {*ADJECTIVES, *NOUNS, *VALUES, *_WORDING, *words_of(" ".join(NOISE))
 
 
 def word(chance: random.Random) -> str:
-    """A word that the test doesn't have: one to three syllables, or letters in any order so that each may follow each."""
+    """A word that the test doesn't have: one to three syllables, or letters in any order."""
     while True:
         if chance.random() < 0.2:
             found = "".join(chance.choices(_LETTERS, k=chance.randint(3, 7)))

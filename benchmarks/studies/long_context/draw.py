@@ -2,7 +2,8 @@
 
     python benchmarks/studies/long_context/draw.py --needles FOLDER --positions RUN
 
-FOLDER is that of study.py beside this; RUN that of positions.py. Their figures go into `needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures.
+FOLDER is that of study.py beside this; RUN that of positions.py. Their figures go into
+`needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures.
 Without a folder, a study is drawn again from the figures here. Prints the rows of the tables in docs/long-context.md.
 """
 
@@ -77,7 +78,9 @@ def needles(found: dict[str, Any]) -> str:
 def positions_of(run: Path) -> dict[str, Any]:
     """Bits per byte by position of both models of a run."""
     kept = ("context", "bits_per_byte", "tokens", "bytes", "documents", "positions")
-    evaluated = {when: read_json(run / "positions" / f"evaluate@{model}" / "evaluation.json") for model, when in _MODELS.items()}
+    evaluated = {
+        when: read_json(run / "positions" / f"evaluate@{model}" / "evaluation.json") for model, when in _MODELS.items()
+    }
     return {when: {name: result[name] for name in kept} for when, result in evaluated.items()}
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/studies/long_context/positions.py RUN      # of the recipe lengthen; then draw.py --positions RUN
 
-Windows of 256 tokens begin every 16 tokens of held-out documents, so a token stands once in every 16 places of a window.
-Only tokens that do so at all 16 are counted: what differs from place to place is what the model saw before, not the text.
-(As the first token of a window isn't coded, the tokens with 1 to 15 before them are 15 of 16.) Writes
-RUN/positions/evaluate@MODEL/evaluation.json.
+Windows of 256 tokens begin every 16 tokens of held-out documents. Counted are tokens that stand in 16 windows, once in
+every 16 places: what differs from place to place is what the model saw before, not the text. As the first token of a
+window isn't coded, those with 1 to 15 tokens before them are 15 of 16. Of a document at most the first 1,792 tokens
+are read. Writes RUN/positions/evaluate@MODEL/evaluation.json.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> int:
     for model in ("base", "lengthen"):
         bits, tokens, taken = bits_by_place(run / model / "model", documents)
         # A token of a byte-level tokenizer is written with one letter a byte.
-        size = sum(len(folder.tokenizer.id_to_token(token)) for ids in taken for token in ids)
+        size = sum(len(folder.tokenizer.id_to_token(token) or "") for ids in taken for token in ids)
         each = sum(map(len, taken))
         positions = []
         for low, high in _BINS:
@@ -90,7 +90,7 @@ def main() -> int:
             part = {"from": low, "to": high, "tokens": count, "bytes": round(size * count / each)}
             positions.append({**part, "bits_per_byte": spent / (size * count / each)})
             print(model, positions[-1], flush=True)
-        total = {name: sum(one[name] for one in positions) for name in ("tokens", "bytes")}
+        total = {name: sum(int(one[name]) for one in positions) for name in ("tokens", "bytes")}
         overall = sum(bits.values()) / total["bytes"]
         result = {"context": _WINDOW, "bits_per_byte": overall, **total, "documents": len(documents)}
         write_json(run / "positions" / f"evaluate@{model}" / "evaluation.json", {**result, "positions": positions})
