@@ -24,9 +24,10 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-_BEGIN = _parts("b c ch d f fl g gr h j k l m n p pl qu r s sh sp st t th tr v w z")
+_BEGIN = _parts("b c ch d f fl g gr h j k l m n p pl qu r s sh sp st t th tr v w y z")
 _MIDDLE = _parts("a a e e i i o o u ea oo ai")
-_END = _parts("n r l s t m ck st ng p d w x b")
+_END = _parts("n r l s t m ck st ng p d w x b y")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # The words of the tasks' sentences.
 _WORDING = _parts("the secret word of is what box holds in end that comes most often this list")
 
@@ -41,22 +42,25 @@ FORBIDDEN = {*ADJECTIVES, *NOUNS, *VALUES, *_WORDING, *words_of(" ".join(NOISE))
 
 
 def word(chance: random.Random) -> str:
-    """A word of one to three syllables that the test doesn't have."""
+    """A word that the test doesn't have: one to three syllables, or letters in any order."""
     while True:
-        syllables = chance.choices((1, 2, 3), (4, 5, 1))[0]
-        found = ""
-        for _ in range(syllables):
-            found += chance.choice(_BEGIN) if chance.random() < 0.9 else ""
-            found += chance.choice(_MIDDLE)
-            found += chance.choice(_END) if chance.random() < 0.4 else ""
+        if chance.random() < 0.2:
+            found = "".join(chance.choices(_LETTERS, k=chance.randint(3, 7)))
+        else:
+            found = "".join(_syllable(chance) for _ in range(chance.choices((1, 2, 3), (4, 5, 1))[0]))
         if found not in FORBIDDEN:
             return found
+
+
+def _syllable(chance: random.Random) -> str:
+    begin = chance.choice(_BEGIN) if chance.random() < 0.9 else ""
+    return begin + chance.choice(_MIDDLE) + (chance.choice(_END) if chance.random() < 0.4 else "")
 
 
 def short_word(chance: random.Random) -> str:
     """A word of two or three letters, such as stand between others."""
     while True:
-        found = chance.choice("bcdfghklmnprstvw ").strip() + chance.choice("aeiou") + chance.choice("bdfgklmnprstx")
+        found = chance.choice("bcdfghklmnprstvwy ").strip() + chance.choice("aeiou") + chance.choice("bdfgklmnprstxy")
         if found not in FORBIDDEN:
             return found
 
@@ -65,29 +69,55 @@ def words(chance: random.Random, least: int, most: int) -> list[str]:
     return [word(chance) for _ in range(chance.randint(least, most))]
 
 
-def document(chance: random.Random, size: int, once: float) -> str:
-    """About `size` words: facts among other sentences. `once`: the chance that each is asked for once only.
+def document(chance: random.Random, size: int, once: float, alike: float = 0.0) -> str:
+    """About `size` words: facts among other sentences.
 
-    What is drawn first decides which documents a seed gives; the order is that of the committed figures.
+    Args:
+        once: the chance that each fact is asked for once only.
+        alike: the chance that a value begins as a word of the other sentences does, so that its beginning alone
+            doesn't say how it goes on. Above 0, some of those words are far more frequent than others.
     """
-    key_words = 0 if once else _key_words(chance)
+    key_words = chance.choice((1, 2, 2))
     wordings = [_wording(chance) for _ in range(chance.choice((1, 1, 2)))]
-    noise = [_sentence(chance.sample(words(chance, 4, 9), k=4)) for _ in range(chance.randint(1, 12))]
-    key_words = key_words or _key_words(chance)
+    vocabulary = [*words(chance, 5, 30), *(short_word(chance) for _ in range(chance.randint(2, 10)))]
+    if alike:
+        vocabulary = chance.choices(vocabulary, [1 / rank for rank in range(1, len(vocabulary) + 1)], k=60)
+    noise = _noise(chance, vocabulary)
 
     def fact() -> _Fact:
-        return _Fact(*chance.choice(wordings), " ".join(word(chance) for _ in range(key_words)), word(chance))
+        wording, key, value = chance.choice(wordings), " ".join(word(chance) for _ in range(key_words)), word(chance)
+        if alike and chance.random() < alike:
+            value = _beginning_as(chance, vocabulary)
+        return _Fact(*wording, key, value)
 
-    if not once or chance.random() < 1 - once:
-        return "".join(_asked_often(chance, size, fact, noise))
-    return "".join(_asked_once(chance, size, fact, noise))
-
-
-def _key_words(chance: random.Random) -> int:
-    return chance.choice((1, 2, 2))
+    lines = _asked_once if chance.random() < once else _asked_often
+    return "".join(lines(chance, size, fact, noise))
 
 
-def _asked_often(chance: random.Random, size: int, fact: Callable[[], _Fact], noise: list[str]) -> list[str]:
+def _beginning_as(chance: random.Random, vocabulary: list[str]) -> str:
+    """A word whose first letters are those of one of these."""
+    while True:
+        found = chance.choice(vocabulary)[: chance.randint(1, 3)] + word(chance)[1:]
+        if found not in FORBIDDEN:
+            return found
+
+
+def _noise(chance: random.Random, vocabulary: list[str]) -> Callable[[], str]:
+    """Sentences of a small vocabulary: few that come again and again, or ever new ones."""
+
+    def sentence() -> str:
+        parts = chance.choices(vocabulary, k=chance.randint(4, 12))
+        if chance.random() < 0.4:
+            parts[len(parts) // 2] += ","
+        return _sentence(parts)
+
+    if chance.random() < 0.5:
+        return sentence
+    kept = [sentence() for _ in range(chance.randint(1, 14))]
+    return lambda: chance.choice(kept)
+
+
+def _asked_often(chance: random.Random, size: int, fact: Callable[[], _Fact], noise: Callable[[], str]) -> list[str]:
     """Facts that are stated and asked for again and again."""
     most = max(1, round(size * chance.choice((0.01, 0.02, 0.04, 0.06))))
     noisy = chance.choice((0.0, 0.2, 0.5))
@@ -96,7 +126,7 @@ def _asked_often(chance: random.Random, size: int, fact: Callable[[], _Fact], no
     length = 0
     while length < size:
         if known and chance.random() < noisy:
-            lines.append(chance.choice(noise))
+            lines.append(noise())
         elif len(known) < most and (not known or chance.random() < 0.5):
             known.append(fact())
             lines.append(known[-1].stated())
@@ -107,15 +137,16 @@ def _asked_often(chance: random.Random, size: int, fact: Callable[[], _Fact], no
     return lines
 
 
-def _asked_once(chance: random.Random, size: int, fact: Callable[[], _Fact], noise: list[str]) -> list[str]:
-    """Facts that are stated once and asked for once, at any distance."""
+def _asked_once(chance: random.Random, size: int, fact: Callable[[], _Fact], noise: Callable[[], str]) -> list[str]:
+    """Facts that are stated once and asked for once; all distances are equally likely."""
     placed: list[tuple[float, str]] = []
     for _ in range(max(1, round(size * chance.choice((0.01, 0.02, 0.03, 0.04))))):
-        one, place = fact(), chance.random()
-        placed += [(place, one.stated()), (place + (1 - place) * chance.random(), one.asked())]
+        one, distance = fact(), chance.random()
+        place = (1 - distance) * chance.random()
+        placed += [(place, one.stated()), (place + distance, one.asked())]
     length = sum(line.count(" ") + 1 for _, line in placed)
     while length < size:
-        placed.append((chance.random(), chance.choice(noise)))
+        placed.append((chance.random(), noise()))
         length += placed[-1][1].count(" ") + 1
     return [line for _, line in sorted(placed)]
 
@@ -152,21 +183,22 @@ def _wording(chance: random.Random) -> tuple[list[str], list[str], list[str]]:
 
 @dataclass(frozen=True)
 class Set:
-    """Documents of between `size` words, `words` together; `once` as of `document`."""
+    """Documents of between `size` words, `words` together; `once` and `alike` as of `document`."""
 
     seed: int
     size: tuple[int, int]
     once: float
     words: int
+    alike: float = 0.0
 
 
 SETS = {
     "short": Set(1, (10, 24), 0.0, 1_200_000),  # for windows of 64 tokens
-    "full": Set(3, (42, 60), 0.0, 1_200_000),  # of 256
-    "long": Set(6, (200, 250), 0.5, 1_200_000),  # of 1,024
-    "far": Set(9, (220, 330), 1.0, 700_000),  # of 1,024, each fact asked for once
-    "held_out": Set(2, (45, 58), 0.0, 12_000),
-    "held_out_long": Set(7, (200, 250), 0.5, 15_000),
+    "middle": Set(3, (50, 68), 0.5, 1_200_000),  # of 256
+    "long": Set(6, (210, 290), 0.7, 1_200_000),  # of 1,024
+    "alike": Set(8, (210, 290), 0.8, 1_300_000, 0.7),  # of 1,024, values that begin as other words do
+    "held_out": Set(2, (50, 68), 0.5, 12_000),
+    "held_out_long": Set(7, (210, 290), 0.7, 15_000),
 }
 """The sets of the study, by the names of their files."""
 
@@ -177,7 +209,7 @@ def documents(kind: Set) -> Iterator[str]:
     left = kind.words
     while left > 0:
         wanted = chance.randint(*kind.size)
-        yield document(chance, wanted, kind.once)
+        yield document(chance, wanted, kind.once, kind.alike)
         left -= wanted
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/studies/long_context/draw.py --needles FOLDER --positions RUN
 
-FOLDER is that of study.py beside this; RUN holds `evaluate@base` and `evaluate@lengthen`, of `smolfast evaluate`. Their
-figures go into `needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures.
+FOLDER is that of study.py beside this; RUN that of positions.py. Their figures go into
+`needles.json` and `positions.json` here, the pictures `long-context-NAME.svg` into docs/pictures.
 Without a folder, a study is drawn again from the figures here. Prints the rows of the tables in docs/long-context.md.
 """
 
@@ -78,7 +78,9 @@ def needles(found: dict[str, Any]) -> str:
 def positions_of(run: Path) -> dict[str, Any]:
     """Bits per byte by position of both models of a run."""
     kept = ("context", "bits_per_byte", "tokens", "bytes", "documents", "positions")
-    evaluated = {when: read_json(run / f"evaluate@{model}" / "evaluation.json") for model, when in _MODELS.items()}
+    evaluated = {
+        when: read_json(run / "positions" / f"evaluate@{model}" / "evaluation.json") for model, when in _MODELS.items()
+    }
     return {when: {name: result[name] for name in kept} for when, result in evaluated.items()}
 
 
@@ -155,7 +157,7 @@ def position_rows(found: dict[str, Any]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--needles", type=Path, metavar="FOLDER", help="folder of study.py")
-    parser.add_argument("--positions", type=Path, metavar="RUN", help="folder of both evaluations")
+    parser.add_argument("--positions", type=Path, metavar="RUN", help="folder of positions.py")
     parser.add_argument("--trained", type=int, default=64, help="tokens that the positions' base was trained at")
     arguments = parser.parse_args()
     if arguments.needles is not None:

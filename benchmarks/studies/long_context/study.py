@@ -17,9 +17,7 @@ from documents import SETS, write_documents
 
 HERE = Path(__file__).resolve().parent
 STRETCHED = ["model.max_position_embeddings=1024", "model.yarn_factor=4.0", "model.yarn_context=256"]
-# Trainings of the lengthening, each with a new optimiser: its documents, steps, and rates of Muon and AdamW.
-STEPS = [("long", 50, 0.01, 0.003), ("far", 100, 0.01, 0.003)]
-ASKED = ['needles.tasks=["needle"]', "needles.lengths=[256,512,1024]", "needles.samples=8"]
+ASKED = ['needles.tasks=["needle"]', "needles.lengths=[256,512,1024]", "needles.samples=40"]
 
 
 def commands(folder: Path) -> list[list[str | Path]]:
@@ -29,25 +27,28 @@ def commands(folder: Path) -> list[list[str | Path]]:
     for name in SETS:
         if name.startswith("held_out"):
             continue
-        held_out = documents / ("held_out.parquet" if name in ("short", "full") else "held_out_long.parquet")
+        held_out = documents / ("held_out.parquet" if name in ("short", "middle") else "held_out_long.parquet")
         given = ["--set", "tokenizer.vocab_size=384"] if name == "short" else ["--tokenizer", tokenizer]
         found.append(["tokenize", documents / f"{name}.parquet", "--held-out", held_out, *given, "-o", tokens / name])
-    sources = [f"s={tokens / 'short'}", f"m={tokens / 'full'}"]
-    found.append(["train", *sources, "--config", HERE / "base.toml", "-o", folder / "base"])
     model = folder / "base"
-    for number, (name, steps, muon, adamw) in enumerate(STEPS, 1):
-        rates = [f"train.muon_learning_rate={muon}", f"train.adamw_learning_rate={adamw}"]
+    found.append(["train", *_sources(tokens, "short", "middle"), "--config", HERE / "base.toml", "-o", model])
+    for settings, kind in (("lengthen", "long"), ("settle", "alike")):
         found.append(
-            ["train", tokens / name, "--init", model / "model", "--config", HERE / "lengthen.toml",
-             *_set([*STRETCHED, f"train.steps={steps}", *rates]), "-o", folder / f"lengthened-{number}"]
+            ["train", *_sources(tokens, "middle", kind), "--init", model / "model",
+             "--config", HERE / f"{settings}.toml", *_set(STRETCHED), "-o", folder / settings]
         )  # fmt: skip
-        model = folder / f"lengthened-{number}"
+        model = folder / settings
     for when, asked in (("before", folder / "base"), ("after", model)):
         found.append(
             ["evaluate", asked / "model", "--needle", "--tokenizer", tokenizer, *_set(ASKED), "-o",
              folder / f"needles-{when}"]
         )  # fmt: skip
     return found
+
+
+def _sources(tokens: Path, *names: str) -> list[str]:
+    """Token folders, each named by its first letter, as the settings name them."""
+    return [f"{name[0]}={tokens / name}" for name in names]
 
 
 def _set(settings: list[str]) -> list[str]:
