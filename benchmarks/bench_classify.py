@@ -190,7 +190,7 @@ def threads(model: Path, texts: list[str], rounds: int) -> list[Row]:
         rows.append(
             Row(
                 "threads",
-                "documents",
+                "all documents",
                 f"smolfast, {count}",
                 "ours",
                 bytes=size,
@@ -287,7 +287,7 @@ def main() -> None:
         rows += speed(model, cases, arguments.rounds)
         rows += speed(model, {"all documents, once": texts}, 1)
     if "threads" in parts:
-        rows += threads(model, few, arguments.rounds)
+        rows += threads(model, texts, arguments.rounds)
     if arguments.save:
         settings = {"model": model.name, "rounds": arguments.rounds, "documents": len(texts), "parts": parts}
         about = machine()

@@ -44,8 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests run when asked for: by --slow, or by name. Coverage leaves them out: it makes them half as slow again,
-    and short ones go through the same lines."""
+    """Slow tests run when asked for: by --slow, or by name. They begin first, so that no process is left alone with one
+    in the end. Coverage leaves them out: it makes them half as slow again, and short ones go through the same lines."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     named = [argument for argument in config.args if "::" in argument]
     for item in items:
         if item.get_closest_marker("slow"):

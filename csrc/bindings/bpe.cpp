@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -89,9 +90,34 @@ py::tuple encode(bpe::Encoder& encoder, const py::object& strings, int threads) 
   return all;
 }
 
+// Every token in the order of ids, as "ID CHARACTERS TOKEN\n": what a vocabulary is known by.
+py::bytes write_vocabulary(const py::dict& vocab) {
+  struct Token {
+    uint64_t id;
+    py::ssize_t characters;
+    std::string_view name;
+  };
+  std::vector<Token> tokens;
+  tokens.reserve(vocab.size());
+  for (const auto& [name, id] : vocab) {
+    py::ssize_t size = 0;
+    const char* const data = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
+    if (data == nullptr) throw py::error_already_set();
+    tokens.push_back({id.cast<uint64_t>(), PyUnicode_GetLength(name.ptr()), {data, static_cast<std::size_t>(size)}});
+  }
+  std::sort(tokens.begin(), tokens.end(), [](const Token& a, const Token& b) { return a.id < b.id; });
+  std::string lines;
+  for (const Token& token : tokens) {
+    lines.append(std::to_string(token.id)).append(" ").append(std::to_string(token.characters)).append(" ");
+    lines.append(token.name).append("\n");
+  }
+  return lines;
+}
+
 }  // namespace
 
 void register_bpe(py::module_& m) {
+  m.def("write_vocabulary", &write_vocabulary, py::arg("vocab"));
   py::class_<bpe::WordCounter>(m, "WordCounter")
       .def(py::init<int>(), py::arg("longest_word"))
       .def("add", &add_words, py::arg("strings"), py::arg("threads"))

@@ -10,7 +10,8 @@
 namespace smolfast::bpe {
 namespace {
 
-constexpr int64_t kBytesOfATask = int64_t{1} << 20;
+// Small, so that threads end nearly together: the next batch waits for the last of them.
+constexpr int64_t kBytesOfATask = int64_t{1} << 18;
 // So many words are cut before the first of them is looked up: memory has time to come.
 constexpr std::size_t kTogether = 16;
 

@@ -64,6 +64,9 @@ class BpeEncoder:
         self, strings: object, threads: int
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
 
+def write_vocabulary(vocab: dict[str, int]) -> bytes:
+    """Every token in the order of ids, as `ID CHARACTERS TOKEN` and a line feed: what a vocabulary is known by."""
+
 class FastText:
     """A model of fastText's, for `smolfast.classify.Model`."""
 

@@ -336,6 +336,10 @@ def test_a_folder_of_parquet_says_how_it_is_read(folder: Path, tmp_path: Path) -
     (tmp_path / "hub" / "data").mkdir(parents=True)
     table = pa.table({"pdf": [{"bytes": (folder / "a.pdf").read_bytes(), "path": "a.pdf"}]})
     pq.write_table(table, tmp_path / "hub" / "data" / "train-00000.parquet")
-    with pytest.raises(SmolfastError, match=r"each file is named: give .*hub/data/train-00000\.parquet"):
+    with pytest.raises(SmolfastError, match=r"files are named: give .*hub/data/train-00000\.parquet"):
         extract_pdfs([tmp_path / "hub"], tmp_path / "out")
     assert extract_pdfs([tmp_path / "hub" / "data" / "train-00000.parquet"], tmp_path / "out").documents_out == 1
+    for pattern in ("data/*.parquet", "**/*.parquet"):
+        assert extract_pdfs([tmp_path / "hub" / pattern], tmp_path / pattern[0]).documents_out == 1
+    with pytest.raises(SmolfastError, match=r"no file matches .*/\[x\]\*\.parquet"):
+        extract_pdfs([tmp_path / "hub" / "[x]*.parquet"], tmp_path / "none")

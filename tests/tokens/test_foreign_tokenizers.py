@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("pydantic")
@@ -269,6 +270,14 @@ def test_gaps_are_told(tmp_path: Path) -> None:
     summary = tokenize(write_documents(tmp_path, TEXTS), write(tmp_path / "t", "a wide gap"), tmp_path / "tokens")
     assert (summary["vocab_size"], summary["unused_ids"]) == (74_096, 74_096 - 257)
     assert TokenFile.open(tmp_path / "tokens", "train").tokens.dtype == np.dtype("<u4")
+
+
+def test_a_vocabulary_keeps_its_fingerprint(tmp_path: Path) -> None:
+    byte_level({"\u65e5\U00020000": 300, "zz": 400}).save(str(tmp_path / "tokenizer.json"))
+    folder = open_tokenizer(tmp_path)
+    pairs = sorted((index, token) for token, index in folder.tokenizer.get_vocab().items())
+    lines = "".join(f"{index} {len(token)} {token}\n" for index, token in pairs)
+    assert folder.fingerprint == xxhash.xxh3_128_hexdigest(lines.encode())
 
 
 def test_dropout_is_off(tmp_path: Path) -> None:

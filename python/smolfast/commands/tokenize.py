@@ -54,14 +54,22 @@ def _after(arguments: argparse.Namespace, result: Mapping[str, Any]) -> list[str
 
 
 def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    from smolfast.tokens import conversations as chat_tokens
     from smolfast.tokens import files as tokens
     from smolfast.tokens import tokenizer
 
     folder: Path | None = arguments.tokenizer
     # Of the configuration only a tokenizer's training needs anything; but what is given is checked.
     config = load_config(arguments) if folder is None or arguments.config or arguments.set else None
-    column = arguments.text_column or (chat_tokens.COLUMN if arguments.chat else "text")
+    encode: Callable[..., Mapping[str, Any]]
+    if arguments.chat:
+        from smolfast.tokens import conversations
+
+        if arguments.engine != "local":
+            raise SmolfastError("tokenize --chat encodes on one machine; leave out --engine ray")
+        column, encode = conversations.COLUMN, conversations.tokenize_conversations
+    else:
+        column, encode = "text", partial(tokens.tokenize, engine=engine_of(arguments))
+    column = arguments.text_column or column
     reading = {"text_column": column, "errors": arguments.errors}
     if arguments.chat and folder is None:
         raise SmolfastError("tokenize --chat: give the --tokenizer of the model that is to learn")
@@ -82,11 +90,6 @@ def _tokenize(arguments: argparse.Namespace) -> Mapping[str, Any]:
             ),
         )
     tokenizer_folder = folder
-    encode: Callable[..., Mapping[str, Any]] = chat_tokens.tokenize_conversations
-    if not arguments.chat:
-        encode = partial(tokens.tokenize, engine=engine_of(arguments))
-    elif arguments.engine != "local":
-        raise SmolfastError("tokenize --chat encodes on one machine; leave out --engine ray")
     documents = {"train": arguments.train, "held_out": arguments.held_out}
     summary = run_stage(
         arguments,

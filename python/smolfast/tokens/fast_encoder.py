@@ -8,6 +8,7 @@ text.
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -134,7 +135,9 @@ def _read(folder: TokenizerFolder) -> _native.BpeEncoder | None:
     model = content["model"]
     vocab: dict[str, int] = model["vocab"]
     pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
-    merges = np.array([(vocab[first], vocab[second], vocab[first + second]) for first, second in pairs], np.uint32)
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    names = (first, second, map(operator.add, first, second))
+    merges = np.array([list(map(vocab.__getitem__, each)) for each in names], np.uint32).T
     byte_of = {name: byte for byte, name in enumerate(_BYTE_NAMES)}
     if not vocab.keys() >= byte_of.keys():  # some are added tokens alone
         return None
@@ -151,7 +154,7 @@ def _read(folder: TokenizerFolder) -> _native.BpeEncoder | None:
         return _native.BpeEncoder(
             pattern=_pattern(content),
             bytes=np.array([vocab[name] for name in _BYTE_NAMES], np.uint32),
-            merges=merges.reshape(-1, 3),
+            merges=merges,
             whole=whole,
             added=added,
         )

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy.typing as npt
 from smolfast.cluster import Engine, open_engine
 from smolfast.errors import SmolfastError
 from smolfast.files import atomic_path, describe_os_error, is_plain_name, read_json, write_json
+from smolfast.io.background import Background
 from smolfast.io.keep_apart import check_apart
 from smolfast.io.sources import one_line
 from smolfast.io.stores.output import to_stores
 from smolfast.progress import ProgressCallback
 from smolfast.tokens.document_encoder import DocumentEncoder, closed, counted
-from smolfast.tokens.encoding import Encoder, with_encoder
+from smolfast.tokens.encoding import Encoded, Encoder, with_encoder
 from smolfast.tokens.tokenizer_folder import TokenizerFolder, open_tokenizer
 
 INDEX_FILE = "tokens.json"
@@ -90,10 +92,10 @@ def _write(
         reader = DocumentEncoder(encoder, text_column=text_column, errors=errors)
         lengths: list[npt.NDArray[np.int64]] = []
         tokens = 0
-        with npy_file(folder / f"{name}.tokens.npy", dtype) as append:
+        with npy_file(folder / f"{name}.tokens.npy", dtype) as append, Background() as writing:
             for found in reader.encode(path, engine):
                 lengths.append(np.diff(found.ends, prepend=0) + 1)
-                append(closed(found, tokenizer.end_of_document, dtype))
+                writing.submit(partial(_append, append, found, tokenizer.end_of_document, dtype))
                 tokens += int(lengths[-1].sum())
                 if progress is not None:
                     progress(position, len(documents), f"{name}: {tokens:,} tokens")
@@ -127,6 +129,12 @@ def _write(
         **counted("documents", repairs),
         **losses,
     }
+
+
+def _append(
+    append: Callable[[npt.NDArray[Any]], None], found: Encoded, end_of_document: int, dtype: np.dtype[Any]
+) -> None:
+    append(closed(found, end_of_document, dtype))
 
 
 def token_type(vocab_size: int) -> np.dtype[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from smolfast import _native
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error, read_json
 from smolfast.io.sources import one_line
@@ -97,8 +100,9 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     path = Path(folder) / TOKENIZER
     if not path.is_file():
         raise SmolfastError(f"{folder} holds no {TOKENIZER}; give the folder of a tokenizer, or {_SAVE_AGAIN}")
-    text, content = _read(path)
-    tokenizer = _load(path, text)
+    with _no_collection():
+        text, content = _read(path)
+        tokenizer = _load(path, text)
     vocab: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     _check_ids(path, vocab, content)
     names = _names(Path(folder), vocab)
@@ -114,7 +118,6 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
     byte_level = model.get("type") == "BPE" and _is_byte_level(content)
     lossless = byte_level and _keeps_text(content, vocab)
     known_words = lossless and _has_known_words(content)
-    lines = [f"{index} {len(token)} {token}\n" for token, index in sorted(vocab.items(), key=lambda item: item[1])]
     return TokenizerFolder(
         path=Path(folder),
         content=content,
@@ -130,8 +133,20 @@ def open_tokenizer(folder: str | os.PathLike[str]) -> TokenizerFolder:
         cuttable=known_words
         and all(token["content"].isalnum() for token in _added(content) if not token.get("special")),
         kind="byte-level BPE" if byte_level else str(model.get("type", "of unknown kind")),
-        fingerprint=xxhash.xxh3_128_hexdigest("".join(lines).encode("utf-8", "surrogatepass")),
+        fingerprint=xxhash.xxh3_128_hexdigest(_native.write_vocabulary(vocab)),
     )
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's search for cycles of objects, which the many lists of a JSON file would start often."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int] | str]:

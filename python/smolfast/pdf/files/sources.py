@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,16 @@ import xxhash
 
 from smolfast.errors import SmolfastError
 from smolfast.files import describe_os_error
-from smolfast.io.sources import CRAWLS, Sources, document_id, find_by_name, is_crawl, is_url
+from smolfast.io.sources import (
+    CRAWLS,
+    PassedOver,
+    Sources,
+    document_id,
+    find_by_name,
+    find_sources,
+    is_crawl,
+    is_url,
+)
 from smolfast.pdf.input import Pdf
 
 _BLOCK = 1 << 20
@@ -30,6 +40,8 @@ _ROWS = 8
 def find_pdfs(inputs: Sequence[str | os.PathLike[str]]) -> Sources:
     """The files that `inputs` name: below a folder those that end in .pdf and those of a crawl, else also .parquet.
 
+    A pattern that ends in .parquet names files of parquet.
+
     Raises:
         SmolfastError: nothing given, a missing path, a URL of something else than a crawl, nothing found.
     """
@@ -37,14 +49,25 @@ def find_pdfs(inputs: Sequence[str | os.PathLike[str]]) -> Sources:
         if is_url(path := os.fspath(given)) and not is_crawl(path):
             raise SmolfastError(f"{path} is no address that PDFs are fetched from; give http:// or https://, or a file")
     endings = (".pdf", *CRAWLS)
+    named: list[str | os.PathLike[str]] = []
+    passed: list[PassedOver] = []
+    for given in inputs:
+        if glob.has_magic(path := os.fspath(given)) and is_parquet(path) and not os.path.lexists(path):
+            rows_of = find_sources([path])
+            named += [source.path for source in rows_of]
+            passed += rows_of.passed_over
+        else:
+            named.append(given)
     try:
-        return find_by_name(inputs, "pdf", lambda path: path.lower().endswith(".pdf") or is_crawl(path), endings)
+        found = find_by_name(named, "pdf", lambda path: path.lower().endswith(".pdf") or is_crawl(path), endings)
+        return Sources(found, [*found.passed_over, *passed])
     except SmolfastError as error:
         for folder in map(Path, inputs):
             rows = next(folder.rglob("*.parquet"), None) if folder.is_dir() else None
             if rows is not None and "holds no file" in str(error):
                 raise SmolfastError(
-                    f"{folder} holds no PDF files. Parquet is read where each file is named: give {rows}"
+                    f"{folder} holds no PDF files. Parquet is read where files are named: give {rows}, or "
+                    f"'{rows.parent}/*.parquet'"
                 ) from error
         raise
 
