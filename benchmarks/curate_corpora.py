@@ -33,25 +33,25 @@ from curate_mutations import mutated
 from real_text import _plain_roff, python_sources
 
 PACKAGES = {
-    "en": "python3.11-doc linux-doc-6.1 debian-handbook gnome-user-docs perl-doc rust-doc libreoffice-help-en- "
-    "us manpages manpages-dev aptitude-doc-en installation-guide-amd64 openjdk-17-doc qtbase5-doc-html "
-    "sqlite3-doc debian-policy developers-reference nodejs-doc erlang-doc python-scipy-doc cppreference- "
-    "doc-en-html git-doc gnumeric-doc maxima-doc ghc-doc libboost1.74-doc python-django-doc lilypond-doc- "
-    "html postgresql-doc-15 libstdc++-12-doc octave-doc debian-reference-en",
+    "en": "python3.11-doc linux-doc-6.1 debian-handbook gnome-user-docs perl-doc rust-doc "
+    "libreoffice-help-en-us manpages manpages-dev aptitude-doc-en installation-guide-amd64 openjdk-17-doc "
+    "qtbase5-doc-html sqlite3-doc debian-policy developers-reference nodejs-doc erlang-doc python-scipy-doc "
+    "cppreference-doc-en-html git-doc gnumeric-doc maxima-doc ghc-doc libboost1.74-doc python-django-doc "
+    "lilypond-doc-html postgresql-doc-15 libstdc++-12-doc octave-doc debian-reference-en",
     "de": "libreoffice-help-de manpages-de debian-handbook installation-guide-amd64 lilypond-doc-html-de "
     "debian-faq-de debian-reference-de gnome-user-docs fortunes-de",
     "fr": "libreoffice-help-fr manpages-fr debian-handbook installation-guide-amd64 lilypond-doc-html-fr "
     "debian-faq-fr debian-reference-fr aptitude-doc-fr gnome-user-docs",
-    "ru": "libreoffice-help-ru manpages-ru debian-handbook installation-guide-amd64 debian-faq-ru aptitude-doc- "
-    "ru gnome-user-docs fortunes-ru",
+    "ru": "libreoffice-help-ru manpages-ru debian-handbook installation-guide-amd64 debian-faq-ru "
+    "aptitude-doc-ru gnome-user-docs fortunes-ru",
     "pl": "libreoffice-help-pl manpages-pl debian-handbook gnome-user-docs fortunes-pl libreoffice-l10n-pl",
-    "cs": "libreoffice-help-cs manpages-cs debian-handbook installation-guide-amd64 aptitude-doc-cs lilypond- "
-    "doc-html-cs gnome-user-docs fortunes-cs libreoffice-l10n-cs speech-dispatcher-doc-cs",
+    "cs": "libreoffice-help-cs manpages-cs debian-handbook installation-guide-amd64 aptitude-doc-cs "
+    "lilypond-doc-html-cs gnome-user-docs fortunes-cs libreoffice-l10n-cs speech-dispatcher-doc-cs",
     "sk": "libreoffice-l10n-sk stellarium-data vlc-l10n gramps lyx-common cinnamon-l10n audacity-data "
     "kdevelop-l10n skrooge-common gcompris-qt-data libgtk-3-common kile-l10n plasma-desktop-data "
     "calligra-data gnome-control-center-data konversation-data wesnoth-1.16-data kstars-data digikam-data "
-    "gimp-data krita-l10n calibre vim-runtime inkscape fortunes-cs phpmyadmin kmymoney-common evolution- "
-    "common kdenlive-data aptitude-common freeciv-data gnucash-common tellico-data synaptic apt dpkg "
+    "gimp-data krita-l10n calibre vim-runtime inkscape fortunes-cs phpmyadmin kmymoney-common "
+    "evolution-common kdenlive-data aptitude-common freeciv-data gnucash-common tellico-data synaptic apt dpkg "
     "aptitude wordpress-l10n mediawiki",
     "xx": "libreoffice-help-om libreoffice-l10n-om",
 }  # xx: Oromo, whose words are spaCy's xx

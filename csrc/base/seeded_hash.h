@@ -20,7 +20,7 @@ HashSeed draw_hash_seed();
 
 // In the manner of wyhash. Of up to sixteen bytes, given as two words with zeros behind them.
 inline uint64_t hash_short(uint64_t low, uint64_t high, std::size_t size, HashSeed seed) {
-  return fold(low ^ seed.a, high ^ seed.b ^ (size * 0x9E3779B97F4A7C15u));
+  return fold(low ^ seed.a, (high ^ seed.b) + size);
 }
 
 // Up to sixteen bytes as two words with zeros behind them; reads nothing outside them.

@@ -68,11 +68,19 @@ void EarlierMatches::find(const char* squeezed, std::span<const uint32_t> offset
     const char* const at = squeezed + offsets[i];
     const std::size_t five = offsets[i + kLeastWords] - offsets[i];
     const auto number = base_ + static_cast<uint32_t>(i);
-    uint32_t& latest = chains_.latest[hash_window(text::load_eight(at), text::load_eight(at + 8)) >> (64 - bits)];
+    const uint64_t low = text::load_eight(at);
+    uint32_t& latest = chains_.latest[hash_window(low, text::load_eight(at + 8)) >> (64 - bits)];
+    bool may_repeat = latest >= base_;
     chains_.before[i] = latest;
-    candidates_[count] = static_cast<uint32_t>(i);
-    count += static_cast<unsigned>(latest >= base_) | static_cast<unsigned>(five < kWindow);
     latest = number;
+    if (five < kWindow) {
+      uint32_t& latest_short = short_chains_.latest[hash_window(low, 0) >> (64 - bits)];
+      may_repeat = may_repeat || latest_short >= base_ || five < kShortWindow;
+      short_chains_.before[i] = latest_short;
+      latest_short = number;
+    }
+    candidates_[count] = static_cast<uint32_t>(i);
+    count += may_repeat;
   }
   candidate_count_ = count;
   std::size_t equal_to = 0;  // how far what stands here equals something before
@@ -82,11 +90,6 @@ void EarlierMatches::find(const char* squeezed, std::span<const uint32_t> offset
     const std::size_t five = offsets[first + kLeastWords] - begin;
     const std::size_t last = std::min(first + kMostWords, offsets.size() - 1);
     const std::size_t enough = offsets[last] - begin;
-    if (five < kWindow) {
-      uint32_t& latest = short_chains_.latest[hash_window(text::load_eight(squeezed + begin), 0) >> (64 - bits)];
-      short_chains_.before[first] = latest;
-      latest = base_ + first;
-    }
     std::size_t end = equal_to;
     if (begin + enough > equal_to) {
       std::size_t bytes = longest_match(chains_, first, enough);

@@ -17,7 +17,7 @@ struct WordMeasure {
   bool solid = false;     // holds something else than symbols
   bool lettered = false;  // holds a letter
 };
-// Not asked of words of letters alone, which are solid and lettered.
+// Not asked of words that begin with a letter of ASCII, nor of letters alone: they are solid and lettered.
 using MeasureWord = WordMeasure (*)(std::string_view word);
 inline WordMeasure measure_nothing(std::string_view) {
   return {};

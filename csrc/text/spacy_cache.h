@@ -1,6 +1,7 @@
 // How chunks were cut before, each at a place of its own by its hash: so most are cut once.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,6 +16,11 @@ class ShortChunks {
  public:
   static constexpr std::size_t kBytes = 16;
   static constexpr std::size_t kTokens = 4;
+  static constexpr std::array<uint8_t, 2 * kBytes> kOnesThenZeros = [] {
+    std::array<uint8_t, 2 * kBytes> bytes{};
+    for (std::size_t i = 0; i < kBytes; ++i) bytes[i] = 0xFF;
+    return bytes;
+  }();
   // What has to be looked at of the tokens' kinds (SpacyRules::kinds).
   static constexpr uint8_t kSecondFirst = 1;  // the first may be the second one of a sequence
   static constexpr uint8_t kWithin = 2;       // a sequence may begin and go on in the chunk
@@ -25,8 +31,12 @@ class ShortChunks {
 
     // Of its first bytes.
     Key first(std::size_t size) const {
-      const std::size_t above = size > 8 ? size - 8 : 0;
-      return {low & kFirstBytes[size - above], high & kFirstBytes[above]};
+      const uint8_t* const mask = kOnesThenZeros.data() + (kBytes - size);
+      uint64_t of_low;
+      uint64_t of_high;
+      std::memcpy(&of_low, mask, 8);
+      std::memcpy(&of_high, mask + 8, 8);
+      return {low & first_lowest(of_low), high & first_lowest(of_high)};
     }
     std::size_t characters(std::size_t size) const { return size - continuations(low) - continuations(high); }
   };
@@ -54,6 +64,10 @@ class ShortChunks {
       std::memcpy(copy, begin, size);
       begin = copy;
     }
+    return readable_key(begin, size);
+  }
+  // The same where so many bytes can be read.
+  static Key readable_key(const char* begin, std::size_t size) {
     return Key{load_eight(begin), load_eight(begin + 8)}.first(size);
   }
   static uint64_t hash(const Key& key) { return key.low * 0x9E3779B97F4A7C15u + key.high * 0xD6E8FEB86659FD93u; }
@@ -69,7 +83,7 @@ class ShortChunks {
   }
 
  private:
-  static constexpr int kPlaces = 13;
+  static constexpr int kPlaces = 14;
   static uint16_t mark(uint64_t hash) { return static_cast<uint16_t>(hash >> (48 - kPlaces)); }
   // Bytes of which the highest bit is 1 and the next one 0.
   static std::size_t continuations(uint64_t eight) {
@@ -128,7 +142,7 @@ class LongChunks {
   }
 
  private:
-  static constexpr int kPlaces = 12;
+  static constexpr int kPlaces = 13;
   static uint16_t mark(uint64_t hash) { return static_cast<uint16_t>(hash >> (48 - kPlaces)); }
   static uint64_t mix(uint64_t x) {
     x *= 0x9E3779B97F4A7C15u;

@@ -26,12 +26,12 @@ inline const char* ChunkCutter::backward(const Automaton& automaton, const char*
                   : walk_backward(automaton, rules_.classes, begin, end);
 }
 
-const SpacyException* ChunkCutter::exception(const char* begin, const char* end) const {
+inline const SpacyException* ChunkCutter::exception(const char* begin, const char* end) const {
   if (text_end_ == nullptr) return nullptr;
   return rules_.find({begin, static_cast<std::size_t>(end - begin)}, text_end_);
 }
 
-bool ChunkCutter::is_whole(const char* begin, const char* end) {
+inline bool ChunkCutter::is_whole(const char* begin, const char* end) {
   return rules_.has_whole && forward<true>(rules_.whole, 1, begin, end, wholes_) != nullptr;
 }
 

@@ -240,7 +240,11 @@ void SpacyRules::fill_slots() {
   slot_shift_ = 1 + std::countl_zero(slots);
   taken_.resize(std::size_t{1} << kTakenBits >> 6);
   for (const Exceptions::value_type& rule : exceptions) {
-    const uint64_t hash = hash_exception(rule.first, rule.first.data() + rule.first.size());
+    const std::string_view chunk = rule.first;
+    const uint32_t size = uint32_t{1} << std::min<std::size_t>(chunk.size(), 31);
+    sizes_by_first_[static_cast<unsigned char>(chunk.front())] |= size;
+    sizes_by_last_[static_cast<unsigned char>(chunk.back())] |= size;
+    const uint64_t hash = hash_exception(chunk, chunk.data() + chunk.size());
     std::size_t slot = hash >> slot_shift_;
     while (slots_[slot].rule != nullptr) slot = (slot + 1) & (slots - 1);
     slots_[slot] = {hash, &rule};

@@ -36,10 +36,19 @@ struct SpacyRules {
   }
   // The same by the first eight bytes, zeros behind the token.
   uint8_t kinds(uint64_t head, std::size_t size) const {
-    return size > longest ? uint8_t{0} : filter_[filter_place(head, size)];
+    return size > longest ? uint8_t{0} : kinds_of_any(head, size);
   }
+  // The same, and of what is longer than any perhaps too much.
+  uint8_t kinds_of_any(uint64_t head, std::size_t size) const { return filter_[filter_place(head, size)]; }
+  // By its size, first and last byte.
+  bool may_be_exception(std::string_view chunk) const {
+    const uint32_t sizes = sizes_by_first_[static_cast<unsigned char>(chunk.front())] &
+                           sizes_by_last_[static_cast<unsigned char>(chunk.back())];
+    return (sizes >> std::min<std::size_t>(chunk.size(), 31) & 1) != 0;
+  }
+  // Of a chunk that isn't empty.
   const SpacyException* find(std::string_view chunk, const char* text_end) const {
-    if (chunk.size() > longest) return nullptr;
+    if (!may_be_exception(chunk)) return nullptr;
     const uint64_t hash = hash_exception(chunk, text_end);
     if ((taken_[hash >> (64 - kTakenBits) >> 6] >> (hash >> (64 - kTakenBits) & 63) & 1) == 0) return nullptr;
     for (std::size_t slot = hash >> slot_shift_; slots_[slot].rule != nullptr;
@@ -130,6 +139,9 @@ struct SpacyRules {
 
   std::array<std::array<uint64_t, 4>, 128> seconds_{};  // by a first token of one byte: first bytes of second ones
   std::vector<uint8_t> filter_;
+  // Sizes of exceptions that begin and end with each byte, a bit each, the highest for all from 31 on.
+  std::array<uint32_t, 256> sizes_by_first_{};
+  std::array<uint32_t, 256> sizes_by_last_{};
   std::vector<Slot> slots_;  // at most half are taken
   int slot_shift_ = 0;
   std::vector<uint64_t> taken_;

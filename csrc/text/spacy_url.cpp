@@ -116,10 +116,24 @@ class UrlMatcher {
   const char* end_;
 };
 
+// A host is a name whose last label, behind a dot, begins with a lower-case or uncased letter, or an address of numbers
+// with three dots between. Says no only where there is neither.
+bool may_have_host(const char* begin, const char* end) {
+  int numbers = 0;
+  for (const char* at = begin; at < end; ++at) {
+    at = static_cast<const char*>(std::memchr(at, '.', static_cast<std::size_t>(end - at)));
+    if (at == nullptr || at + 1 == end) break;
+    const auto next = static_cast<unsigned char>(at[1]);
+    if (next >= 0x80 || static_cast<unsigned char>(next - 'a') < 26) return true;
+    numbers += static_cast<unsigned char>(next - '0') < 10;
+  }
+  return numbers >= 3;
+}
+
 }  // namespace
 
 bool is_spacy_url(const SpacyClasses& classes, const char* begin, const char* end) {
-  if (std::memchr(begin, '.', static_cast<std::size_t>(end - begin)) == nullptr) return false;
+  if (!may_have_host(begin, end)) return false;
   const UrlMatcher matcher(classes, end);
   if (matcher.host_and_rest(begin)) return true;
   const char* const host = matcher.after_scheme(begin);

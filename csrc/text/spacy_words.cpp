@@ -56,7 +56,22 @@ struct SpacyWords::State {
   const char* text_end = nullptr;
   MeasuredWords* tokens = nullptr;
 
+  // Up to 64 bytes, and masks of them: where chunks begin, the places behind them, and what isn't a plain letter.
+  struct Block {
+    const char* at;
+    uint64_t begins;
+    uint64_t ends_behind;
+    uint64_t odd;
+    bool ascii;
+  };
+  // Words of letters that aren't in the sums yet.
+  struct Letters {
+    std::size_t words = 0;
+    std::size_t characters = 0;
+  };
+
   void scan();
+  void add_chunks(const Block& block, Letters& letters);
   void add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii);
   void add_letters(const char* begin, std::size_t size, const ShortChunks::Key& key, uint8_t kinds,
                    std::size_t characters);
@@ -66,7 +81,7 @@ struct SpacyWords::State {
   void remember(const char* begin, std::size_t size, std::size_t from, const MeasuredWords::Sums& before,
                 const ShortChunks::Key& key, uint64_t hash, uint64_t all_kinds);
   uint64_t add_odd(const char* begin, const char* end, uint64_t strange, bool ascii);
-  void add_part(const char* chunk, const char* begin, const char* end, uint8_t kinds, uint64_t strange, bool ascii);
+  void add_part(const char* begin, const char* end, uint8_t kinds, bool ascii);
   void add(const char* begin, const char* end, uint8_t kinds);
   void note(std::size_t number, uint8_t kinds);
   void note_part(std::size_t number, uint8_t kinds);
@@ -108,6 +123,7 @@ void SpacyWords::words(std::string_view text, MeasuredWords& out) {
 // Chunks are cut out of 64 bytes at a time; the next 64 begin with the chunk that these cut.
 void SpacyWords::State::scan() {
   const ClassifyChunks classify = choose_chunk_classes();
+  Letters letters;
   const char* at = text.data();
   const char* const end = at + text.size();
   while (at < end) {
@@ -146,20 +162,63 @@ void SpacyWords::State::scan() {
       }
     }
     tokens->room(64 + ShortChunks::kTokens);
-    for (; begins != 0; begins &= begins - 1, ends_behind &= ends_behind - 1) {
-      const int begin = std::countr_zero(begins);
-      const int stop = std::countr_zero(ends_behind);
-      const uint64_t below = stop == 64 ? ~uint64_t{0} : (uint64_t{1} << stop) - 1;
-      add_chunk(at + begin, at + stop, (odd & below) >> begin, classes.above == 0);
-    }
+    add_chunks({at, begins, ends_behind, odd, classes.above == 0}, letters);
     at = next;
   }
+  tokens->sums.solid += letters.words;
+  tokens->sums.lettered += letters.words;
+  tokens->sums.solid_characters += letters.characters;
+}
+
+// Most chunks are words of letters; what is needed for them stays in registers.
+inline void SpacyWords::State::add_chunks(const Block& block, Letters& letters) {
+  const bool readable = text_end - block.at >= static_cast<std::ptrdiff_t>(64 + ShortChunks::kBytes);
+  std::size_t number = tokens->size();
+  std::size_t may_follow = opening;
+  Word* word = tokens->next_word();
+  uint32_t* hash = tokens->next_hash();
+  const auto base = static_cast<uint32_t>(block.at - text.data());
+  uint64_t ends_behind = block.ends_behind;
+  for (uint64_t begins = block.begins; begins != 0; begins &= begins - 1, ends_behind &= ends_behind - 1) {
+    const int begin = std::countr_zero(begins);
+    const int stop = std::countr_zero(ends_behind);
+    const uint64_t below = stop == 64 ? ~uint64_t{0} : (uint64_t{1} << stop) - 1;
+    const uint64_t strange = (block.odd & below) >> begin;
+    const auto size = static_cast<std::size_t>(stop - begin);
+    if (strange == 0 && size <= ShortChunks::kBytes && readable) [[likely]] {
+      const ShortChunks::Key key = ShortChunks::readable_key(block.at + begin, size);
+      const uint8_t kinds = rules.kinds_of_any(key.low, size);
+      const bool follows = (kinds & SpacyRules::kSecond) != 0 && may_follow == number;
+      if ((kinds & (SpacyRules::kException | SpacyRules::kAlone)) == 0 && !follows) [[likely]] {
+        *word++ = {base + static_cast<uint32_t>(begin), base + static_cast<uint32_t>(stop)};
+        *hash++ = static_cast<uint32_t>(hash_short(key.low, key.high, size, seed));
+        ++number;
+        may_follow = (kinds & SpacyRules::kOpening) != 0 ? number : may_follow;
+        ++letters.words;
+        letters.characters += block.ascii ? size : key.characters(size);
+        continue;
+      }
+    }
+    tokens->commit(number - tokens->size());
+    opening = may_follow;
+    add_chunk(block.at + begin, block.at + stop, strange, block.ascii);
+    number = tokens->size();
+    may_follow = opening;
+    word = tokens->next_word();
+    hash = tokens->next_hash();
+  }
+  tokens->commit(number - tokens->size());
+  opening = may_follow;
 }
 
 // `strange` says which bytes of the chunk aren't plain letters; all are of ASCII if `ascii` is true. There is room for
 // its tokens.
-inline void SpacyWords::State::add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii) {
+void SpacyWords::State::add_chunk(const char* begin, const char* end, uint64_t strange, bool ascii) {
   const auto size = static_cast<std::size_t>(end - begin);
+  if (size == 1 && static_cast<unsigned char>(*begin) < 0x80) {
+    add(begin, end, marks[static_cast<unsigned char>(*begin)].kinds);
+    return;
+  }
   if (size > ShortChunks::kBytes) {
     if (strange != 0 || !add_letters(begin, end)) add_odd(begin, end, strange, ascii);
     return;
@@ -281,12 +340,11 @@ void SpacyWords::State::remember(const char* begin, std::size_t size, std::size_
   entry.lettered = static_cast<uint8_t>(after.lettered - before.lettered);
 }
 
-// A token of a chunk, of which `strange` says which of up to 64 bytes aren't plain letters.
-inline void SpacyWords::State::add_part(const char* chunk, const char* begin, const char* end, uint8_t kinds,
-                                        uint64_t strange, bool ascii) {
+// A token of a chunk, all of ASCII if `ascii` is true. One that begins with a letter isn't measured.
+inline void SpacyWords::State::add_part(const char* begin, const char* end, uint8_t kinds, bool ascii) {
   const auto size = static_cast<std::size_t>(end - begin);
-  if (size <= ShortChunks::kBytes && end - chunk <= 64 &&
-      (strange >> (begin - chunk) & ((uint64_t{1} << size) - 1)) == 0) {
+  const auto byte = static_cast<unsigned char>(*begin);
+  if (size <= ShortChunks::kBytes && static_cast<unsigned char>((byte | 0x20) - 'a') < 26) {
     const ShortChunks::Key key = ShortChunks::key(begin, size, text_end);
     tokens->room(1);
     add_letters(begin, size, key, kinds, ascii ? size : key.characters(size));
@@ -336,7 +394,7 @@ uint64_t SpacyWords::State::add_odd(const char* begin, const char* end, uint64_t
       const char* token = begin;
       for (int i = 0; i < entry->count; ++i) {
         const char* const token_end = begin + entry->ends[i];
-        add_part(begin, token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15), strange, ascii);
+        add_part(token, token_end, static_cast<uint8_t>(entry->kinds >> 4 * i & 15), ascii);
         token = token_end;
       }
       return entry->kinds;
@@ -349,7 +407,7 @@ uint64_t SpacyWords::State::add_odd(const char* begin, const char* end, uint64_t
   for (std::size_t i = 0; i < ends.size(); ++i) {
     const uint8_t kinds = rules.kinds(token, static_cast<std::size_t>(ends[i] - token), text_end);
     if (i < LongChunks::kTokens) all_kinds |= uint64_t{kinds} << 4 * i;
-    add_part(begin, token, ends[i], kinds, strange, ascii);
+    add_part(token, ends[i], kinds, ascii);
     token = ends[i];
   }
   if (!kept || ends.size() > LongChunks::kTokens) return all_kinds;
