@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,11 @@ def test_folders_of_others(bowl: Path) -> None:
     sweep(made(bowl, "bowl.kind_of=round,flat"), bowl / "other", trials=1)
     (bowl / "other" / "study.db").write_bytes((bowl / "out" / "study.db").read_bytes())
     with pytest.raises(SmolfastError, match=r"study.db is of another sweep: its trials have bowl.x; move"):
+        sweep(made(bowl, "bowl.kind_of=round,flat"), bowl / "other", trials=1)
+    (bowl / "other" / "study.db").unlink()
+    with contextlib.closing(sqlite3.connect(bowl / "other" / "study.db")) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    with pytest.raises(SmolfastError, match=r"study.db is a database of something else \(recipes\); move it away"):
         sweep(made(bowl, "bowl.kind_of=round,flat"), bowl / "other", trials=1)
     (bowl / "mine").mkdir()
     (bowl / "mine" / "thesis.txt").touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ def mirror(folder: Path, asking: Asking, trials: Sequence[Trial]) -> None:
     The records are the truth. What a killed process left there, such as trials that seem to run for ever, goes.
 
     Raises:
-        SmolfastError: the file has trials of another sweep.
+        SmolfastError: the file has trials of another sweep, or is no study of optuna's.
     """
     finished = []
     for trial in trials:
@@ -27,6 +29,7 @@ def mirror(folder: Path, asking: Asking, trials: Sequence[Trial]) -> None:
             break
         finished.append(trial)
     path = folder / FILE
+    _refuse_other_files(path)
     there = _held(path, asking) if path.exists() else []
     names = {one.name for one in asking.parameters}
     if others := {name for one in there or () for name in one.params} - names:
@@ -37,6 +40,19 @@ def mirror(folder: Path, asking: Asking, trials: Sequence[Trial]) -> None:
     study = _open(path, asking)
     study.add_trials([asking.frozen(trial) for trial in finished[len(there) :]])
     study._storage.remove_session()
+
+
+def _refuse_other_files(path: Path) -> None:
+    """What a kill left has no tables yet, or optuna's."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError:  # torn
+        return
+    if tables and not {"studies", "alembic_version", "version_info"} & tables:
+        raise SmolfastError(f"{path} is a database of something else ({', '.join(sorted(tables)[:3])}); move it away")
 
 
 def _open(path: Path, asking: Asking) -> Any:
