@@ -28,7 +28,6 @@ from smolfast.train.dry_run.memory import (
     activation_bytes,
     backward_bytes,
     loss_bytes,
-    workspace_bytes,
 )
 from smolfast.train.process.ranks import check_context
 from smolfast.train.schedule import ramped_batch_size
@@ -167,11 +166,12 @@ def windows_by_length(train: TrainConfig) -> list[tuple[int, int]]:
 
 
 def local_bytes(pass_: MicroBatch) -> dict[str, int]:
-    """What a micro-batch takes on each rank. The loss's workspace is free again when the layers' way back begins."""
+    """What a micro-batch takes on each rank. The loss's room is free again when the layers' way back begins."""
+    loss = loss_bytes(pass_)
     return {
         "activations": activation_bytes(pass_),
-        "logits_and_loss": loss_bytes(pass_),
-        "backward": max(0, backward_bytes(pass_) - workspace_bytes(pass_)),
+        "logits_and_loss": loss,
+        "backward": max(0, backward_bytes(pass_) - loss),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -97,21 +97,35 @@ def activation_bytes(pass_: MicroBatch) -> int:
 
 
 def backward_bytes(pass_: MicroBatch) -> int:
-    """The most that the way back takes beyond what it begins with: gradients of states, and what is computed again.
+    """The most that the way back takes beside the activations: gradients of states, and what is computed again.
 
-    The weights' gradients are counted elsewhere: here each is dropped as soon as it is there.
+    The heads' states and the loss's room are free again by then. The weights' gradients are counted elsewhere: here
+    each is dropped as soon as it is there.
     """
     with pass_.fake() as (model, batch):
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(_forget)  # type: ignore[no-untyped-call]
         with LiveBytes() as live:
-            states = model.hidden_states(batch)
-            gradient = torch.empty_like(states)
+            asked = _Ask.apply(model.hidden_states(batch))  # type: ignore[no-untyped-call]
             before: int = live.now
             live.most = before
-            states.backward(gradient)  # type: ignore[no-untyped-call]
+            asked.backward()
             most: int = live.most
             return most - before
+
+
+class _Ask(torch.autograd.Function):
+    """Stands for the heads and the loss: asks for a gradient of the states, and keeps none of them."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor) -> Tensor:
+        ctx.shape = states.shape, states.dtype
+        return states.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Tensor:
+        shape, dtype = ctx.shape
+        return torch.empty(shape, dtype=dtype)
 
 
 def loss_bytes(pass_: MicroBatch) -> int:
