@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,6 +27,7 @@ from pathlib import Path
 # Loaded here, so that a forked sweep has them.
 import optuna  # noqa: F401
 from killing import Verdicts
+from shared.small_sweeps import SMALL
 
 import smolfast.commands.main
 import smolfast.pipeline.sweeps
@@ -40,21 +40,7 @@ OPTIONS = [
     "--trials=5",
     "--startup=2",
 ]
-SETTINGS = [
-    f"collect.input={Path(sysconfig.get_path('stdlib')) / 'json'}",
-    "tokenizer.vocab_size=300",
-    "split.held_out_fraction=0.3",
-    "model.hidden_size=32",
-    "model.intermediate_size=64",
-    "model.head_dim=8",
-    "model.num_hidden_layers=2",
-    "train.steps=24",
-    "train.batch_size=4",
-    "train.micro_batch_size=4",
-    "train.evaluate_every=4",
-    "train.checkpoint_every=6",
-    "evaluate.max_bytes=4000",
-]
+SETTINGS = [*SMALL, "train.checkpoint_every=6"]
 
 
 def words(out: Path, jobs: int) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from small_sweeps import SMALL
 from smolfast.commands.main import main
 from smolfast.errors import SmolfastError
 from smolfast.pipeline.recipes import load_recipe
@@ -210,26 +211,12 @@ def test_refused(planted: Path) -> None:
 def test_of_trainings_by_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sysconfig
-
     monkeypatch.chdir(tmp_path)
     Path("low.toml").write_text("train.adamw_learning_rate = 0.0001\n")
     Path("short.toml").write_text("train.steps = 6\n")
     words = ["ablate", "quickstart", "low.toml", "short.toml", "-o", "out", "--objective", "evaluate.bits_per_byte"]
     words += ["--seeds", "2", "--quiet", "--json"]
-    for setting in (
-        f"collect.input={Path(sysconfig.get_path('stdlib')) / 'json'}",
-        "tokenizer.vocab_size=300",
-        "split.held_out_fraction=0.3",
-        "model.hidden_size=32",
-        "model.intermediate_size=64",
-        "model.head_dim=8",
-        "model.num_hidden_layers=2",
-        "train.steps=12",
-        "train.batch_size=4",
-        "train.micro_batch_size=4",
-        "evaluate.max_bytes=4000",
-    ):
+    for setting in (*SMALL, "train.steps=12"):
         words += ["--set", setting]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
